@@ -1,0 +1,78 @@
+"""Every bound in one table, each with the reason it exists. Sizes in bytes, times in seconds.
+
+The identifiers in comments name the public defect that taught the bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# Identifiers and labels (containerd's own limits; clients rely on them)
+IDENTIFIER_LENGTH: Final = 76
+LABEL_SIZE: Final = 4096
+LABELS_PER_OBJECT: Final = 512
+REFERENCE_LENGTH: Final = 512
+
+# Documents held in memory
+MANIFEST_SIZE: Final = 4 * MIB  # manifest, index and image config (GHSA: huge JSON in archives)
+INDEX_DEPTH: Final = 4  # CVE-2026-53493: index of index amplification
+INDEX_NODES: Final = 512
+LAYERS_PER_IMAGE: Final = 500  # the kernel's overlay limit
+LAYER_SIZE: Final = 64 * GIB  # one compressed layer
+IMAGE_SIZE: Final = 256 * GIB
+
+# Tar application
+TAR_ENTRIES: Final = 4_000_000
+TAR_PATH_LENGTH: Final = 4096
+TAR_NAME_LENGTH: Final = 255  # one path component, as every Linux file system has it
+TAR_HEADER_SIZE: Final = 1 * MIB  # one PAX or GNU long-name record
+TAR_XATTR_SIZE: Final = 64 * KIB
+LAYER_UNPACKED_SIZE: Final = 256 * GIB
+DECOMPRESSION_RATIO: Final = 1100  # deflate's own maximum is 1032; beyond it is a bomb by format tricks
+ZSTD_WINDOW: Final = 128 * MIB
+
+# Registry conversations
+REGISTRY_ERROR_BODY: Final = 64 * KIB
+REGISTRY_HEADERS: Final = 64 * KIB
+REGISTRY_REDIRECTS: Final = 5
+REGISTRY_TOKEN_SIZE: Final = 256 * KIB
+REGISTRY_ATTEMPTS: Final = 6
+REGISTRY_BACKOFF_FIRST: Final = 0.2
+REGISTRY_BACKOFF_MAX: Final = 20.0
+REGISTRY_CONNECT_TIMEOUT: Final = 15.0
+REGISTRY_STALL: Final = 30.0  # no byte for this long breaks the connection, and the transfer resumes
+REGISTRY_PARALLEL_DOWNLOADS: Final = 3
+EXTRACTIONS_PARALLEL: Final = 4
+TRANSFER_BUFFER: Final = 1 * MIB
+
+# API
+HTTP_REQUEST_BODY: Final = 8 * MIB
+HTTP_HEADERS: Final = 64 * KIB
+HTTP_CONNECTIONS: Final = 2048
+HTTP_KEEPALIVE: Final = 120.0
+HTTP_HEAD_TIMEOUT: Final = 20.0
+EVENTS_KEPT: Final = 100_000
+EVENTS_PAGE: Final = 1000
+OPERATIONS_KEPT: Final = 256
+
+# Container input and output
+EXEC_OUTPUT: Final = 16 * MIB  # per stream, for calls that return output whole (CVE-2022-31030)
+EXEC_DRAIN: Final = 5.0  # after the exit, for writers left behind (CVE-2026-53495)
+PASSWD_SIZE: Final = 10 * MIB  # CVE-2026-47262
+UID_MAX: Final = 2**31 - 1  # CVE-2024-40635
+LOG_SIZE: Final = 16 * MIB
+LOG_FILES: Final = 3
+ENVIRONMENT_SIZE: Final = 1 * MIB
+
+# Clean-up that runs shielded from cancellation must end by itself
+CLEANUP_DEADLINE: Final = 20.0
+DRAIN_DEADLINE: Final = 10.0
+RUNTIME_CALL: Final = 60.0  # one call of an OCI runtime's command line
+
+# Garbage collection and leases
+LEASE_DEFAULT_SECONDS: Final = 24 * 3600
+INGEST_DEFAULT_SECONDS: Final = 24 * 3600

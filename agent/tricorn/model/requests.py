@@ -1,0 +1,304 @@
+"""What clients ask for and what they are told: the bodies of the HTTP/JSON API.
+
+All are attrs classes; cattrs structures them (unknown keys are refused by name) and msgspec encodes them.
+Sizes in bytes, times in seconds unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from attrs import Factory, field, frozen
+
+from tricorn.model.records import TaskStatus
+
+PullPolicy = Literal["missing", "always", "never"]
+
+
+@frozen
+class RegistryAuth:
+    """Credentials of one request; never stored, never logged."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+@frozen
+class ImageDesired:
+    """Body of `PUT /v1/{namespace}/images`."""
+
+    reference: str
+    state: Literal["present", "absent"] = "present"
+    pull: PullPolicy = "missing"
+    platform: str = ""  # the node's own when empty
+    plain_http: bool = False
+    auth: RegistryAuth | None = None
+    snapshotter: str = ""
+    unpack: bool = True
+    labels: Mapping[str, str] = Factory(dict)
+
+
+@frozen
+class Mount:
+    """`type` is bind, tmpfs or any type the runtime takes; options as mount(8) spells them."""
+
+    target: str
+    source: str = ""
+    type: str = "bind"
+    options: tuple[str, ...] = ()
+
+
+@frozen
+class Resources:
+    """Limits of a container's cgroup. None leaves a limit unset."""
+
+    memory: int | None = None
+    memory_swap: int | None = None
+    memory_reservation: int | None = None
+    cpus: float | None = None  # cores, 1.5 = one and a half
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids: int | None = None
+
+
+@frozen
+class Rlimit:
+    type: str  # RLIMIT_NOFILE and so on
+    soft: int
+    hard: int
+
+
+@frozen
+class ContainerDesired:
+    """Body of `PUT /v1/{namespace}/containers/{id}`: the whole desired container.
+
+    `entrypoint`/`args` replace the image's Entrypoint/Cmd when not None. `network` is `private` (an own
+    network namespace with loopback up), `host`, or the path of a namespace. `namespaces` joins others by
+    kind (pid, ipc, uts, mount, cgroup, user): `private`, `host` or a path. `seccomp` is `default`,
+    `unconfined` or an absolute path of a profile on the node.
+    """
+
+    image: str
+    state: Literal["present", "started", "stopped", "absent"] = "started"
+    pull: PullPolicy = "missing"
+    platform: str = ""
+    plain_http: bool = False
+    entrypoint: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    env: Mapping[str, str] = Factory(dict)
+    cwd: str = ""
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[str, ...] = ()  # HOST[:CONTAINER[:rwm]]
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    no_new_privileges: bool = True
+    terminal: bool = False
+    stdin: bool = False
+    network: str = "private"
+    namespaces: Mapping[str, str] = Factory(dict)
+    resources: Resources = Resources()
+    rlimits: tuple[Rlimit, ...] = ()
+    sysctls: Mapping[str, str] = Factory(dict)
+    seccomp: str = "default"
+    annotations: Mapping[str, str] = Factory(dict)
+    labels: Mapping[str, str] = Factory(dict)
+    runtime: str = ""  # crun, runc or a name from the config; empty: the agent's choice
+    snapshotter: str = ""
+    stop_signal: str = ""
+    stop_timeout: float = 10.0
+    log_size: int = 0  # bytes per log file; 0: the config's default
+    log_files: int = 0
+
+
+@frozen
+class ExecRequest:
+    """Body of `POST …/containers/{id}/exec`; `user`, `cwd` and `env` default to the container's."""
+
+    args: tuple[str, ...]
+    env: Mapping[str, str] = Factory(dict)
+    cwd: str = ""
+    user: str = ""
+    terminal: bool = False
+    stdin: str = ""  # text given to the process; for streams use the upgraded form
+    timeout: float = 0.0  # 0: none; at the end the process group is killed
+    privileged: bool = False
+
+
+@frozen
+class ExecResult:
+    """`stdout` and `stderr` hold at most 16 MiB each; `truncated` tells when more was dropped."""
+
+    exit_code: int
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
+    timed_out: bool = False
+    duration: float = 0.0
+
+
+@frozen
+class KillRequest:
+    signal: str = "SIGTERM"
+    all: bool = False
+
+
+@frozen
+class StopRequest:
+    timeout: float | None = None  # None: the container's stop_timeout
+
+
+@frozen
+class Action:
+    """One step of a plan, in the order of execution."""
+
+    verb: str  # pull, create, recreate, start, stop, remove, update, unpack
+    object: str
+    reason: str = ""
+
+
+@frozen
+class Change:
+    """What a desired-state request did, or would do under `plan=true`."""
+
+    changed: bool
+    actions: tuple[Action, ...] = ()
+    before: Mapping[str, Any] = Factory(dict)
+    after: Mapping[str, Any] = Factory(dict)
+    warnings: tuple[str, ...] = ()
+
+
+@frozen
+class LayerView:
+    digest: str
+    size: int
+    media_type: str
+
+
+@frozen
+class ImageView:
+    name: str
+    digest: str
+    media_type: str
+    size: int  # of all blobs for the node's platform that are present
+    platform: str = ""
+    unpacked: bool = False
+    labels: Mapping[str, str] = Factory(dict)
+    layers: tuple[LayerView, ...] = ()
+    config: Mapping[str, Any] = Factory(dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@frozen
+class TaskView:
+    status: TaskStatus
+    pid: int = 0
+    exit_code: int | None = None
+    exit_note: str = ""
+    oom_killed: bool = False
+    terminal: bool = False
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    exited_at: datetime | None = None
+
+
+@frozen
+class ContainerView:
+    id: str
+    namespace: str
+    image: str
+    image_digest: str
+    runtime: str
+    snapshotter: str
+    labels: Mapping[str, str] = Factory(dict)
+    task: TaskView | None = None
+    desired: Mapping[str, Any] = Factory(dict)
+    spec: Mapping[str, Any] | None = None  # only when one container is inspected
+    network: tuple[Mapping[str, Any], ...] = ()
+    log_path: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@frozen
+class ExitView:
+    exit_code: int
+    exited_at: datetime | None = None
+    note: str = ""
+
+
+@frozen
+class LayerProgress:
+    """One layer of a pull. `phase`: waiting, downloading, unpacking, committing, done, exists."""
+
+    digest: str
+    phase: str
+    total: int  # bytes
+    offset: int = 0  # bytes downloaded
+    unpacked: int = 0  # bytes of the compressed stream consumed by the unpacking
+
+
+@frozen
+class Progress:
+    """One line of a progress stream. `rate` in bytes per second over the last moments; `eta` in seconds."""
+
+    operation: str
+    phase: str
+    message: str = ""
+    offset: int = 0
+    total: int = 0
+    rate: float = 0.0
+    eta: float | None = None
+    layers: tuple[LayerProgress, ...] = ()
+
+
+@frozen
+class OperationView:
+    """Long work: lives on when its client goes, until it ends or is cancelled."""
+
+    id: str
+    namespace: str
+    kind: str
+    object: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    progress: Progress | None = None
+    result: Any = None
+    error: Mapping[str, Any] | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@frozen
+class LogLine:
+    timestamp: str  # RFC 3339 with nanoseconds, as the monitor wrote it
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@frozen
+class GcReport:
+    """What a collection removed, or under `dry_run` would remove; `bytes` is the blobs' size."""
+
+    dry_run: bool
+    removed: tuple[Mapping[str, str], ...] = ()  # {namespace, type, key}
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@frozen
+class GcExplanation:
+    """Why an object is kept: `chain` leads from a root to it, empty when it isn't kept."""
+
+    object: str
+    kept: bool
+    chain: tuple[str, ...] = ()
+    note: str = ""

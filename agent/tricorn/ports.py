@@ -1,0 +1,367 @@
+"""The interfaces between the service layer and the four workers (store, fs, registry, runtime).
+
+Each has one conformance suite in `tests/conformance/`. Everything here may be called from any Trio task;
+nothing blocks the loop. Failures are `tricorn.errors` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from attrs import Factory, frozen
+
+from tricorn.model.ids import Digest
+from tricorn.model.oci import Descriptor
+from tricorn.model.records import ContentInfo, IngestStatus, ProcessIdentity, SnapshotKind, Usage
+from tricorn.model.reference import Reference
+from tricorn.model.requests import LogLine, RegistryAuth
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        ...
+
+
+# ---------------------------------------------------------------- content
+class BlobSink(Protocol):
+    """Takes a blob's bytes in order. `offset` is how many it has (more than 0 when resuming)."""
+
+    @property
+    def offset(self) -> int: ...
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`; it may be reused by the caller once this returns."""
+        ...
+
+
+class ContentWriter(BlobSink, Protocol):
+    """The one writer of an ingest ref. Bytes survive close and crash, and are resumed by ref."""
+
+    @property
+    def ref(self) -> str: ...
+
+    @property
+    def path(self) -> str:
+        """The growing ingest file: others may read it while it grows."""
+        ...
+
+    async def truncate(self) -> None:
+        """Drop all bytes and start at offset 0."""
+        ...
+
+    async def commit(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> ContentInfo:
+        """fsync, verify size then digest (FailedPrecondition), rename into place, record it in the
+        namespace (and in the writer's lease). AlreadyExists if the namespace has it already.
+        """
+        ...
+
+
+class ContentStore(Protocol):
+    async def info(self, namespace: str, digest: Digest) -> ContentInfo:
+        """NotFound if the namespace doesn't have it."""
+        ...
+
+    async def read(self, namespace: str, digest: Digest, *, limit: int) -> bytes:
+        """Return the whole blob; ResourceExhausted if it has more than `limit` bytes."""
+        ...
+
+    def blob_path(self, digest: Digest) -> str:
+        """Where the blob is (or would be) on disk, whatever the namespace."""
+        ...
+
+    def writer(
+        self, namespace: str, ref: str, *, total: int = 0, expected: Digest | None = None, lease: str = ""
+    ) -> AbstractAsyncContextManager[ContentWriter]:
+        """Open the ingest `ref` (resuming it). AlreadyExists when `expected` is in the namespace; when
+        another namespace has it, it is linked into this one first, and AlreadyExists is raised too.
+        Unavailable while another writer holds the ref. Adds to `lease` whatever exists or is made.
+        """
+        ...
+
+    async def statuses(self, namespace: str) -> list[IngestStatus]: ...
+
+    async def abort(self, namespace: str, ref: str) -> None:
+        """Drop an ingest and its bytes; NotFound."""
+        ...
+
+
+# ---------------------------------------------------------------- snapshots
+@frozen
+class FilesystemMount:
+    """One mount(2) to make: `options` hold lowerdir=…, upperdir=…, ro, rbind and the like."""
+
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+class Snapshotter(Protocol):
+    """Directories of snapshots, named by backend ids that the caller makes up (unique for ever).
+
+    Records (keys, parents, labels) are the store's; this side only knows ids. `parents` are backend
+    ids of committed snapshots, nearest first. All calls are idempotent enough to be repeated after a
+    crash: `create` of an id that is already there replaces it, `remove` of a missing one is no error.
+    """
+
+    name: str
+
+    async def supported(self) -> str:
+        """Return "" if the host can run this snapshotter, else why not."""
+        ...
+
+    async def create(self, backend_id: str, kind: SnapshotKind, parents: Sequence[str]) -> None: ...
+
+    def mounts(
+        self, backend_id: str, kind: SnapshotKind, parents: Sequence[str]
+    ) -> tuple[FilesystemMount, ...]: ...
+
+    def layer_root(self, backend_id: str) -> str | None:
+        """The directory into which a layer may be applied without a mount (each layer by itself, with
+        whiteouts in overlay's form), or None if layers must be applied on the mounted parent.
+        """
+        ...
+
+    async def commit(self, backend_id: str) -> Usage: ...
+
+    async def remove(self, backend_id: str) -> None: ...
+
+    async def usage(self, backend_id: str) -> Usage: ...
+
+    async def walk(self) -> list[str]:
+        """Return the ids of all directories on disk, half-made ones included."""
+        ...
+
+
+# ---------------------------------------------------------------- extraction of layers
+@frozen
+class ExtractResult:
+    diff_id: Digest
+    size: int  # bytes of the tar
+    entries: int
+    warnings: tuple[str, ...] = ()
+
+
+class Extraction(Protocol):
+    """One layer being applied by a confined child while its blob is still growing."""
+
+    def grew(self, offset: int) -> None:
+        """The source file has `offset` valid bytes now. Never blocks."""
+        ...
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the source that the child has read, for progress."""
+        ...
+
+    async def finish(self, total: int) -> ExtractResult:
+        """The source is complete at `total` bytes: wait for the child's result.
+
+        Raises InvalidArgument (hostile or malformed layer, naming the entry) or ResourceExhausted.
+        """
+        ...
+
+
+WhiteoutFormat = Literal["overlay", "apply"]
+
+
+class Extractor(Protocol):
+    def start(
+        self, source: str, target: str, compression: str, whiteouts: WhiteoutFormat = "overlay"
+    ) -> AbstractAsyncContextManager[Extraction]:
+        """Begin to apply the file `source` (compression "", gzip or zstd) to the directory `target`.
+        `overlay` writes whiteouts as 0/0 devices and opaque xattrs; `apply` removes what they name.
+        Leaving the context kills the child if it hasn't finished.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- registry
+class Registry(Protocol):
+    async def resolve(
+        self, reference: Reference, *, auth: RegistryAuth | None = None, plain_http: bool = False
+    ) -> Descriptor:
+        """Ask the registry (hosts.toml's order) what the reference names: one HEAD, or a GET where the
+        answer to HEAD lacks the digest. NotFound, Unauthenticated, PermissionDenied, Unavailable.
+        """
+        ...
+
+    async def fetch(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        sink: BlobSink,
+        *,
+        auth: RegistryAuth | None = None,
+        plain_http: bool = False,
+    ) -> None:
+        """Bring exactly `descriptor.size` bytes into `sink`, starting at its offset. Retries with backoff,
+        resumes by Range, breaks stalled connections. The caller verifies the digest.
+        """
+        ...  # fmt: skip
+
+    async def fetch_document(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        *,
+        auth: RegistryAuth | None = None,
+        plain_http: bool = False,
+    ) -> bytes:
+        """Return a small blob or manifest whole, verified against digest and size (DataLoss)."""
+        ...  # fmt: skip
+
+
+# ---------------------------------------------------------------- runtime
+@frozen
+class BundleRef:
+    """Where a container lives on the node: `bundle` in the state dir (config.json, rootfs, sockets),
+    `log` the log file in the root dir.
+    """
+
+    namespace: str
+    id: str
+    bundle: str
+    log: str
+    runtime: str  # a name that `capabilities` lists
+    terminal: bool = False
+    stdin: bool = False
+    log_size: int = 0
+    log_files: int = 0
+
+
+@frozen
+class Created:
+    init: ProcessIdentity
+    monitor: ProcessIdentity
+
+
+@frozen
+class Exit:
+    """`code` is 128 + n for signal n; `note` is "" when the code is the process's own."""
+
+    code: int
+    at: datetime
+    oom_killed: bool = False
+    note: str = ""
+
+
+StreamKind = Literal["stdout", "stderr"]
+
+
+class StdioStream(Protocol):
+    """A live connection to a process's stdio."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[StreamKind, bytes]]:
+        """Yield output as it comes; ends when the process's output is closed."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Write to the process's stdin."""
+        ...
+
+    async def close_stdin(self) -> None: ...
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+
+class ExecSession(StdioStream, Protocol):
+    @property
+    def pid(self) -> int: ...
+
+    async def wait(self) -> Exit: ...
+
+    async def kill(self, signal: int) -> None: ...
+
+
+@frozen
+class RuntimeInfo:
+    """One runtime binary and what it can do here; `reason` says why `usable` is false."""
+
+    name: str
+    path: str
+    version: str = ""
+    usable: bool = True
+    reason: str = ""
+    features: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Runtime(Protocol):
+    async def capabilities(self) -> dict[str, RuntimeInfo]:
+        """Probe (once, cached) every configured runtime; the default choice has feature `default`."""
+        ...
+
+    async def create(self, ref: BundleRef) -> Created:
+        """Start the monitor, which creates the container from `bundle/config.json` (already written, its
+        rootfs already mounted). On failure nothing is left behind; the runtime's own words are in `why`.
+        """
+        ...
+
+    async def start(self, ref: BundleRef) -> None: ...
+
+    async def kill(self, ref: BundleRef, init: ProcessIdentity, signal: int, *, all: bool = False) -> None:
+        """NotFound when the process is gone."""
+        ...
+
+    async def wait(self, ref: BundleRef, created: Created) -> Exit:
+        """Wait for the end; returns at once, rightly, for one that ended while no agent ran."""
+        ...
+
+    async def delete(self, ref: BundleRef, created: Created | None) -> None:
+        """Force the container, its monitor, its cgroup and its execs away. Idempotent; `created` None
+        after a crash: whatever of it the bundle directory tells of is removed.
+        """
+        ...
+
+    async def recover_created(self, ref: BundleRef) -> Created | None:
+        """After a crash in `create`: what the sync FIFO and pid files tell, or None."""
+        ...
+
+    def attach(self, ref: BundleRef) -> AbstractAsyncContextManager[StdioStream]: ...
+
+    def exec(
+        self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], *, terminal: bool, stdin: bool
+    ) -> AbstractAsyncContextManager[ExecSession]:
+        """Run an OCI process object in the container. Leaving the context early kills the process."""
+        ...
+
+    def logs(
+        self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
+    ) -> AsyncIterator[LogLine]:
+        """Yield the log lines, partial records joined, over rotated files; with `follow` until the
+        container ended and all is read.
+        """
+        ...
+
+    async def rotate_logs(self, ref: BundleRef) -> bool:
+        """Rotate if the log is over its size. Return whether it did."""
+        ...
+
+    async def resize(self, ref: BundleRef, rows: int, columns: int) -> None: ...
+
+    async def pids(self, ref: BundleRef) -> list[int]: ...
+
+    async def stats(self, ref: BundleRef) -> dict[str, float]:
+        """Figures of the cgroup files: `cpu_seconds`, `memory_bytes`, `pids` and more where known."""
+        ...
+
+
+@frozen
+class Capability:
+    """Something this node can or can't do, with the reason and the remedy."""
+
+    name: str
+    available: bool
+    reason: str = ""
+    hint: str = ""
+    details: Mapping[str, Any] = Factory(dict)

@@ -1,0 +1,191 @@
+"""The agent's configuration: one TOML file, then `conf.d/*.toml` beside it, in the order of their names.
+
+Tables merge key by key, lists and values replace. Unknown keys are refused by name, so that a typo never
+passes for a setting.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import toml
+from attrs import Factory, frozen
+
+from tricorn import limits
+from tricorn.errors import InvalidArgument, NotFound
+from tricorn.structuring import structure
+
+DEFAULT_PATH = "/etc/tricorn/config.toml"
+CONFIG_SIZE = limits.MIB
+
+
+@frozen
+class Runtimes:
+    """`default` names the OCI runtime of containers that name none ("" lets the agent choose);
+    `paths` adds or overrides runtimes by name.
+    """
+
+    default: str = ""
+    paths: Mapping[str, str] = Factory(dict)
+
+
+@frozen
+class Credential:
+    """Registry credentials; the password is read from a file, never written here."""
+
+    host: str
+    username: str
+    password_file: str
+
+
+@frozen
+class RegistryConfig:
+    hosts_dir: str = "/etc/tricorn/hosts.d"
+    parallel_downloads: int = limits.REGISTRY_PARALLEL_DOWNLOADS
+    credentials: tuple[Credential, ...] = ()
+
+
+@frozen
+class Snapshots:
+    """`sync` flushes an image's unpacked files to disk before the image is recorded."""
+
+    default: str = "overlay"
+    sync: bool = False
+
+
+@frozen
+class Collection:
+    """Garbage collection: `schedule` false leaves it to `tricorn gc`."""
+
+    schedule: bool = True
+    pause_threshold: float = 0.02
+    deletion_threshold: int = 0
+    mutation_threshold: int = 100
+
+
+@frozen
+class Access:
+    """Who may do what, where: names or numbers of users and groups, namespaces (`*` for all)."""
+
+    role: Literal["none", "read", "operate", "admin"]
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ("*",)
+
+
+@frozen
+class Logs:
+    """Bounds of each container's log: `size` bytes a file, `files` files."""
+
+    size: int = limits.LOG_SIZE
+    files: int = limits.LOG_FILES
+
+
+@frozen
+class Config:
+    root: str = "/var/lib/tricorn"
+    state: str = "/run/tricorn"
+    socket: str = ""  # STATE/tricorn.sock when empty
+    socket_group: str = "tricorn"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    runtimes: Runtimes = Runtimes()
+    registry: RegistryConfig = RegistryConfig()
+    snapshots: Snapshots = Snapshots()
+    gc: Collection = Collection()
+    logs: Logs = Logs()
+    access: tuple[Access, ...] = ()
+
+    @property
+    def socket_path(self) -> str:
+        return self.socket or os.path.join(self.state, "tricorn.sock")
+
+
+NEEDS_RESTART = ("root", "state", "socket", "socket_group")
+
+
+def load(path: str | None = None) -> Config:
+    """Read the file at `path` and its `conf.d`; None means the default place, which may be missing.
+
+    Raises NotFound if a named file is missing, InvalidArgument naming file, key and remedy.
+    """
+    place = Path(path or DEFAULT_PATH)
+    if path is not None and not place.is_file():
+        raise NotFound(f"config file {path} does not exist", hint="`tricornd config default` prints one")
+    merged: dict[str, Any] = {}
+    for file in [place, *sorted(place.parent.glob("conf.d/*.toml"))]:
+        if file.is_file():
+            merged = _merge(merged, _read(file))
+    config = structure(merged, Config, "the configuration")
+    _check(config)
+    return config
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(CONFIG_SIZE + 1)
+        if len(data) > CONFIG_SIZE:
+            raise InvalidArgument(f"{file} is too large", why=f"over {CONFIG_SIZE} bytes")
+        return toml.loads(data.decode())
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {file}", why=os.strerror(error.errno or 0)) from None
+    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError, ValueError, KeyError, TypeError) as error:
+        # toml 0.10 lets several kinds escape on malformed files
+        raise InvalidArgument(f"{file} is not valid TOML", why=str(error)[:300]) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]  # narrowed by `both`
+    return merged
+
+
+def _check(config: Config) -> None:
+    for key in ("root", "state"):
+        value = getattr(config, key)
+        if not os.path.isabs(value) or os.path.normpath(value) != value:
+            raise InvalidArgument(f"{key} must be an absolute, clean path", why=repr(value), field=key)
+    if config.root == config.state:
+        raise InvalidArgument("root and state must be different directories", field="state")
+    if config.snapshots.default not in {"overlay", "native"}:
+        raise InvalidArgument(
+            f"no snapshotter {config.snapshots.default!r}",
+            hint="overlay or native",
+            field="snapshots.default",
+        )
+    _check_ranges(config)
+
+
+def _check_ranges(config: Config) -> None:
+    for field, value, low, high in (
+        ("registry.parallel_downloads", config.registry.parallel_downloads, 1, 32),
+        ("gc.pause_threshold", config.gc.pause_threshold, 0.0, 0.5),
+        ("logs.size", config.logs.size, 64 * limits.KIB, limits.GIB),
+        ("logs.files", config.logs.files, 1, 100),
+    ):
+        if not low <= value <= high:
+            raise InvalidArgument(f"{value} is out of range", why=f"{low} to {high}", field=field)
+
+
+def dump(config: Config) -> str:
+    """Return the whole configuration as TOML."""
+    return str(toml.dumps(attrs.asdict(config, value_serializer=_plain)))
+
+
+def _plain(_: Any, __: Any, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """Return the top-level keys in which the two differ."""
+    return [
+        field.name for field in attrs.fields(Config) if getattr(old, field.name) != getattr(new, field.name)
+    ]

@@ -44,7 +44,7 @@ def structure(raw: Any, cls: type[T], what: str = "document") -> T:
         path, leaf = next(_leaves(error, ()))
         raise _explain(leaf, ".".join(path), what) from None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InvalidArgument(f"{what} is malformed", why=str(error)[:300]) from None
+        raise _explain(error, "", what) from None
 
 
 def _leaves(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], BaseException]]:
@@ -79,7 +79,12 @@ def _explain(leaf: BaseException, field: str, what: str) -> InvalidArgument:
         )
     if isinstance(leaf, KeyError):
         name = str(leaf.args[0])
-        return InvalidArgument(f"{what} lacks {name!r}", field=f"{field}.{name}" if field else name)
+        return InvalidArgument(f"{what} lacks {name!r}", field=field or name)
+    if isinstance(leaf, AttributeError):
+        return InvalidArgument(f"{what} is malformed", why="expected an object", field=field or None)
+    if " not in literal " in str(leaf):
+        value, _, choices = str(leaf).partition(" not in literal typing.Literal")
+        return InvalidArgument(f"{value[:80]!r} is none of {choices}", field=field or None)
     return InvalidArgument(f"{what} is malformed", why=str(leaf)[:300], field=field or None)
 
 
@@ -115,7 +120,7 @@ def _is_sequence(cls: Any) -> bool:
 
 
 def _sequence_hook(cls: Any, converter: Converter) -> Any:
-    base = list_structure_factory(list[get_args(cls)[0]], converter)  # type: ignore[misc]  # built at run time
+    base = list_structure_factory(list[get_args(cls)[0]], converter)  # type: ignore[misc, arg-type]  # built at run time
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, list | tuple):

@@ -1,0 +1,52 @@
+# Each target works on a bare Debian (root, package registries) and installs only what is missing.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-clean test unit lint format bench wheel clean
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
+
+setup:  ## system packages and the virtual environment with everything for development
+	@tools/setup.sh test
+
+demo:  ## from nothing to a container that an Ansible playbook runs; leaves everything running
+	@tools/setup.sh demo
+	@$(BIN)/python tools/demo.py up
+
+demo-clean:  ## removes every trace of the demo, and checks that none is left
+	@tools/demo_clean.sh
+
+test:  ## lint, types, the collection's sanity, then unit, conformance, integration and fault tests
+	@tools/setup.sh test
+	@tools/lint.sh
+	@if [ -x tools/ansible_sanity.sh ]; then tools/ansible_sanity.sh; fi
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+unit:  ## only the tests that need neither root nor other programs
+	@tools/setup.sh test
+	@$(BIN)/python -m pytest -m 'not root and not integration and not faults' $(PYTEST_ARGS)
+
+lint:  ## ruff, mypy, shellcheck, yamllint, ansible-lint
+	@tools/setup.sh test
+	@tools/lint.sh
+
+format:  ## let ruff format the Python code
+	@tools/setup.sh test
+	@$(BIN)/ruff format .
+
+bench:  ## Tricorn beside two releases of containerd; BENCH_ARGS="--quick --only run,memory"
+	@tools/setup.sh bench
+	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+wheel:  ## dist/tricorn-*.whl: the agent, the command line and the collection
+	@tools/setup.sh demo
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls -l dist
+
+clean:  ## removes what the targets above made in this directory (after demo-clean)
+	@if [ -e .demo ]; then echo "the demo is still there: run make demo-clean first" >&2; exit 1; fi
+	@rm -rf .venv dist build .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible
+	@find agent tests tools collections -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+"""What every test folder shares: who can run where, short directories, real components, the leak check."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tricorn_testing import leaks
+from tricorn_testing.capabilities import missing_for
+from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.images import ImageLayout
+from tricorn_testing.paths import PREFIX, short_directory
+from tricorn_testing.registry import Registry, running_registry
+
+IN_CI = os.environ.get("CI") == "true"
+CAPABILITIES = ("root", "integration", "faults")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, what this machine can't run; in CI that is a failure: nothing is missing there."""
+    for marker in CAPABILITIES:
+        if item.get_closest_marker(marker) and (reason := missing_for(marker)):
+            (pytest.fail if IN_CI else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the session if it left mounts, processes, cgroups, namespaces, loop devices or descriptors."""
+    before = leaks.look()
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # reported where they belong, not here
+        gc.collect()
+    own = [f"{PREFIX}{os.getpid()}-", f"tct-{os.getpid()}-", str(tmp_path_factory.getbasetemp())]
+    left = leaks.look().since(before, None if IN_CI else own)
+    if left:
+        pytest.fail("the test session left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory with a short name, for sockets; its mounts go with it."""
+    with short_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> ImageLayout:
+    """An empty OCI image layout to build images in."""
+    return ImageLayout(tmp_path / "layout")
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A real docker-registry on loopback, one for the whole session: name repositories after the test."""
+    with short_directory() as directory, running_registry(directory) as server:
+        yield server
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """A running agent of this test's own."""
+    with running_daemon() as running:
+        yield running

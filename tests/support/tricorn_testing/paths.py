@@ -1,0 +1,56 @@
+"""Temporary directories whose names are short enough for the sockets below them (108 bytes)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "/tmp/tct-"
+_MNT_DETACH = 2
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """Yield /tmp/tct-XXXX, this process's own; at the end whatever is mounted below it goes first."""
+    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    try:
+        yield path
+    finally:
+        remove_tree(path)
+
+
+def mounts_below(path: Path) -> list[str]:
+    """Return the mount points below `path`, deepest and latest first."""
+    prefix = f"{path}/"
+    with open("/proc/self/mountinfo") as mountinfo:
+        points = [line.split()[4].replace("\\040", " ") for line in mountinfo]
+    return [point for point in reversed(points) if point.startswith(prefix)]
+
+
+def unmount(point: str) -> None:
+    """Detach a mount point; what isn't mounted (any more) is no error."""
+    ctypes.CDLL(None).umount2(os.fsencode(point), _MNT_DETACH)
+
+
+def remove_tree(path: Path) -> None:
+    """Unmount what is below `path`, then remove it; raise OSError if it can't be emptied."""
+    for point in mounts_below(path):
+        unmount(point)
+    for attempt in range(5):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            if not path.exists():
+                return
+        except OSError:
+            if attempt == 4:
+                raise
+            time.sleep(0.1)
+        else:
+            return

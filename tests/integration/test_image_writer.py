@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_image
+from tricorn_testing.images import Compression, ImageLayout, LayerBuilder, busybox_image
 from tricorn_testing.registry import Registry
 
 pytestmark = pytest.mark.integration
@@ -22,7 +22,8 @@ def skopeo(*arguments: str) -> str:
 def test_an_index_of_mixed_layers_is_what_skopeo_reads(
     layout: ImageLayout, registry: Registry, docker: bool, tmp_path: Path
 ) -> None:
-    layers = [LayerBuilder().file(f"file-{kind}", "x" * 5000).layer(kind) for kind in ("", "gzip", "zstd")]
+    kinds: tuple[Compression, ...] = ("", "gzip") if docker else ("", "gzip", "zstd")
+    layers = [LayerBuilder().file(f"file-{kind}", "x" * 5000).layer(kind) for kind in kinds]
     images = [
         layout.add_image(layers, {"Cmd": ["/bin/true"]}, platform=platform, docker=docker)
         for platform in ("linux/amd64", "linux/arm64/v8")

@@ -1,0 +1,69 @@
+"""How values become columns: JSON by msgspec, times as microseconds since 1970 (UTC)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from tricorn.model.ids import Digest
+from tricorn.model.oci import Descriptor
+from tricorn.model.records import Task
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def _encode_unknown(value: Any) -> Any:
+    if isinstance(value, str):  # Digest and other refinements of str
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def _decode_unknown(kind: type, value: Any) -> Any:
+    if kind is Digest:
+        return Digest.parse(value)
+    raise TypeError(f"{kind.__name__} cannot be read")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_encode_unknown)
+_mapping: Final = msgspec.json.Decoder(dict[str, Any])
+_labels: Final = msgspec.json.Decoder(dict[str, str])
+_descriptor: Final = msgspec.json.Decoder(Descriptor, dec_hook=_decode_unknown)
+_task: Final = msgspec.json.Decoder(Task)
+
+
+def to_json(value: Any) -> bytes:
+    return _encoder.encode(value)
+
+
+def to_mapping(data: bytes) -> dict[str, Any]:
+    return _mapping.decode(data)
+
+
+def to_labels(data: bytes) -> dict[str, str]:
+    return _labels.decode(data)
+
+
+def to_descriptor(data: bytes) -> Descriptor:
+    return _descriptor.decode(data)
+
+
+def to_task(data: bytes) -> Task:
+    return _task.decode(data)
+
+
+def to_microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def to_time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def merged_labels(old: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """Return `old` with `changes` applied; an empty value deletes the label."""
+    merged = {**old, **changes}
+    return {key: value for key, value in merged.items() if value or key not in changes}

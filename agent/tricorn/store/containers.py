@@ -1,0 +1,149 @@
+"""Containers: what a container is, apart from whether it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
+from tricorn.model import filters, ids
+from tricorn.model.records import Container
+from tricorn.store.codec import merged_labels, to_json, to_labels, to_mapping, to_time
+from tricorn.store.journal import Events
+from tricorn.store.namespaces import Namespaces
+from tricorn.store.session import Session
+
+_COLUMNS = (
+    "id, image, image_digest, runtime, snapshotter, snapshot_key, spec, desired, labels, extensions, "
+    "created_at, updated_at"
+)
+
+
+class Containers:
+    __slots__ = ("_events", "_namespaces", "_session")
+
+    def __init__(self, session: Session, events: Events, namespaces: Namespaces) -> None:
+        self._session = session
+        self._events = events
+        self._namespaces = namespaces
+
+    def create(self, namespace: str, container: Container) -> Container:
+        """Record a new container (its times are set here). AlreadyExists, InvalidArgument."""
+        _check(container)
+        if self.find(namespace, container.id):
+            raise AlreadyExists(f"container {container.id} exists already in namespace {namespace}")
+        self._namespaces.ensure(namespace)
+        now = self._session.now
+        self._session.run(
+            "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            namespace, container.id, *_values(container), now, now,
+        )  # fmt: skip
+        self._events.publish(
+            namespace,
+            "/containers/create",
+            {"id": container.id, "image": container.image, "runtime": {"name": container.runtime}},
+        )
+        return evolve(container, created_at=to_time(now), updated_at=to_time(now))
+
+    def update(self, namespace: str, id: str, **changes: Any) -> Container:
+        """Change the named fields of a container: `labels` (merged, an empty value deletes), `spec`,
+        `desired`, `extensions`, `image`, `image_digest`, `snapshot_key`. NotFound; InvalidArgument for
+        `runtime` and `snapshotter`, which never change.
+        """
+        old = self.get(namespace, id)
+        labels = changes.pop("labels", None)
+        if labels is not None:
+            changes["labels"] = merged_labels(old.labels, labels)
+        return self.replace(namespace, evolve(old, **changes))
+
+    def replace(self, namespace: str, container: Container) -> Container:
+        """Store the whole container in place of the one with its id (labels included); as `update`."""
+        old = self.get(namespace, container.id)
+        for field in ("runtime", "snapshotter"):
+            if getattr(old, field) != getattr(container, field):
+                raise InvalidArgument(
+                    f"container {container.id}: {field} cannot be changed", field=field,
+                    hint="delete the container and create it anew",
+                )  # fmt: skip
+        _check(container)
+        self._session.run(
+            "UPDATE containers SET image = ?, image_digest = ?, runtime = ?, snapshotter = ?, snapshot_key = ?,"
+            " spec = ?, desired = ?, labels = ?, extensions = ?, updated_at = ? WHERE namespace = ? AND id = ?",
+            *_values(container), self._session.now, namespace, container.id,
+        )  # fmt: skip
+        self._session.deletions += 1  # what it referred to before may be free now
+        self._publish_update(namespace, container)
+        return evolve(container, created_at=old.created_at, updated_at=to_time(self._session.now))
+
+    def _publish_update(self, namespace: str, container: Container) -> None:
+        event = {
+            "id": container.id, "image": container.image,
+            "labels": dict(container.labels), "snapshot_key": container.snapshot_key,
+        }  # fmt: skip
+        self._events.publish(namespace, "/containers/update", event)
+
+    def find(self, namespace: str, id: str) -> Container | None:
+        row = self._session.one(
+            f"SELECT {_COLUMNS} FROM containers WHERE namespace = ? AND id = ?",
+            namespace,
+            id,  # noqa: S608
+        )
+        return _container(row) if row else None
+
+    def get(self, namespace: str, id: str) -> Container:
+        found = self.find(namespace, id)
+        if found is None:
+            raise NotFound(f"container {id} does not exist in namespace {namespace}")
+        return found
+
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Container]:
+        """Return the containers that match any of the filters, by id."""
+        rows = self._session.all(
+            f"SELECT {_COLUMNS} FROM containers WHERE namespace = ? ORDER BY id",
+            namespace,  # noqa: S608
+        )
+        return filters.select(expressions, map(_container, rows))
+
+    def list_all(self) -> list[tuple[str, Container]]:
+        """Return the containers of all namespaces, each with its namespace."""
+        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM containers ORDER BY namespace, id")  # noqa: S608
+        return [(row[0], _container(row[1:])) for row in rows]
+
+    def delete(self, namespace: str, id: str) -> None:
+        """Remove the record, whether or not a task exists (that's the caller's to check). NotFound."""
+        if not self._session.run("DELETE FROM containers WHERE namespace = ? AND id = ?", namespace, id):
+            raise NotFound(f"container {id} does not exist in namespace {namespace}")
+        self._session.deletions += 1
+        self._events.publish(namespace, "/containers/delete", {"id": id})
+
+
+def _check(container: Container) -> None:
+    ids.identifier(container.id)
+    ids.labels(container.labels)
+    if not container.runtime:
+        raise InvalidArgument(f"container {container.id} has no runtime", field="runtime")
+    if not container.spec:
+        raise InvalidArgument(f"container {container.id} has no spec", field="spec")
+    if container.snapshot_key and not container.snapshotter:
+        raise InvalidArgument(
+            f"container {container.id} has a snapshot key but no snapshotter", field="snapshotter"
+        )
+
+
+def _values(container: Container) -> tuple[Any, ...]:
+    extensions: Mapping[str, Any] = container.extensions
+    return (
+        container.image, container.image_digest, container.runtime, container.snapshotter,
+        container.snapshot_key, bytes(container.spec), to_json(container.desired),
+        to_json(container.labels), to_json(extensions),
+    )  # fmt: skip
+
+
+def _container(row: tuple[Any, ...]) -> Container:
+    return Container(
+        id=row[0], image=row[1], image_digest=row[2], runtime=row[3], snapshotter=row[4],
+        snapshot_key=row[5], spec=row[6], desired=to_mapping(row[7]), labels=to_labels(row[8]),
+        extensions=to_mapping(row[9]), created_at=to_time(row[10]), updated_at=to_time(row[11]),
+    )  # fmt: skip

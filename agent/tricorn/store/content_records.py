@@ -1,0 +1,118 @@
+"""Which blobs each namespace has. The bytes themselves are `content.py`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import evolve
+
+from tricorn.errors import AlreadyExists, NotFound
+from tricorn.model import filters, ids
+from tricorn.model.ids import Digest
+from tricorn.model.records import ContentInfo
+from tricorn.store.codec import merged_labels, to_json, to_labels, to_time
+from tricorn.store.journal import Events
+from tricorn.store.leases import Leases
+from tricorn.store.namespaces import Namespaces
+from tricorn.store.session import Session
+
+_COLUMNS = "digest, size, labels, created_at, updated_at"
+_SOURCE: Final = "containerd.io/distribution.source."
+
+
+class ContentRecords:
+    __slots__ = ("_events", "_leases", "_namespaces", "_session")
+
+    def __init__(self, session: Session, events: Events, namespaces: Namespaces, leases: Leases) -> None:
+        self._session = session
+        self._events = events
+        self._namespaces = namespaces
+        self._leases = leases
+
+    def create(
+        self, namespace: str, digest: Digest, size: int, labels: Mapping[str, str] | None = None, *,
+        lease: str = "",
+    ) -> ContentInfo:  # fmt: skip
+        """Record a blob whose file is in place. AlreadyExists."""
+        checked = ids.labels(labels or {})
+        if self.find(namespace, digest):
+            raise AlreadyExists(f"content {digest} exists already in namespace {namespace}")
+        self._namespaces.ensure(namespace)
+        now = self._session.now
+        self._session.run(
+            "INSERT INTO content VALUES (?, ?, ?, ?, ?, ?)",
+            namespace, str(digest), size, to_json(checked), now, now,
+        )  # fmt: skip
+        self._leases.protect(namespace, lease, "content", digest)
+        self._events.publish(namespace, "/content/create", {"digest": digest, "size": size})
+        return ContentInfo(digest, size, checked, to_time(now), to_time(now))
+
+    def share(self, namespace: str, digest: Digest, *, lease: str = "") -> ContentInfo | None:
+        """Give the namespace a blob that it or any other has; None if none has. Only the labels that
+        tell of its source come along: the others are references of the other namespace.
+        """
+        found = self.find(namespace, digest)
+        if found is not None:
+            self._leases.protect(namespace, lease, "content", digest)
+            return found
+        row = self._session.one("SELECT size, labels FROM content WHERE digest = ? LIMIT 1", str(digest))
+        if row is None:
+            return None
+        labels = {k: v for k, v in to_labels(row[1]).items() if k.startswith(_SOURCE)}
+        return self.create(namespace, digest, row[0], labels, lease=lease)
+
+    def find(self, namespace: str, digest: str) -> ContentInfo | None:
+        row = self._session.one(
+            f"SELECT {_COLUMNS} FROM content WHERE namespace = ? AND digest = ?",
+            namespace,
+            str(digest),  # noqa: S608
+        )
+        return _info(row) if row else None
+
+    def get(self, namespace: str, digest: str) -> ContentInfo:
+        found = self.find(namespace, digest)
+        if found is None:
+            raise NotFound(f"content {digest} does not exist in namespace {namespace}")
+        return found
+
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[ContentInfo]:
+        """Return the blobs that match any of the filters, by digest."""
+        rows = self._session.all(
+            f"SELECT {_COLUMNS} FROM content WHERE namespace = ? ORDER BY digest",
+            namespace,  # noqa: S608
+        )
+        return filters.select(expressions, map(_info, rows))
+
+    def list_all(self) -> list[tuple[str, ContentInfo]]:
+        """Return the blobs of all namespaces, each with its namespace."""
+        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM content ORDER BY namespace, digest")  # noqa: S608
+        return [(row[0], _info(row[1:])) for row in rows]
+
+    def digests(self) -> set[str]:
+        """Return every digest that any namespace has."""
+        return {row[0] for row in self._session.all("SELECT DISTINCT digest FROM content")}
+
+    def update_labels(self, namespace: str, digest: str, labels: Mapping[str, str]) -> ContentInfo:
+        """Merge `labels` in; an empty value deletes. NotFound."""
+        old = self.get(namespace, digest)
+        merged = ids.labels(merged_labels(old.labels, labels))
+        self._session.run(
+            "UPDATE content SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?",
+            to_json(merged), self._session.now, namespace, str(digest),
+        )  # fmt: skip
+        self._session.deletions += 1  # a label may have been a reference
+        return evolve(old, labels=merged, updated_at=to_time(self._session.now))
+
+    def delete(self, namespace: str, digest: str) -> None:
+        """Remove the record; the file goes in a later sweep, unless another namespace has it. NotFound."""
+        if not self._session.run(
+            "DELETE FROM content WHERE namespace = ? AND digest = ?", namespace, str(digest)
+        ):
+            raise NotFound(f"content {digest} does not exist in namespace {namespace}")
+        self._session.deletions += 1
+        self._events.publish(namespace, "/content/delete", {"digest": digest})
+
+
+def _info(row: tuple[Any, ...]) -> ContentInfo:
+    return ContentInfo(Digest(row[0]), row[1], to_labels(row[2]), to_time(row[3]), to_time(row[4]))

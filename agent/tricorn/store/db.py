@@ -1,0 +1,192 @@
+"""The database: `write` and `read` run a function on a `Transaction`, off the loop."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.errors import Unavailable
+from tricorn.failpoints import failpoint
+from tricorn.ports import Clock
+from tricorn.store.connection import connect, prepare, sqlite_errors, unmark
+from tricorn.store.transaction import Transaction
+from tricorn.store.writer import Job, Writer
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_QUEUE: Final = 1024
+_READERS: Final = 4
+
+
+class Signal:
+    """Wakes all who wait, each time it is fired."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def fire(self) -> None:
+        self._event.set()
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+class Database:
+    """SQLite with one writing thread (group commit) and a few readers. Made by `open` only.
+
+    `mutations` and `deletions` count committed changes, and those that may have freed something, since
+    the database was opened; `changed` fires after commits that had any.
+    """
+
+    def __init__(self, path: str, connection: sqlite3.Connection, clock: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self.mutations = 0
+        self.deletions = 0
+        self.changed = Signal()
+        self._committed = Signal()
+        self._newest = Transaction(connection, clock.now()).events.newest()
+        self._closing = False
+        self._slots = trio.Semaphore(_QUEUE)
+        self._readers = trio.CapacityLimiter(_READERS)
+        self._idle: collections.deque[sqlite3.Connection] = collections.deque()
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._writer = Writer(connection, clock, self._deliver)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, path: str, clock: Clock) -> AsyncIterator[Database]:
+        """Open `path` (made if missing, mode 0600) for the length of the context.
+
+        After an unclean stop it is checked first: DataLoss if damaged. FailedPrecondition if its schema
+        is newer than this agent. One process at a time: the caller holds the lock on the root directory.
+        """
+        connection = await trio.to_thread.run_sync(prepare, path)
+        database = cls(path, connection, clock)
+        try:
+            yield database
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+                await database._close(connection)
+
+    async def _close(self, connection: sqlite3.Connection) -> None:
+        self._closing = True
+        await self._writer.close()
+        await trio.to_thread.run_sync(self._close_connections, connection)
+
+    def _close_connections(self, connection: sqlite3.Connection) -> None:
+        while self._idle:
+            self._idle.popleft().close()
+        with sqlite_errors("the database could not be closed in order"):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.close()
+        unmark(self.path)
+
+    async def write(self, function: Callable[[Transaction], T]) -> T:
+        """Run `function` in the writing thread; return its result once it is on disk.
+
+        What it raises undoes its own changes only, and is raised here. It shares a commit with whatever
+        waits beside it, so it must be short and free of other I/O. Cancellation is heard while waiting
+        for room in the queue; after that the change completes, its result is returned, and the
+        cancellation is delivered at the caller's next checkpoint. ResourceExhausted on a full disk,
+        Unavailable once the database closes.
+        """
+        async with self._slots:
+            if self._closing:
+                raise Unavailable("the database is closing")
+            self._writer.submit(Job(function, trio.lowlevel.current_task()))
+            result = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        failpoint("db.committed")
+        return cast("T", result)
+
+    async def read(self, function: Callable[[Transaction], T]) -> T:
+        """Run `function` on a snapshot that includes every write that has returned; it can't write."""
+        if self._closing:
+            raise Unavailable("the database is closing")
+        self._counts["reads"] += 1
+        return await trio.to_thread.run_sync(self._read, function, limiter=self._readers)
+
+    def _read(self, function: Callable[[Transaction], T]) -> T:
+        with sqlite_errors("the database could not be read"):
+            connection = self._reader()
+            try:
+                connection.execute("BEGIN")
+                result = function(Transaction(connection, self.clock.now()))
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()  # no state of a failed read can leak into the next
+                raise
+        self._idle.append(connection)
+        return result
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return connect(self.path, read_only=True)
+
+    def _deliver(self, batch: list[Job]) -> None:
+        """Wake the callers of a batch that is on disk; runs in the loop's thread."""
+        self._counts["batches"] += 1
+        self._counts["largest_batch"] = max(self._counts["largest_batch"], len(batch))
+        newest, mutations = self._newest, self.mutations
+        for job in batch:
+            self._account(job)
+            trio.lowlevel.reschedule(job.task, job.result)
+        if self._newest > newest:
+            self._committed.fire()
+        if self.mutations > mutations:
+            self.changed.fire()
+
+    def _account(self, job: Job) -> None:
+        self._counts["writes"] += 1
+        if not job.succeeded or job.session is None:
+            self._counts["failed_writes"] += 1
+            return
+        self._newest = max(self._newest, job.session.published)
+        self.deletions += job.session.deletions
+        self.mutations += 1 if job.session.mutations else 0
+
+    @property
+    def newest(self) -> int:
+        """The sequence of the last event on disk."""
+        return self._newest
+
+    async def wait_beyond(self, sequence: int) -> int:
+        """Wait until an event with a sequence beyond `sequence` is on disk; return the newest one."""
+        while self._newest <= sequence:
+            await self._committed.wait()
+        return self._newest
+
+    def statistics(self) -> dict[str, Any]:
+        """Return figures for people and metrics: counts since the start, sizes in bytes."""
+        counts = {
+            name: self._counts[name]
+            for name in ("writes", "failed_writes", "batches", "largest_batch", "reads")
+        }
+        return counts | {
+            "waiting": self._writer.waiting,
+            "readers_idle": len(self._idle),
+            "newest_event": self._newest,
+            "database_bytes": _size(self.path),
+            "log_bytes": _size(self.path + "-wal"),
+        }
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,129 @@
+"""Images: names for descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
+from tricorn.model import filters, ids
+from tricorn.model.ids import Digest
+from tricorn.model.oci import Descriptor
+from tricorn.model.records import Image
+from tricorn.store.codec import merged_labels, to_descriptor, to_json, to_labels, to_time
+from tricorn.store.journal import Events
+from tricorn.store.leases import Leases
+from tricorn.store.namespaces import Namespaces
+from tricorn.store.session import Session
+
+_COLUMNS = "name, target, labels, created_at, updated_at"
+
+
+class Images:
+    __slots__ = ("_events", "_leases", "_namespaces", "_session")
+
+    def __init__(self, session: Session, events: Events, namespaces: Namespaces, leases: Leases) -> None:
+        self._session = session
+        self._events = events
+        self._namespaces = namespaces
+        self._leases = leases
+
+    def create(self, namespace: str, image: Image, *, lease: str = "") -> Image:
+        """Record a new image (its times are set here). AlreadyExists, InvalidArgument."""
+        _check(image)
+        if self.find(namespace, image.name):
+            raise AlreadyExists(f"image {image.name} exists already in namespace {namespace}")
+        self._namespaces.ensure(namespace)
+        now = self._session.now
+        self._session.run(
+            "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)",
+            namespace, image.name, to_json(image.target), to_json(image.labels), now, now,
+        )  # fmt: skip
+        self._leases.protect(namespace, lease, "images", image.name)
+        self._publish(namespace, "create", image)
+        return evolve(image, created_at=to_time(now), updated_at=to_time(now))
+
+    def put(self, namespace: str, image: Image, *, lease: str = "") -> Image:
+        """Create the image or replace its target and labels; nothing happens if they are the same."""
+        old = self.find(namespace, image.name)
+        if old is None:
+            return self.create(namespace, image, lease=lease)
+        _check(image)
+        self._leases.protect(namespace, lease, "images", image.name)
+        if old.target == image.target and old.labels == image.labels:
+            return old
+        return self._store(namespace, evolve(image, created_at=old.created_at))
+
+    def update_labels(self, namespace: str, name: str, labels: Mapping[str, str]) -> Image:
+        """Merge `labels` in; an empty value deletes. NotFound."""
+        old = self.get(namespace, name)
+        return self._store(namespace, evolve(old, labels=ids.labels(merged_labels(old.labels, labels))))
+
+    def _store(self, namespace: str, image: Image) -> Image:
+        self._session.run(
+            "UPDATE images SET target = ?, labels = ?, updated_at = ? WHERE namespace = ? AND name = ?",
+            to_json(image.target), to_json(image.labels), self._session.now, namespace, image.name,
+        )  # fmt: skip
+        self._session.deletions += 1  # what it pointed to before may be free now
+        self._publish(namespace, "update", image)
+        return evolve(image, updated_at=to_time(self._session.now))
+
+    def find(self, namespace: str, name: str) -> Image | None:
+        row = self._session.one(
+            f"SELECT {_COLUMNS} FROM images WHERE namespace = ? AND name = ?",
+            namespace,
+            name,  # noqa: S608
+        )
+        return _image(row) if row else None
+
+    def get(self, namespace: str, name: str) -> Image:
+        found = self.find(namespace, name)
+        if found is None:
+            raise NotFound(f"image {name} does not exist in namespace {namespace}")
+        return found
+
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Image]:
+        """Return the images that match any of the filters, by name."""
+        rows = self._session.all(
+            f"SELECT {_COLUMNS} FROM images WHERE namespace = ? ORDER BY name",
+            namespace,  # noqa: S608
+        )
+        return filters.select(expressions, map(_image, rows))
+
+    def list_all(self) -> list[tuple[str, Image]]:
+        """Return the images of all namespaces, each with its namespace."""
+        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM images ORDER BY namespace, name")  # noqa: S608
+        return [(row[0], _image(row[1:])) for row in rows]
+
+    def delete(self, namespace: str, name: str, *, target: Digest | None = None) -> None:
+        """Remove the name. NotFound, also when `target` is given and the image points elsewhere."""
+        image = self.get(namespace, name)
+        if target is not None and image.target.digest != target:
+            raise NotFound(
+                f"image {name} with target {target} does not exist in namespace {namespace}",
+                why=f"it points to {image.target.digest}",
+            )
+        self._session.run("DELETE FROM images WHERE namespace = ? AND name = ?", namespace, name)
+        self._session.deletions += 1
+        self._events.publish(namespace, "/images/delete", {"name": name})
+
+    def _publish(self, namespace: str, verb: str, image: Image) -> None:
+        self._events.publish(namespace, f"/images/{verb}", {"name": image.name, "labels": dict(image.labels)})
+
+
+def _check(image: Image) -> None:
+    if not image.name:
+        raise InvalidArgument("an image needs a name", field="name")
+    target: Descriptor = image.target
+    Digest.parse(target.digest, "target.digest")
+    if target.size <= 0:
+        raise InvalidArgument(f"image {image.name}: size {target.size} is not positive", field="target.size")
+    if not target.media_type:
+        raise InvalidArgument(f"image {image.name}: the target has no media type", field="target.media_type")
+    ids.labels(image.labels)
+
+
+def _image(row: tuple[Any, ...]) -> Image:
+    return Image(row[0], to_descriptor(row[1]), to_labels(row[2]), to_time(row[3]), to_time(row[4]))

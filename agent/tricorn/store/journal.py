@@ -1,0 +1,73 @@
+"""The outbox: events are rows written with the change they tell of, read by cursor afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tricorn import limits
+from tricorn.errors import InvalidArgument
+from tricorn.model import ids
+from tricorn.model.records import Event
+from tricorn.store.codec import to_json, to_mapping, to_time
+from tricorn.store.session import Session
+
+
+class EventRows(NamedTuple):
+    """Events after a cursor, oldest first. The journal holds the sequences `oldest_kept`…`newest`
+    (`oldest_kept` = `newest` + 1 when it's empty).
+    """
+
+    events: list[Event]
+    oldest_kept: int
+    newest: int
+
+
+class Events:
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def publish(self, namespace: str, topic: str, event: Mapping[str, Any]) -> int:
+        """Append an event; return its sequence. InvalidArgument for a malformed topic."""
+        _check_topic(topic)
+        sequence = self._session.insert(
+            "INSERT INTO events (timestamp, namespace, topic, event) VALUES (?, ?, ?, ?)",
+            self._session.now, namespace, topic, to_json(event),
+        )  # fmt: skip
+        self._session.published = sequence
+        return sequence
+
+    def page(self, since: int, namespace: str | None = None, limit: int = limits.EVENTS_PAGE) -> EventRows:
+        """Return up to `limit` events with a sequence beyond `since`, of one namespace or (None) of all."""
+        where, values = ("AND namespace = ?", (namespace,)) if namespace is not None else ("", ())
+        rows = self._session.all(
+            "SELECT sequence, timestamp, namespace, topic, event FROM events "
+            f"WHERE sequence > ? {where} ORDER BY sequence LIMIT ?",  # noqa: S608 - two constants
+            since, *values, limit,
+        )  # fmt: skip
+        events = [Event(row[0], to_time(row[1]), row[2], row[3], to_mapping(row[4])) for row in rows]
+        return EventRows(events, self._oldest(), self.newest())
+
+    def newest(self) -> int:
+        """Return the last sequence ever given, 0 before the first."""
+        row = self._session.one("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+        return row[0] if row else 0
+
+    def _oldest(self) -> int:
+        row = self._session.one("SELECT sequence FROM events ORDER BY sequence LIMIT 1")
+        return row[0] if row else self.newest() + 1
+
+    def trim(self, keep: int = limits.EVENTS_KEPT) -> None:
+        """Drop all but the newest `keep` events."""
+        self._session.run("DELETE FROM events WHERE sequence <= ?", self.newest() - keep)
+
+
+def _check_topic(topic: str) -> None:
+    if not topic.startswith("/"):
+        raise InvalidArgument(
+            f"event topic {topic!r} is malformed", why="it must start with /", field="topic"
+        )
+    for part in topic[1:].split("/"):
+        ids.identifier(part, "topic")

@@ -1,0 +1,80 @@
+"""The database's schema as numbered migrations: `MIGRATIONS[n]` brings version n to n + 1.
+
+A released migration is never edited; a change is a new one at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_FIRST: Final = (
+    """CREATE TABLE namespaces (
+        name TEXT PRIMARY KEY, labels BLOB NOT NULL, created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE images (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), name TEXT NOT NULL,
+        target BLOB NOT NULL, labels BLOB NOT NULL,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, name)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE containers (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), id TEXT NOT NULL,
+        image TEXT NOT NULL, image_digest TEXT NOT NULL, runtime TEXT NOT NULL,
+        snapshotter TEXT NOT NULL, snapshot_key TEXT NOT NULL,
+        spec BLOB NOT NULL, desired BLOB NOT NULL, labels BLOB NOT NULL, extensions BLOB NOT NULL,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, id)
+    ) STRICT""",
+    """CREATE TABLE tasks (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), container TEXT NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (namespace, container)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE snapshots (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), snapshotter TEXT NOT NULL, key TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('view', 'active', 'committed')),
+        backend_id TEXT NOT NULL, parent TEXT NOT NULL, labels BLOB NOT NULL,
+        size INTEGER NOT NULL, inodes INTEGER NOT NULL,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, snapshotter, key)
+    ) STRICT, WITHOUT ROWID""",
+    # Two records over one directory would delete each other's files.
+    "CREATE UNIQUE INDEX snapshots_backend ON snapshots (snapshotter, backend_id)",
+    "CREATE INDEX snapshots_parent ON snapshots (namespace, snapshotter, parent)",
+    """CREATE TABLE content (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), digest TEXT NOT NULL,
+        size INTEGER NOT NULL, labels BLOB NOT NULL,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, digest)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX content_digest ON content (digest)",
+    """CREATE TABLE ingests (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), ref TEXT NOT NULL,
+        total INTEGER NOT NULL, expected TEXT NOT NULL,
+        started_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, expires_at INTEGER,
+        PRIMARY KEY (namespace, ref)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE leases (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), id TEXT NOT NULL,
+        labels BLOB NOT NULL, created_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, id)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE lease_resources (
+        namespace TEXT NOT NULL, lease TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL,
+        PRIMARY KEY (namespace, lease, type, id),
+        FOREIGN KEY (namespace, lease) REFERENCES leases (namespace, id) ON DELETE CASCADE
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX lease_resources_object ON lease_resources (namespace, type, id)",
+    # Intents outlive whatever they speak of, hence no foreign key.
+    """CREATE TABLE intents (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, kind TEXT NOT NULL,
+        object TEXT NOT NULL, data BLOB NOT NULL, created_at INTEGER NOT NULL
+    ) STRICT""",
+    # AUTOINCREMENT: a cursor must never meet the same number twice, not even after trimming to nothing.
+    """CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT, timestamp INTEGER NOT NULL,
+        namespace TEXT NOT NULL, topic TEXT NOT NULL, event BLOB NOT NULL
+    ) STRICT""",
+    "CREATE INDEX events_namespace ON events (namespace, sequence)",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)

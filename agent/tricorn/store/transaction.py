@@ -1,0 +1,49 @@
+"""A transaction on the records: one attribute per kind, all methods synchronous.
+
+Changes publish their event in the same transaction. Not to be kept beyond the function it was given to.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from tricorn.store.codec import to_microseconds, to_time
+from tricorn.store.containers import Containers
+from tricorn.store.content_records import ContentRecords
+from tricorn.store.images import Images
+from tricorn.store.ingests import Ingests
+from tricorn.store.intents import Intents
+from tricorn.store.journal import Events
+from tricorn.store.leases import Leases
+from tricorn.store.namespaces import Namespaces
+from tricorn.store.session import Session
+from tricorn.store.snapshots import Snapshots
+from tricorn.store.tasks import Tasks
+
+
+class Transaction:
+    """All kinds of records as of one moment. Built by `Database` only."""
+
+    __slots__ = (
+        "containers", "content", "events", "images", "ingests", "intents", "leases", "namespaces",
+        "session", "snapshots", "tasks",
+    )  # fmt: skip
+
+    def __init__(self, connection: sqlite3.Connection, now: datetime) -> None:
+        self.session = Session(connection, to_microseconds(now))
+        self.events = Events(self.session)
+        self.namespaces = Namespaces(self.session, self.events)
+        self.leases = Leases(self.session, self.namespaces)
+        self.images = Images(self.session, self.events, self.namespaces, self.leases)
+        self.containers = Containers(self.session, self.events, self.namespaces)
+        self.tasks = Tasks(self.session, self.namespaces)
+        self.snapshots = Snapshots(self.session, self.events, self.namespaces, self.leases)
+        self.content = ContentRecords(self.session, self.events, self.namespaces, self.leases)
+        self.ingests = Ingests(self.session, self.namespaces, self.leases)
+        self.intents = Intents(self.session)
+
+    @property
+    def now(self) -> datetime:
+        """The time that every record of this transaction gets."""
+        return to_time(self.session.now)

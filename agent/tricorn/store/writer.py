@@ -1,0 +1,155 @@
+"""The one thread that writes. Whatever waits when it is free shares one COMMIT, hence one fsync."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import outcome
+import structlog
+import trio
+from attrs import define
+
+from tricorn.errors import Internal
+from tricorn.failpoints import failpoint
+from tricorn.ports import Clock
+from tricorn.store.connection import typed
+from tricorn.store.session import Session
+from tricorn.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+_BATCH: Final = 256
+_CHECKPOINT_COMMITS: Final = 200
+_FAILED: Final = "the change could not be stored"
+
+
+@define(eq=False)
+class Job:
+    """One function of a caller that waits for `result`; `session` tells what it changed."""
+
+    function: Callable[[Transaction], Any]
+    task: trio.lowlevel.Task
+    result: outcome.Outcome[Any] | None = None
+    session: Session | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return isinstance(self.result, outcome.Value)
+
+
+class Writer:
+    """Runs jobs in the order of `submit`, in a thread of its own, and hands them back to the loop by
+    `deliver(batch)` once they are on disk. Started and closed from the loop's thread.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Clock, deliver: Callable[[list[Job]], None]
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._deliver = deliver
+        self._token = trio.lowlevel.current_trio_token()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._commits = 0
+        self._thread = threading.Thread(target=self._run, name="tricorn-db-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; the number in flight is the caller's to bound."""
+        self._queue.put(job)
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    async def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._queue.put(None)
+        await trio.to_thread.run_sync(self._thread.join)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            batch, closing = self._next_batch()
+            if batch:
+                self._execute(batch)
+                with contextlib.suppress(trio.RunFinishedError):
+                    self._token.run_sync_soon(self._deliver, batch)
+                self._checkpoint()
+
+    def _next_batch(self) -> tuple[list[Job], bool]:
+        batch: list[Job] = []
+        try:
+            item = self._queue.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) == _BATCH:
+                    return batch, False
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+    def _execute(self, batch: list[Job]) -> None:
+        """Run a batch in one transaction. If that is lost, so is every job that had succeeded in it."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                self._run_job(job)
+            self._trim(batch)
+            failpoint("db.commit")
+            self._connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - handed to the callers, the thread must live
+            log.warning("transaction lost", jobs=len(batch), error=str(error))
+            self._roll_back()
+            for job in batch:
+                if job.result is None or job.succeeded:
+                    job.result = outcome.Error(_own_error(error))
+
+    def _run_job(self, job: Job) -> None:
+        self._connection.execute("SAVEPOINT job")
+        transaction = Transaction(self._connection, self._clock.now())
+        try:
+            value = job.function(transaction)
+        except BaseException as error:
+            if not self._connection.in_transaction:  # a full disk makes SQLite roll back all of it
+                raise
+            self._connection.execute("ROLLBACK TO job")
+            self._connection.execute("RELEASE job")
+            job.result = outcome.Error(typed(error, _FAILED) if isinstance(error, sqlite3.Error) else error)
+        else:
+            self._connection.execute("RELEASE job")
+            job.result = outcome.Value(value)
+            job.session = transaction.session
+
+    def _trim(self, batch: list[Job]) -> None:
+        if any(job.session and job.session.published for job in batch):
+            Transaction(self._connection, self._clock.now()).events.trim()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.error("rollback failed", error=str(error))
+
+    def _checkpoint(self) -> None:
+        """Move the log into the database now and then, after the callers have their answers."""
+        self._commits += 1
+        if self._commits % _CHECKPOINT_COMMITS == 0:
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:
+                log.warning("checkpoint failed", error=str(error))
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """Return an error for one caller: a raised exception must not be shared among tasks."""
+    if isinstance(error, sqlite3.Error):
+        return typed(error, _FAILED)
+    return Internal(_FAILED, why=str(error) or type(error).__name__)

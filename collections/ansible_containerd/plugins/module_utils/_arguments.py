@@ -1,0 +1,141 @@
+# Copyright (c) 2026, The Tricorn authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of every module: one table for the module and for its action plugin."""
+
+from __future__ import annotations
+
+NODE = {
+    "socket": {"type": "path", "default": "/run/tricorn/tricorn.sock"},
+    "timeout": {"type": "float", "default": 600},
+}
+
+NAMESPACED = dict(NODE, namespace={"type": "str", "default": "default"})
+
+IMAGE_SOURCE = {
+    "pull": {"type": "str", "choices": ["missing", "always", "never"], "default": "missing"},
+    "platform": {"type": "str"},
+    "plain_http": {"type": "bool", "default": False},
+    "snapshotter": {"type": "str"},
+}
+
+IMAGE = dict(
+    NAMESPACED,
+    name={"type": "str", "required": True, "aliases": ["reference"]},
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    registry_username={"type": "str"},
+    registry_password={"type": "str", "no_log": True},
+    unpack={"type": "bool", "default": True},
+    labels={"type": "dict"},
+    **IMAGE_SOURCE
+)
+
+INFO = dict(
+    NAMESPACED,
+    name={"type": "list", "elements": "str", "aliases": ["names"]},
+    filters={"type": "list", "elements": "str"},
+)
+
+MOUNT = {
+    "target": {"type": "str", "required": True},
+    "source": {"type": "str"},
+    "type": {"type": "str", "default": "bind"},
+    "options": {"type": "list", "elements": "str"},
+}
+
+RESOURCES = {
+    "memory": {"type": "str"},
+    "memory_swap": {"type": "str"},
+    "memory_reservation": {"type": "str"},
+    "cpus": {"type": "float"},
+    "cpu_shares": {"type": "int"},
+    "cpuset_cpus": {"type": "str"},
+    "cpuset_mems": {"type": "str"},
+    "pids": {"type": "int"},
+}
+
+RLIMIT = {
+    "type": {"type": "str", "required": True},
+    "soft": {"type": "int", "required": True},
+    "hard": {"type": "int", "required": True},
+}
+
+CONTAINER = dict(
+    NAMESPACED,
+    name={"type": "str", "required": True, "aliases": ["id"]},
+    state={
+        "type": "str",
+        "choices": ["present", "started", "stopped", "restarted", "absent"],
+        "default": "started",
+    },
+    force={"type": "bool", "default": False},
+    image={"type": "str"},
+    command={"type": "str"},
+    args={"type": "list", "elements": "str"},
+    entrypoint={"type": "list", "elements": "str"},
+    env={"type": "dict"},
+    cwd={"type": "str", "aliases": ["working_dir"]},
+    user={"type": "str"},
+    groups={"type": "list", "elements": "str"},
+    hostname={"type": "str"},
+    mounts={"type": "list", "elements": "dict", "options": MOUNT},
+    devices={"type": "list", "elements": "str"},
+    capabilities_add={"type": "list", "elements": "str"},
+    capabilities_drop={"type": "list", "elements": "str"},
+    privileged={"type": "bool"},
+    read_only={"type": "bool"},
+    no_new_privileges={"type": "bool"},
+    tty={"type": "bool"},
+    stdin={"type": "bool"},
+    network={"type": "str"},
+    namespaces={"type": "dict"},
+    resources={"type": "dict", "options": RESOURCES},
+    rlimits={"type": "list", "elements": "dict", "options": RLIMIT},
+    sysctls={"type": "dict"},
+    seccomp={"type": "str"},
+    annotations={"type": "dict"},
+    labels={"type": "dict"},
+    runtime={"type": "str"},
+    stop_signal={"type": "str"},
+    stop_timeout={"type": "float"},
+    log_size={"type": "str"},
+    log_files={"type": "int"},
+    **IMAGE_SOURCE
+)
+
+CONTAINER_EXEC = dict(
+    NAMESPACED,
+    container={"type": "str", "required": True, "aliases": ["name"]},
+    argv={"type": "list", "elements": "str"},
+    command={"type": "str"},
+    stdin={"type": "str"},
+    env={"type": "dict"},
+    user={"type": "str"},
+    cwd={"type": "str", "aliases": ["chdir"]},
+    tty={"type": "bool", "default": False},
+    creates={"type": "str"},
+    removes={"type": "str"},
+    fail_on_rc={"type": "bool", "default": True},
+)
+
+# What AnsibleModule and ArgumentSpecValidator take beside the options, by module.
+MODULES = {
+    "image": {
+        "argument_spec": IMAGE,
+        "required_together": [("registry_username", "registry_password")],
+    },
+    "image_info": {"argument_spec": INFO, "mutually_exclusive": [("name", "filters")]},
+    "container": {
+        "argument_spec": CONTAINER,
+        "required_if": [("state", "present", ("image",))],
+        "mutually_exclusive": [("command", "args")],
+    },
+    "container_info": {"argument_spec": INFO, "mutually_exclusive": [("name", "filters")]},
+    "container_exec": {
+        "argument_spec": CONTAINER_EXEC,
+        "required_one_of": [("argv", "command")],
+        "mutually_exclusive": [("argv", "command")],
+    },
+    "node_info": {"argument_spec": NODE},
+}

@@ -1,0 +1,196 @@
+# Copyright (c) 2026, The Tricorn authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What each module says to the agent, without a word on how it gets there.
+
+A conversation is a generator. It yields lists of requests that may travel together, is sent the list of their
+responses, and returns the module's result. Whether something changes is decided by the agent alone: check mode
+is its C(plan=true), the diff is the C(before) and C(after) of its answer.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.tricorn.containerd.plugins.module_utils import _desired
+from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, request
+
+
+def converse(conversation, deliver):
+    """Drive a conversation with C(deliver), which turns a list of requests into the list of their responses."""
+    responses = None
+    while True:
+        try:
+            requests = conversation.send(responses)
+        except StopIteration as end:
+            return end.value
+        responses = deliver(requests)
+
+
+def _plan(check_mode):
+    return [("plan", "true")] if check_mode else []
+
+
+def _changed(change, kind, name):
+    """Return the module result for the agent's C(Change) of an object."""
+    before, after = change.get("before") or {}, change.get("after") or {}
+    result = {
+        "changed": change["changed"],
+        "actions": change.get("actions", []),
+        "diff": {
+            "before": before,
+            "after": after,
+            "before_header": "%s %s" % (kind, name),
+            "after_header": "%s %s" % (kind, name),
+        },
+        kind: after,
+    }
+    if change.get("warnings"):
+        result["warnings"] = change["warnings"]
+    return result
+
+
+def _removed(response, kind, name):
+    """Return the module result of a C(DELETE); what isn't there needs no removal."""
+    return _changed({"changed": False} if response.missing else response.result(), kind, name)
+
+
+def image(options, check_mode):
+    namespace, name = options["namespace"], options["name"]
+    if options["state"] == "absent":
+        (response,) = yield [request("DELETE", namespace, "images", name, query=_plan(check_mode))]
+        return _removed(response, "image", name)
+    body = _desired.image(options)
+    (response,) = yield [request("PUT", namespace, "images", query=_plan(check_mode), body=body)]
+    return _changed(response.result(), "image", name)
+
+
+def container(options, check_mode):
+    namespace, name, state = options["namespace"], options["name"], options["state"]
+    place = (namespace, "containers", name)
+    if state == "absent":
+        query = _plan(check_mode) + [("force", "true")] * options["force"]
+        if options["stop_timeout"] is not None:
+            query.append(("stop_timeout", "%g" % options["stop_timeout"]))
+        (response,) = yield [request("DELETE", *place, query=query)]
+        return _removed(response, "container", name)
+    body = (yield from _kept(place)) if options["image"] is None else _desired.container(options)
+    body["state"] = "started" if state == "restarted" else state
+    (response,) = yield [request("PUT", *place, query=_plan(check_mode), body=body)]
+    result = _changed(response.result(), "container", name)
+    if state == "restarted" and not any(action["verb"] == "start" for action in result["actions"]):
+        yield from _restart(place, options["stop_timeout"], result, check_mode)
+    return result
+
+
+def _kept(place):
+    """Return the stored desired state of an existing container, for tasks that only name it."""
+    (response,) = yield [request("GET", *place)]
+    if response.missing:
+        raise AgentError("There is no container %r (hint: with the option 'image' it would be created)" % place[-1])
+    return dict(response.result()["desired"])
+
+
+def _restart(place, stop_timeout, result, check_mode):
+    """Stop and start a container that the agent left running, and tell so in the result."""
+    reason = "restart asked for"
+    result["changed"] = True
+    result["actions"] += [{"verb": verb, "object": place[-1], "reason": reason} for verb in ("stop", "start")]
+    if not check_mode:
+        (response,) = yield [request("POST", *(place + ("stop",)), body=_desired.given({"timeout": stop_timeout}))]
+        response.result()
+        (response,) = yield [request("POST", *(place + ("start",)))]
+        result["container"] = response.result()
+
+
+def image_info(options, check_mode):
+    return (yield from _info(options, "images"))
+
+
+def container_info(options, check_mode):
+    return (yield from _info(options, "containers"))
+
+
+def _info(options, kind):
+    """Look names up one by one, all in one delivery, or list what the filters match."""
+    namespace = options["namespace"]
+    if options["name"] is not None:
+        responses = yield [request("GET", namespace, kind, name) for name in options["name"]]
+        found = [response.result() for response in responses if not response.missing]
+        exists = len(found) == len(responses)
+    else:
+        query = [("filter", text) for text in options["filters"] or ()]
+        (response,) = yield [request("GET", namespace, kind, query=query)]
+        found = response.result()["items"]
+        exists = bool(found)
+    return {"changed": False, "exists": exists, kind: found}
+
+
+def node_info(options, check_mode):
+    version, info = yield [request("GET", "version"), request("GET", "info")]
+    return {"changed": False, "version": version.result(), "node": info.result()}
+
+
+def container_exec(options, check_mode):
+    body = _desired.process(options)
+    result = {"changed": False, "cmd": body["args"], "rc": 0, "stdout": "", "stderr": ""}
+    done = yield from _done_already(options)
+    if done:
+        result["msg"] = done
+    elif check_mode:
+        conditional = options["creates"] is not None or options["removes"] is not None
+        result.update(msg="Command would have run if not in check mode", changed=conditional, skipped=not conditional)
+    else:
+        (response,) = yield [_execution(options, body)]
+        _executed(response.result(), options, result)
+    for stream in ("stdout", "stderr"):
+        result[stream + "_lines"] = result[stream].splitlines()
+    return result
+
+
+def _execution(options, body):
+    return request("POST", options["namespace"], "containers", options["container"], "exec", body=body)
+
+
+def _done_already(options):
+    """Return why the command need not run, or None: the paths are looked up inside the container."""
+    for option, unwanted, message in (
+        ("creates", 0, "Did not run command since '%s' exists"),
+        ("removes", 1, "Did not run command since '%s' does not exist"),
+    ):
+        if options[option] is not None:
+            (response,) = yield [_execution(options, {"args": ["test", "-e", options[option]]})]
+            outcome = response.result()
+            if outcome["exit_code"] not in (0, 1):
+                raise AgentError("%s: the container has no usable 'test' program: %s" % (option, outcome["stderr"].strip()))
+            if outcome["exit_code"] == unwanted:
+                return message % options[option]
+    return None
+
+
+def _executed(outcome, options, result):
+    """Put what the process did into the result of container_exec."""
+    result.update(
+        changed=True,
+        rc=outcome["exit_code"],
+        stdout=outcome["stdout"],
+        stderr=outcome["stderr"],
+        delta=outcome["duration"],
+        timed_out=outcome["timed_out"],
+        truncated=outcome["truncated"],
+    )
+    if outcome["truncated"]:
+        result["warnings"] = ["The output was longer than the agent keeps; its end is missing"]
+    if outcome["timed_out"]:
+        result.update(failed=True, msg="The command was killed after %g seconds" % options["timeout"])
+    elif outcome["exit_code"] and options["fail_on_rc"]:
+        result.update(failed=True, msg="non-zero return code")
+
+
+CONVERSATIONS = {
+    "image": image,
+    "image_info": image_info,
+    "container": container,
+    "container_info": container_info,
+    "container_exec": container_exec,
+    "node_info": node_info,
+}

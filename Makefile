@@ -14,10 +14,11 @@ setup:  ## system packages and the virtual environment with everything for devel
 
 demo:  ## from nothing to a container that an Ansible playbook runs; leaves everything running
 	@tools/setup.sh demo
-	@$(BIN)/python tools/demo.py up
+	@PYTHONPATH=tests/support $(BIN)/python tools/demo.py up
 
 demo-clean:  ## removes every trace of the demo, and checks that none is left
-	@tools/demo_clean.sh
+	@tools/setup.sh demo
+	@PYTHONPATH=tests/support $(BIN)/python tools/demo.py clean
 
 test:  ## lint, types, the collection's sanity, then unit, conformance, integration and fault tests
 	@tools/setup.sh test
@@ -39,7 +40,7 @@ format:  ## let ruff format the Python code
 
 bench:  ## Tricorn beside two releases of containerd; BENCH_ARGS="--quick --only run,memory"
 	@tools/setup.sh bench
-	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+	@PYTHONPATH=tests/support $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 wheel:  ## dist/tricorn-*.whl: the agent, the command line and the collection
 	@tools/setup.sh demo

@@ -13,50 +13,26 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
+from tricorn_testing.agentclient import AgentClient, ApiError, segment
 from tricorn_testing.paths import remove_tree, short_directory
 from tricorn_testing.processes import kill_naming
+
+__all__ = ["ApiError", "Daemon", "running_daemon", "segment"]
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 40.0
 
 
-class ApiError(Exception):
-    """An answer of 400 or more: `status` and the problem document."""
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(f"{status} {json.dumps(problem)}")
-        self.status = status
-        self.problem = dict(problem)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("tricorn", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(self._path)
-        except OSError:
-            self.sock.close()
-            raise
-
-
-class Daemon:
+class Daemon(AgentClient):
     """One agent's directories and, between `start` and `kill` or `terminate`, its process."""
 
     def __init__(
@@ -70,6 +46,7 @@ class Daemon:
         self.directory = directory
         self.root = directory / "root"
         self.state = directory / "state"
+        super().__init__(str(self.state / "tricorn.sock"))
         self.config_file = directory / "etc/config.toml"
         self.log_file = directory / "tricornd.log"
         self.environment = dict(environment or {})
@@ -79,10 +56,6 @@ class Daemon:
         self.config_file.write_text(config or f'[registry]\nhosts_dir = "{directory}/etc/hosts.d"\n')
 
     # ------------------------------------------------------------ life
-    @property
-    def socket_path(self) -> str:
-        return str(self.state / "tricorn.sock")
-
     @property
     def command(self) -> list[str]:
         paths = ["--root", str(self.root), "--state", str(self.state), "--config", str(self.config_file)]
@@ -167,57 +140,6 @@ class Daemon:
         remove_cgroups_of(self.directory)
         remove_tree(self.directory)
 
-    # ------------------------------------------------------------ requests
-    def exchange(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        timeout: float = 60.0,
-    ) -> tuple[int, dict[str, str], bytes]:
-        """One request on a fresh connection: status, lower-case headers, the whole body."""
-        connection = UnixConnection(self.socket_path, timeout)
-        try:
-            data = None if body is None else json.dumps(body)
-            fields = ({"Content-Type": "application/json"} if data else {}) | dict(headers or {})
-            connection.request(method, path, body=data, headers=fields)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, content
-
-    def request(
-        self, method: str, path: str, body: Any = None, *, timeout: float = 60.0, **query: Any
-    ) -> Any:
-        """One request; returns the JSON answer, raises ApiError for 400 and more."""
-        target = f"{path}?{urlencode(query, doseq=True)}" if query else path
-        status, _, content = self.exchange(method, target, body, timeout=timeout)
-        document = json.loads(content) if content else None
-        if status >= 400:
-            raise ApiError(status, document or {})
-        return document
-
-    def get(self, path: str, **query: Any) -> Any:
-        return self.request("GET", path, **query)
-
-    def put(self, path: str, body: Any, **query: Any) -> Any:
-        return self.request("PUT", path, body, **query)
-
-    def post(self, path: str, body: Any = None, **query: Any) -> Any:
-        return self.request("POST", path, body, **query)
-
-    def delete(self, path: str, **query: Any) -> Any:
-        return self.request("DELETE", path, **query)
-
-    def lines(self, method: str, path: str, body: Any = None, *, timeout: float = 60.0) -> list[Any]:
-        """Return all lines of an NDJSON answer, once it has ended."""
-        accept = {"Accept": "application/x-ndjson"}
-        _, _, content = self.exchange(method, path, body, accept, timeout=timeout)
-        return [json.loads(line) for line in content.splitlines()]
-
     def cli(
         self, *arguments: str, stdin: str | None = None, timeout: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
@@ -226,11 +148,6 @@ class Daemon:
         return subprocess.run(
             command, input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False
         )
-
-
-def segment(name: str) -> str:
-    """Percent-encode a name for one path segment."""
-    return quote(name, safe="")
 
 
 def remove_cgroups_of(directory: Path) -> None:

@@ -138,7 +138,9 @@ class LayerBuilder:
         return self.file(f"{directory.rstrip('/')}/{OPAQUE}")
 
     def tree(self, root: Path, select: Callable[[str], bool] = lambda _: True) -> LayerBuilder:
-        """Add what is below `root`, in sorted order, owned by root; `select` gets relative paths."""
+        """Add what is below `root`, in sorted order, owned by root, without its times; `select` gets
+        relative paths.
+        """
         for path in sorted(root.rglob("*")):
             name = str(path.relative_to(root))
             if select(name):
@@ -147,13 +149,13 @@ class LayerBuilder:
 
     def _add_path(self, path: Path, name: str) -> None:
         status = path.lstat()
-        mode, mtime = status.st_mode & 0o7777, int(status.st_mtime)
+        mode = status.st_mode & 0o7777
         if path.is_symlink():
-            self.symlink(name, os.readlink(path), mtime=mtime)
+            self.symlink(name, os.readlink(path))
         elif path.is_dir():
-            self.directory(name, mode=mode, mtime=mtime)
+            self.directory(name, mode=mode)
         elif path.is_file():
-            self.file(name, path.read_bytes(), mode=mode, mtime=mtime)
+            self.file(name, path.read_bytes(), mode=mode)
 
     def tar(self) -> bytes:
         """Return the whole archive. No entry can be added afterwards."""

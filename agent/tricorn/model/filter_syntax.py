@@ -107,10 +107,10 @@ class _Parser:
 
     def _quoted(self, quote: str) -> str:
         self.position += 1
-        parts = []
+        parts: list[str] = []
         while True:
             char = self.text[self.position : self.position + 1]
-            if char == "" or char == "\n":
+            if char in {"", "\n"}:
                 self._fail(f"expected a closing {quote}")
             if char == quote:
                 self.position += 1

@@ -1,4 +1,4 @@
-"""containerd's filter expressions: `labels."x.y"==v,name~=^re`, for every list and for events.
+r"""containerd's filter expressions: `labels."x.y"==v,name~=^re`, for every list and for events.
 
 Grammar (containerd's `pkg/filters`)::
 
@@ -7,7 +7,7 @@ Grammar (containerd's `pkg/filters`)::
     fieldpath := field ("." field)*
     field     := quoted | [A-Za-z0-9_]+
     operator  := "==" | "!=" | "~="
-    value     := quoted | [^\\s,]+
+    value     := quoted | [^\s,]+
     quoted    := a Go string; for ~= also between / or |
 
 A list of expressions matches when any of them does; an empty list or expression matches everything.

@@ -31,7 +31,7 @@ class _Op(IntEnum):
 class Pattern:
     """A compiled pattern. InvalidArgument (field `filter`) if it is malformed or too large."""
 
-    __slots__ = ("_states", "_start", "text")
+    __slots__ = ("_start", "_states", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -339,7 +339,7 @@ def _ascii(predicate: Callable[[str], bool]) -> Test:
     return lambda c: c.isascii() and predicate(c)
 
 
-def _at_start(text: str, index: int) -> bool:
+def _at_start(_text: str, index: int) -> bool:
     return index == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -15,9 +15,9 @@ from tricorn.store.journal import Events
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
-_COLUMNS = (
-    "id, image, image_digest, runtime, snapshotter, snapshot_key, spec, desired, labels, extensions, "
-    "created_at, updated_at"
+_SELECT: Final = (
+    "SELECT namespace, id, image, image_digest, runtime, snapshotter, snapshot_key, spec, "
+    "desired, labels, extensions, created_at, updated_at FROM containers "
 )
 
 
@@ -69,8 +69,9 @@ class Containers:
                 )  # fmt: skip
         _check(container)
         self._session.run(
-            "UPDATE containers SET image = ?, image_digest = ?, runtime = ?, snapshotter = ?, snapshot_key = ?,"
-            " spec = ?, desired = ?, labels = ?, extensions = ?, updated_at = ? WHERE namespace = ? AND id = ?",
+            "UPDATE containers SET image = ?, image_digest = ?, runtime = ?, snapshotter = ?, "
+            "snapshot_key = ?, spec = ?, desired = ?, labels = ?, extensions = ?, updated_at = ? "
+            "WHERE namespace = ? AND id = ?",
             *_values(container), self._session.now, namespace, container.id,
         )  # fmt: skip
         self._session.deletions += 1  # what it referred to before may be free now
@@ -85,11 +86,7 @@ class Containers:
         self._events.publish(namespace, "/containers/update", event)
 
     def find(self, namespace: str, id: str) -> Container | None:
-        row = self._session.one(
-            f"SELECT {_COLUMNS} FROM containers WHERE namespace = ? AND id = ?",
-            namespace,
-            id,  # noqa: S608
-        )
+        row = self._session.one(_SELECT + "WHERE namespace = ? AND id = ?", namespace, id)
         return _container(row) if row else None
 
     def get(self, namespace: str, id: str) -> Container:
@@ -98,18 +95,10 @@ class Containers:
             raise NotFound(f"container {id} does not exist in namespace {namespace}")
         return found
 
-    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Container]:
-        """Return the containers that match any of the filters, by id."""
-        rows = self._session.all(
-            f"SELECT {_COLUMNS} FROM containers WHERE namespace = ? ORDER BY id",
-            namespace,  # noqa: S608
-        )
-        return filters.select(expressions, map(_container, rows))
-
     def list_all(self) -> list[tuple[str, Container]]:
         """Return the containers of all namespaces, each with its namespace."""
-        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM containers ORDER BY namespace, id")  # noqa: S608
-        return [(row[0], _container(row[1:])) for row in rows]
+        rows = self._session.all(_SELECT + "ORDER BY namespace, id")
+        return [(row[0], _container(row)) for row in rows]
 
     def delete(self, namespace: str, id: str) -> None:
         """Remove the record, whether or not a task exists (that's the caller's to check). NotFound."""
@@ -117,6 +106,11 @@ class Containers:
             raise NotFound(f"container {id} does not exist in namespace {namespace}")
         self._session.deletions += 1
         self._events.publish(namespace, "/containers/delete", {"id": id})
+
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Container]:
+        """Return the containers that match any of the filters, by id."""
+        rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY id", namespace)
+        return filters.select(expressions, map(_container, rows))
 
 
 def _check(container: Container) -> None:
@@ -143,7 +137,7 @@ def _values(container: Container) -> tuple[Any, ...]:
 
 def _container(row: tuple[Any, ...]) -> Container:
     return Container(
-        id=row[0], image=row[1], image_digest=row[2], runtime=row[3], snapshotter=row[4],
-        snapshot_key=row[5], spec=row[6], desired=to_mapping(row[7]), labels=to_labels(row[8]),
-        extensions=to_mapping(row[9]), created_at=to_time(row[10]), updated_at=to_time(row[11]),
+        id=row[1], image=row[2], image_digest=row[3], runtime=row[4], snapshotter=row[5],
+        snapshot_key=row[6], spec=row[7], desired=to_mapping(row[8]), labels=to_labels(row[9]),
+        extensions=to_mapping(row[10]), created_at=to_time(row[11]), updated_at=to_time(row[12]),
     )  # fmt: skip

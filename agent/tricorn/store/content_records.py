@@ -17,7 +17,7 @@ from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
-_COLUMNS = "digest, size, labels, created_at, updated_at"
+_SELECT: Final = "SELECT namespace, digest, size, labels, created_at, updated_at FROM content "
 _SOURCE: Final = "containerd.io/distribution.source."
 
 
@@ -63,11 +63,7 @@ class ContentRecords:
         return self.create(namespace, digest, row[0], labels, lease=lease)
 
     def find(self, namespace: str, digest: str) -> ContentInfo | None:
-        row = self._session.one(
-            f"SELECT {_COLUMNS} FROM content WHERE namespace = ? AND digest = ?",
-            namespace,
-            str(digest),  # noqa: S608
-        )
+        row = self._session.one(_SELECT + "WHERE namespace = ? AND digest = ?", namespace, str(digest))
         return _info(row) if row else None
 
     def get(self, namespace: str, digest: str) -> ContentInfo:
@@ -76,18 +72,10 @@ class ContentRecords:
             raise NotFound(f"content {digest} does not exist in namespace {namespace}")
         return found
 
-    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[ContentInfo]:
-        """Return the blobs that match any of the filters, by digest."""
-        rows = self._session.all(
-            f"SELECT {_COLUMNS} FROM content WHERE namespace = ? ORDER BY digest",
-            namespace,  # noqa: S608
-        )
-        return filters.select(expressions, map(_info, rows))
-
     def list_all(self) -> list[tuple[str, ContentInfo]]:
         """Return the blobs of all namespaces, each with its namespace."""
-        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM content ORDER BY namespace, digest")  # noqa: S608
-        return [(row[0], _info(row[1:])) for row in rows]
+        rows = self._session.all(_SELECT + "ORDER BY namespace, digest")
+        return [(row[0], _info(row)) for row in rows]
 
     def digests(self) -> set[str]:
         """Return every digest that any namespace has."""
@@ -113,6 +101,11 @@ class ContentRecords:
         self._session.deletions += 1
         self._events.publish(namespace, "/content/delete", {"digest": digest})
 
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[ContentInfo]:
+        """Return the blobs that match any of the filters, by digest."""
+        rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY digest", namespace)
+        return filters.select(expressions, map(_info, rows))
+
 
 def _info(row: tuple[Any, ...]) -> ContentInfo:
-    return ContentInfo(Digest(row[0]), row[1], to_labels(row[2]), to_time(row[3]), to_time(row[4]))
+    return ContentInfo(Digest(row[1]), row[2], to_labels(row[3]), to_time(row[4]), to_time(row[5]))

@@ -144,6 +144,7 @@ class Database:
         newest, mutations = self._newest, self.mutations
         for job in batch:
             self._account(job)
+            assert job.result is not None
             trio.lowlevel.reschedule(job.task, job.result)
         if self._newest > newest:
             self._committed.fire()

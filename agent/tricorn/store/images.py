@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -18,7 +18,7 @@ from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
-_COLUMNS = "name, target, labels, created_at, updated_at"
+_SELECT: Final = "SELECT namespace, name, target, labels, created_at, updated_at FROM images "
 
 
 class Images:
@@ -71,11 +71,7 @@ class Images:
         return evolve(image, updated_at=to_time(self._session.now))
 
     def find(self, namespace: str, name: str) -> Image | None:
-        row = self._session.one(
-            f"SELECT {_COLUMNS} FROM images WHERE namespace = ? AND name = ?",
-            namespace,
-            name,  # noqa: S608
-        )
+        row = self._session.one(_SELECT + "WHERE namespace = ? AND name = ?", namespace, name)
         return _image(row) if row else None
 
     def get(self, namespace: str, name: str) -> Image:
@@ -84,18 +80,10 @@ class Images:
             raise NotFound(f"image {name} does not exist in namespace {namespace}")
         return found
 
-    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Image]:
-        """Return the images that match any of the filters, by name."""
-        rows = self._session.all(
-            f"SELECT {_COLUMNS} FROM images WHERE namespace = ? ORDER BY name",
-            namespace,  # noqa: S608
-        )
-        return filters.select(expressions, map(_image, rows))
-
     def list_all(self) -> list[tuple[str, Image]]:
         """Return the images of all namespaces, each with its namespace."""
-        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM images ORDER BY namespace, name")  # noqa: S608
-        return [(row[0], _image(row[1:])) for row in rows]
+        rows = self._session.all(_SELECT + "ORDER BY namespace, name")
+        return [(row[0], _image(row)) for row in rows]
 
     def delete(self, namespace: str, name: str, *, target: Digest | None = None) -> None:
         """Remove the name. NotFound, also when `target` is given and the image points elsewhere."""
@@ -112,6 +100,11 @@ class Images:
     def _publish(self, namespace: str, verb: str, image: Image) -> None:
         self._events.publish(namespace, f"/images/{verb}", {"name": image.name, "labels": dict(image.labels)})
 
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Image]:
+        """Return the images that match any of the filters, by name."""
+        rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY name", namespace)
+        return filters.select(expressions, map(_image, rows))
+
 
 def _check(image: Image) -> None:
     if not image.name:
@@ -126,4 +119,4 @@ def _check(image: Image) -> None:
 
 
 def _image(row: tuple[Any, ...]) -> Image:
-    return Image(row[0], to_descriptor(row[1]), to_labels(row[2]), to_time(row[3]), to_time(row[4]))
+    return Image(row[1], to_descriptor(row[2]), to_labels(row[3]), to_time(row[4]), to_time(row[5]))

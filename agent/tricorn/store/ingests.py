@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -15,7 +15,7 @@ from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
-_COLUMNS = "ref, total, expected, started_at, updated_at, expires_at"
+_SELECT: Final = "SELECT namespace, ref, total, expected, started_at, updated_at, expires_at FROM ingests "
 
 
 @frozen
@@ -58,11 +58,7 @@ class Ingests:
         return self.get(namespace, ref)
 
     def find(self, namespace: str, ref: str) -> IngestRecord | None:
-        row = self._session.one(
-            f"SELECT {_COLUMNS} FROM ingests WHERE namespace = ? AND ref = ?",
-            namespace,
-            ref,  # noqa: S608
-        )
+        row = self._session.one(_SELECT + "WHERE namespace = ? AND ref = ?", namespace, ref)
         return _record(row) if row else None
 
     def get(self, namespace: str, ref: str) -> IngestRecord:
@@ -71,17 +67,10 @@ class Ingests:
             raise NotFound(f"ingest {ref} does not exist in namespace {namespace}")
         return found
 
-    def list(self, namespace: str) -> list[IngestRecord]:
-        rows = self._session.all(
-            f"SELECT {_COLUMNS} FROM ingests WHERE namespace = ? ORDER BY ref",
-            namespace,  # noqa: S608
-        )
-        return [_record(row) for row in rows]
-
     def list_all(self) -> list[tuple[str, IngestRecord]]:
         """Return the ingests of all namespaces, each with its namespace."""
-        rows = self._session.all(f"SELECT namespace, {_COLUMNS} FROM ingests ORDER BY namespace, ref")  # noqa: S608
-        return [(row[0], _record(row[1:])) for row in rows]
+        rows = self._session.all(_SELECT + "ORDER BY namespace, ref")
+        return [(row[0], _record(row)) for row in rows]
 
     def delete(self, namespace: str, ref: str) -> None:
         """Remove the record, also from its leases; the bytes are the caller's. NotFound."""
@@ -90,10 +79,14 @@ class Ingests:
         self._leases.forget(namespace, "ingests", ref)
         self._session.deletions += 1
 
+    def list(self, namespace: str) -> list[IngestRecord]:
+        rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY ref", namespace)
+        return [_record(row) for row in rows]
+
 
 def _record(row: tuple[Any, ...]) -> IngestRecord:
     return IngestRecord(
-        ref=row[0], total=row[1], expected=Digest(row[2]) if row[2] else None,
-        started_at=to_time(row[3]), updated_at=to_time(row[4]),
-        expires_at=None if row[5] is None else to_time(row[5]),
+        ref=row[1], total=row[2], expected=Digest(row[3]) if row[3] else None,
+        started_at=to_time(row[4]), updated_at=to_time(row[5]),
+        expires_at=None if row[6] is None else to_time(row[6]),
     )  # fmt: skip

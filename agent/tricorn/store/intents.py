@@ -40,4 +40,4 @@ class Intents:
         rows = self._session.all(
             "SELECT id, namespace, kind, object, data, created_at FROM intents ORDER BY id"
         )
-        return [Intent(*row[:4], to_mapping(row[4]), to_time(row[5])) for row in rows]
+        return [Intent(row[0], row[1], row[2], row[3], to_mapping(row[4]), to_time(row[5])) for row in rows]

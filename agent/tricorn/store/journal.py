@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument
@@ -11,6 +11,8 @@ from tricorn.model import ids
 from tricorn.model.records import Event
 from tricorn.store.codec import to_json, to_mapping, to_time
 from tricorn.store.session import Session
+
+_SELECT: Final = "SELECT sequence, timestamp, namespace, topic, event FROM events "
 
 
 class EventRows(NamedTuple):
@@ -41,12 +43,11 @@ class Events:
 
     def page(self, since: int, namespace: str | None = None, limit: int = limits.EVENTS_PAGE) -> EventRows:
         """Return up to `limit` events with a sequence beyond `since`, of one namespace or (None) of all."""
-        where, values = ("AND namespace = ?", (namespace,)) if namespace is not None else ("", ())
-        rows = self._session.all(
-            "SELECT sequence, timestamp, namespace, topic, event FROM events "
-            f"WHERE sequence > ? {where} ORDER BY sequence LIMIT ?",  # noqa: S608 - two constants
-            since, *values, limit,
-        )  # fmt: skip
+        if namespace is None:
+            rows = self._session.all(_SELECT + "WHERE sequence > ? ORDER BY sequence LIMIT ?", since, limit)
+        else:
+            where = "WHERE namespace = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+            rows = self._session.all(_SELECT + where, namespace, since, limit)
         events = [Event(row[0], to_time(row[1]), row[2], row[3], to_mapping(row[4])) for row in rows]
         return EventRows(events, self._oldest(), self.newest())
 

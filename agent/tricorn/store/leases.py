@@ -12,6 +12,7 @@ from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
+_SELECT: Final = "SELECT namespace, id, labels, created_at FROM leases "
 _PLAIN: Final = frozenset({"content", "ingests", "images"})
 
 
@@ -36,9 +37,7 @@ class Leases:
         return Lease(id, checked, to_time(self._session.now))
 
     def find(self, namespace: str, id: str) -> Lease | None:
-        row = self._session.one(
-            "SELECT id, labels, created_at FROM leases WHERE namespace = ? AND id = ?", namespace, id
-        )
+        row = self._session.one(_SELECT + "WHERE namespace = ? AND id = ?", namespace, id)
         return _lease(row) if row else None
 
     def get(self, namespace: str, id: str) -> Lease:
@@ -47,19 +46,10 @@ class Leases:
             raise NotFound(f"lease {id} does not exist in namespace {namespace}")
         return found
 
-    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Lease]:
-        """Return the leases that match any of the filters, by id."""
-        rows = self._session.all(
-            "SELECT id, labels, created_at FROM leases WHERE namespace = ? ORDER BY id", namespace
-        )
-        return filters.select(expressions, map(_lease, rows))
-
     def list_all(self) -> list[tuple[str, Lease]]:
         """Return the leases of all namespaces, each with its namespace."""
-        rows = self._session.all(
-            "SELECT namespace, id, labels, created_at FROM leases ORDER BY namespace, id"
-        )
-        return [(row[0], _lease(row[1:])) for row in rows]
+        rows = self._session.all(_SELECT + "ORDER BY namespace, id")
+        return [(row[0], _lease(row)) for row in rows]
 
     def delete(self, namespace: str, id: str) -> None:
         """Remove the lease; what it held is left to the next collection. NotFound."""
@@ -109,6 +99,11 @@ class Leases:
             "DELETE FROM lease_resources WHERE namespace = ? AND type = ? AND id = ?", namespace, type, object
         )
 
+    def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Lease]:
+        """Return the leases that match any of the filters, by id."""
+        rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY id", namespace)
+        return filters.select(expressions, map(_lease, rows))
+
 
 def _check(resource: LeaseResource) -> None:
     kind, slash, snapshotter = resource.type.partition("/")
@@ -123,4 +118,4 @@ def _check(resource: LeaseResource) -> None:
 
 
 def _lease(row: tuple[Any, ...]) -> Lease:
-    return Lease(row[0], to_labels(row[1]), to_time(row[2]))
+    return Lease(row[1], to_labels(row[2]), to_time(row[3]))

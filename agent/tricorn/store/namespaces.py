@@ -55,11 +55,6 @@ class Namespaces:
             raise NotFound(f"namespace {name} does not exist")
         return found
 
-    def list(self, expressions: Sequence[str] = ()) -> list[Namespace]:
-        """Return all namespaces that match any of the filters, by name."""
-        rows = self._session.all("SELECT name, labels, created_at FROM namespaces ORDER BY name")
-        return filters.select(expressions, [Namespace(r[0], to_labels(r[1]), to_time(r[2])) for r in rows])
-
     def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Merge `labels` in; an empty value deletes. NotFound."""
         old = self.get(name)
@@ -92,3 +87,8 @@ class Namespaces:
             if row and row[0]:
                 counts[kind] = int(row[0])
         return counts
+
+    def list(self, expressions: Sequence[str] = ()) -> list[Namespace]:
+        """Return all namespaces that match any of the filters, by name."""
+        rows = self._session.all("SELECT name, labels, created_at FROM namespaces ORDER BY name")
+        return filters.select(expressions, [Namespace(r[0], to_labels(r[1]), to_time(r[2])) for r in rows])

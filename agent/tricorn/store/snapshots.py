@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -16,7 +16,10 @@ from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
-_COLUMNS = "snapshotter, key, kind, backend_id, parent, labels, size, inodes, created_at, updated_at"
+_SELECT: Final = (
+    "SELECT namespace, snapshotter, key, kind, backend_id, parent, labels, size, inodes, "
+    "created_at, updated_at FROM snapshots "
+)
 _WHERE = "WHERE namespace = ? AND snapshotter = ? AND key = ?"
 _NAMED = 20  # children named in an error
 
@@ -101,7 +104,7 @@ class Snapshots:
     def _move(self, namespace: str, key: str, new: Snapshot) -> None:
         self._session.run(
             "UPDATE snapshots SET key = ?, kind = ?, parent = ?, labels = ?, size = ?, inodes = ?, "
-            f"created_at = ?, updated_at = ? {_WHERE}",  # noqa: S608 - a constant
+            "created_at = ?, updated_at = ? WHERE namespace = ? AND snapshotter = ? AND key = ?",
             new.key, str(new.kind), new.parent, to_json(new.labels), new.usage.size, new.usage.inodes,
             self._session.now, self._session.now, namespace, new.snapshotter, key,
         )  # fmt: skip
@@ -113,7 +116,7 @@ class Snapshots:
         old = self.get(namespace, snapshotter, key)
         merged = ids.labels(merged_labels(old.labels, labels))
         self._session.run(
-            f"UPDATE snapshots SET labels = ?, updated_at = ? {_WHERE}",  # noqa: S608 - a constant
+            "UPDATE snapshots SET labels = ?, updated_at = ? WHERE namespace = ? AND snapshotter = ? AND key = ?",
             to_json(merged), self._session.now, namespace, snapshotter, key,
         )  # fmt: skip
         self._session.deletions += 1  # a label may have been a reference
@@ -131,18 +134,13 @@ class Snapshots:
                 f"snapshot {key} has {len(children)} children", why=named,
                 hint="remove the children first", children=children[:_NAMED],
             )  # fmt: skip
-        self._session.run(f"DELETE FROM snapshots {_WHERE}", namespace, snapshotter, key)  # noqa: S608
+        self._session.run("DELETE FROM snapshots WHERE namespace = ? AND snapshotter = ? AND key = ?", namespace, snapshotter, key)
         self._session.deletions += 1
         self._events.publish(namespace, "/snapshot/remove", {"key": key, "snapshotter": snapshotter})
         return old
 
     def find(self, namespace: str, snapshotter: str, key: str) -> Snapshot | None:
-        row = self._session.one(
-            f"SELECT {_COLUMNS} FROM snapshots {_WHERE}",
-            namespace,
-            snapshotter,
-            key,  # noqa: S608
-        )
+        row = self._session.one(_SELECT + _WHERE, namespace, snapshotter, key)
         return _snapshot(row) if row else None
 
     def get(self, namespace: str, snapshotter: str, key: str) -> Snapshot:
@@ -178,21 +176,10 @@ class Snapshots:
         chain = [self.get(namespace, snapshotter, parent), *self.ancestors(namespace, snapshotter, parent)]
         return tuple(snapshot.backend_id for snapshot in chain)
 
-    def list(self, namespace: str, snapshotter: str = "", expressions: Sequence[str] = ()) -> list[Snapshot]:
-        """Return the snapshots of one snapshotter ("" = of all) that match any of the filters."""
-        rows = self._session.all(
-            f"SELECT {_COLUMNS} FROM snapshots WHERE namespace = ? AND (? = '' OR snapshotter = ?) "  # noqa: S608
-            "ORDER BY snapshotter, key",
-            namespace, snapshotter, snapshotter,
-        )  # fmt: skip
-        return filters.select(expressions, map(_snapshot, rows))
-
     def list_all(self) -> list[tuple[str, Snapshot]]:
         """Return the snapshots of all namespaces, each with its namespace."""
-        rows = self._session.all(
-            f"SELECT namespace, {_COLUMNS} FROM snapshots ORDER BY namespace, snapshotter, key"  # noqa: S608
-        )
-        return [(row[0], _snapshot(row[1:])) for row in rows]
+        rows = self._session.all(_SELECT + "ORDER BY namespace, snapshotter, key")
+        return [(row[0], _snapshot(row)) for row in rows]
 
     def backend_ids(self, snapshotter: str) -> set[str]:
         """Return every directory that a record of any namespace stands for."""
@@ -220,10 +207,19 @@ class Snapshots:
                 f"parent snapshot {parent} is {found.kind}", why="a parent must be committed", field="parent"
             )
 
+    def list(self, namespace: str, snapshotter: str = "", expressions: Sequence[str] = ()) -> list[Snapshot]:
+        """Return the snapshots of one snapshotter ("" = of all) that match any of the filters."""
+        rows = self._session.all(
+            _SELECT + "WHERE namespace = ? AND (? = '' OR snapshotter = ?) "
+            "ORDER BY snapshotter, key",
+            namespace, snapshotter, snapshotter,
+        )  # fmt: skip
+        return filters.select(expressions, map(_snapshot, rows))
+
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
     return Snapshot(
-        snapshotter=row[0], key=row[1], kind=SnapshotKind(row[2]), backend_id=row[3], parent=row[4],
-        labels=to_labels(row[5]), usage=Usage(row[6], row[7]),
-        created_at=to_time(row[8]), updated_at=to_time(row[9]),
+        snapshotter=row[1], key=row[2], kind=SnapshotKind(row[3]), backend_id=row[4], parent=row[5],
+        labels=to_labels(row[6]), usage=Usage(row[7], row[8]),
+        created_at=to_time(row[9]), updated_at=to_time(row[10]),
     )  # fmt: skip

@@ -42,10 +42,6 @@ class Tasks:
             raise NotFound(f"container {container} has no task in namespace {namespace}")
         return found
 
-    def list(self, namespace: str) -> list[Task]:
-        rows = self._session.all("SELECT data FROM tasks WHERE namespace = ? ORDER BY container", namespace)
-        return [to_task(row[0]) for row in rows]
-
     def list_all(self) -> list[tuple[str, Task]]:
         """Return the tasks of all namespaces, each with its namespace: what recovery starts from."""
         rows = self._session.all("SELECT namespace, data FROM tasks ORDER BY namespace, container")
@@ -57,3 +53,7 @@ class Tasks:
             "DELETE FROM tasks WHERE namespace = ? AND container = ?", namespace, container
         ):
             raise NotFound(f"container {container} has no task in namespace {namespace}")
+
+    def list(self, namespace: str) -> list[Task]:
+        rows = self._session.all("SELECT data FROM tasks WHERE namespace = ? ORDER BY container", namespace)
+        return [to_task(row[0]) for row in rows]

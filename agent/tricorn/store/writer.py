@@ -136,7 +136,7 @@ class Writer:
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error as error:
-                log.error("rollback failed", error=str(error))
+                log.warning("rollback failed", error=str(error))
 
     def _checkpoint(self) -> None:
         """Move the log into the database now and then, after the callers have their answers."""

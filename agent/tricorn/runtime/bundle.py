@@ -1,0 +1,140 @@
+"""What lies in a container's bundle directory, and the small records in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from attrs import frozen
+
+from tricorn.errors import Internal, Unimplemented
+from tricorn.model.records import ProcessIdentity
+from tricorn.ports import BundleRef, Created
+
+_RUNTIME_FILES: Final = ("pid", "attach", "ctl", "winsz", "sync", "processes", "cgroup")
+_RUNTIME_DIRECTORIES: Final = ("exit", "persist", "exec")
+NULL_IDENTITY: Final = ProcessIdentity(0, 0)
+
+
+@frozen
+class Bundle:
+    """The paths of one monitored process: a container's bundle, or an exec's directory inside it."""
+
+    path: str
+    container: str
+
+    @classmethod
+    def of(cls, ref: BundleRef) -> Bundle:
+        return cls(ref.bundle, ref.id)
+
+    def exec(self, exec_id: str) -> Bundle:
+        return Bundle(f"{self.path}/exec/{exec_id}", self.container)
+
+    def file(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    @property
+    def exit_file(self) -> str:
+        return f"{self.path}/exit/{self.container}"
+
+    def prepare(self) -> None:
+        """Make the directories and the sync FIFO that a monitor needs; leftovers of a crash go first."""
+        self.clear()
+        for name in ("exit", "persist"):
+            os.makedirs(self.file(name), mode=0o700, exist_ok=True)
+        os.mkfifo(self.file("sync"), 0o600)
+
+    def clear(self) -> None:
+        """Remove what monitor and runtime left; config.json and rootfs are the caller's."""
+        for name in _RUNTIME_FILES:
+            with suppress(FileNotFoundError):
+                os.unlink(self.file(name))
+        for name in _RUNTIME_DIRECTORIES:
+            shutil.rmtree(self.file(name), ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove an exec's directory, whole."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def read_exit(self) -> tuple[int, datetime] | None:
+        """Return the exit code and its time as the monitor wrote them; None while there is none."""
+        try:
+            with open(self.exit_file, encoding="ascii") as file:
+                code = int(file.read(32))
+                at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return (code if code >= 0 else 255), at
+
+    def read_pid(self) -> int:
+        """Return the pid that the runtime wrote, 0 when there is none."""
+        try:
+            with open(self.file("pid"), encoding="ascii") as file:
+                return int(file.read(32))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def save_created(self, created: Created) -> None:
+        pair = [created.init.pid, created.init.start_ticks, created.monitor.pid, created.monitor.start_ticks]
+        self._write("processes", json.dumps(pair))
+
+    def read_created(self) -> Created | None:
+        try:
+            with open(self.file("processes"), encoding="ascii") as file:
+                init, init_ticks, monitor, monitor_ticks = json.load(file)
+        except (FileNotFoundError, ValueError):
+            return None
+        return Created(ProcessIdentity(init, init_ticks), ProcessIdentity(monitor, monitor_ticks))
+
+    def save_cgroup(self, path: str) -> None:
+        self._write("cgroup", path)
+
+    def read_cgroup(self) -> str:
+        """Return the container's cgroup path, "" when none was recorded."""
+        try:
+            with open(self.file("cgroup"), encoding="utf-8") as file:
+                return file.read(4096)
+        except FileNotFoundError:
+            return ""
+
+    def oom_noted(self) -> bool:
+        """Return whether the monitor saw an out-of-memory kill."""
+        return os.path.exists(self.file("persist/oom")) or os.path.exists(self.file("oom"))
+
+    def _write(self, name: str, text: str) -> None:
+        staged = self.file(f"{name}.new")
+        with open(staged, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(staged, self.file(name))
+
+
+def read_config(bundle: Bundle) -> dict[str, Any]:
+    """Return the bundle's config.json."""
+    try:
+        with open(bundle.file("config.json"), "rb") as file:
+            config = json.load(file)
+    except (OSError, ValueError) as error:
+        raise Internal(
+            f"the bundle of {bundle.container} has no usable config.json", why=str(error)
+        ) from None
+    if not isinstance(config, dict):
+        raise Internal(f"config.json of {bundle.container} is not an object")
+    return config
+
+
+def cgroup_path(config: dict[str, Any], container: str) -> str:
+    """Return the cgroup path that a runtime makes of this config (relative to each hierarchy's root)."""
+    path = str((config.get("linux") or {}).get("cgroupsPath") or f"/{container}")
+    if ":" in path:
+        raise Unimplemented(
+            "cgroups managed by systemd",
+            why=f"cgroupsPath {path[:200]!r} is in systemd's form",
+            hint="give a path, such as /tricorn/NAMESPACE/ID",
+            field="linux.cgroupsPath",
+        )
+    clean = os.path.normpath(f"/{path}")
+    return "/" + clean.lstrip("/")

@@ -1,0 +1,308 @@
+"""Control groups by their files: v1, v2 and the hybrid of both. Never a command line per reading.
+
+Reading a container's figures takes 0.1 ms by file and 37 ms by CLI; freezing 0.2-1.6 ms against 12-25.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Final, Literal
+
+import trio
+from attrs import Factory, frozen
+
+from tricorn.errors import FailedPrecondition, Unimplemented
+
+Mode = Literal["v1", "hybrid", "unified", "none"]
+_KILL_ROUNDS: Final = 200
+_KILL_PAUSE: Final = 0.01
+_V1_SETS_PROCS: Final = ("freezer", "pids", "devices", "memory", "cpu", "name=systemd")
+UNITS_PER_SECOND: Final = 1e9
+
+
+@frozen
+class Hierarchies:
+    """The cgroup mounts of this host: `v1` maps a controller to its mount point, `v2` is the unified one's
+    mount point or "".
+    """
+
+    v1: Mapping[str, str] = Factory(dict)
+    v2: str = ""
+    v2_controllers: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        if self.v1:
+            return "hybrid" if self.v2 else "v1"
+        return "unified" if self.v2 else "none"
+
+    def directories(self, path: str) -> list[str]:
+        """Return the directory of a cgroup in every hierarchy, each once."""
+        points = dict.fromkeys([*self.v1.values(), *([self.v2] if self.v2 else [])])
+        return [point + path for point in points]
+
+
+def detect(mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
+    """Read the cgroup mounts. Only mounts of a hierarchy's root count."""
+    v1: dict[str, str] = {}
+    v2 = ""
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            root, point = before.split()[3:5]
+            kind, _source, options = after.split()[:3]
+            if root != "/":
+                continue
+            if kind == "cgroup2":
+                v2 = v2 or _unescape(point)
+            elif kind == "cgroup":
+                for name in options.split(","):
+                    if name not in {"rw", "ro"}:
+                        v1.setdefault(name, _unescape(point))
+    return Hierarchies(v1, v2, tuple(_text(f"{v2}/cgroup.controllers").split()) if v2 else ())
+
+
+class Cgroup:
+    """One container's cgroup in all hierarchies. A figure that the host hasn't is left out, not zero."""
+
+    def __init__(self, hierarchies: Hierarchies, path: str) -> None:
+        self._h = hierarchies
+        self.path = path
+        self._unified = hierarchies.mode == "unified"
+
+    def _v1(self, controller: str) -> str:
+        point = self._h.v1.get(controller)
+        return point + self.path if point else ""
+
+    def _main(self) -> str:
+        """The directory whose processes are the container's."""
+        if self._unified:
+            return self._h.v2 + self.path
+        candidates = [self._v1(name) for name in _V1_SETS_PROCS if name in self._h.v1]
+        candidates += self._h.directories(self.path)
+        return next((directory for directory in candidates if os.path.isdir(directory)), "")
+
+    def exists(self) -> bool:
+        return bool(self._main()) and os.path.isdir(self._main())
+
+    def pids(self) -> list[int]:
+        """Return the pids of the cgroup and all below it; empty when it is gone."""
+        found: list[int] = []
+        for directory, _names, _files in os.walk(self._main() or "/nonexistent"):
+            found += map(int, _text(f"{directory}/cgroup.procs").split())
+        return found
+
+    async def kill_all(self) -> bool:
+        """SIGKILL every process until none is left, frozen or not. Return whether that was reached."""
+        for _ in range(_KILL_ROUNDS):
+            pids = self.pids()
+            if not pids:
+                return True
+            if not (self._unified and _write(f"{self._main()}/cgroup.kill", "1")):
+                for pid in pids:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            self._thaw_all()
+            await trio.sleep(_KILL_PAUSE)
+        return False
+
+    def signal_all(self, number: int) -> int:
+        """Send a signal to every process; return how many there were. Frozen ones get it when thawed, but
+        SIGKILL thaws them.
+        """
+        pids = self.pids()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if number == signal.SIGKILL:
+            self._thaw_all()
+        return len(pids)
+
+    # ------------------------------------------------------------ freezing
+    def _freezer(self) -> tuple[str, str, str]:
+        if self._unified:
+            return f"{self._h.v2}{self.path}/cgroup.freeze", "1", "0"
+        if "freezer" in self._h.v1:
+            return f"{self._v1('freezer')}/freezer.state", "FROZEN", "THAWED"
+        raise Unimplemented("pausing a container", why="this host mounts no freezer hierarchy")
+
+    def frozen(self) -> bool:
+        """Return whether all processes stand still."""
+        if self._unified:
+            return "frozen 1" in _text(f"{self._h.v2}{self.path}/cgroup.events")
+        return _text(f"{self._v1('freezer')}/freezer.state").strip() == "FROZEN"
+
+    async def freeze(self) -> None:
+        """Stop every process; FailedPrecondition (and thawed again) if one can't be stopped in time."""
+        file, on, off = self._freezer()
+        for _ in range(_KILL_ROUNDS):
+            if not _write(file, on):
+                raise FailedPrecondition("the container can't be paused", why=f"{file} can't be written")
+            if self.frozen():
+                return
+            await trio.sleep(_KILL_PAUSE)
+        _write(file, off)
+        raise FailedPrecondition("the container can't be paused", why="a process doesn't freeze")
+
+    def thaw(self) -> None:
+        file, _on, off = self._freezer()
+        if not _write(file, off):
+            raise FailedPrecondition("the container can't be resumed", why=f"{file} can't be written")
+
+    def _thaw_all(self) -> None:
+        with suppress(Unimplemented):
+            file, _on, off = self._freezer()
+            _write(file, off)
+
+    # ------------------------------------------------------------ figures
+    def oom_kills(self) -> int:
+        """Return how often the kernel killed for want of memory here."""
+        if self._unified:
+            return int(_pairs(f"{self._h.v2}{self.path}/memory.events").get("oom_kill", 0))
+        return int(_pairs(f"{self._v1('memory')}/memory.oom_control").get("oom_kill", 0))
+
+    def figures(self) -> dict[str, float]:
+        return self._figures_v2() if self._unified else self._figures_v1()
+
+    def _figures_v1(self) -> dict[str, float]:
+        stat = _pairs(f"{self._v1('memory')}/memory.stat")
+        ticks = os.sysconf("SC_CLK_TCK")
+        times = _pairs(f"{self._v1('cpuacct')}/cpuacct.stat")
+        throttled = _pairs(f"{self._v1('cpu')}/cpu.stat")
+        figures = {
+            "cpu_seconds": _number(f"{self._v1('cpuacct')}/cpuacct.usage", 1e-9),
+            "cpu_user_seconds": _scaled(times.get("user"), 1 / ticks),
+            "cpu_system_seconds": _scaled(times.get("system"), 1 / ticks),
+            "cpu_throttled_seconds": _scaled(throttled.get("throttled_time"), 1e-9),
+            "memory_bytes": _number(f"{self._v1('memory')}/memory.usage_in_bytes"),
+            "memory_limit_bytes": _limit(_number(f"{self._v1('memory')}/memory.limit_in_bytes")),
+            "memory_peak_bytes": _number(f"{self._v1('memory')}/memory.max_usage_in_bytes"),
+            "memory_inactive_file_bytes": stat.get("total_inactive_file", stat.get("inactive_file")),
+            "memory_oom_kills": _pairs(f"{self._v1('memory')}/memory.oom_control").get("oom_kill"),
+            "pids": _number(f"{self._v1('pids')}/pids.current"),
+            "pids_limit": _number(f"{self._v1('pids')}/pids.max"),
+        }
+        return _known(figures) | _io_v1(self._v1("blkio"))
+
+    def _figures_v2(self) -> dict[str, float]:
+        base = self._h.v2 + self.path
+        cpu, stat = _pairs(f"{base}/cpu.stat"), _pairs(f"{base}/memory.stat")
+        figures = {
+            "cpu_seconds": _scaled(cpu.get("usage_usec"), 1e-6),
+            "cpu_user_seconds": _scaled(cpu.get("user_usec"), 1e-6),
+            "cpu_system_seconds": _scaled(cpu.get("system_usec"), 1e-6),
+            "cpu_throttled_seconds": _scaled(cpu.get("throttled_usec"), 1e-6),
+            "memory_bytes": _number(f"{base}/memory.current"),
+            "memory_limit_bytes": _number(f"{base}/memory.max"),
+            "memory_peak_bytes": _number(f"{base}/memory.peak"),
+            "memory_inactive_file_bytes": stat.get("inactive_file"),
+            "memory_oom_kills": _pairs(f"{base}/memory.events").get("oom_kill"),
+            "pids": _number(f"{base}/pids.current"),
+            "pids_limit": _number(f"{base}/pids.max"),
+        }
+        return _known(figures) | _io_v2(base)
+
+    # ------------------------------------------------------------ removal
+    async def remove(self, seconds: float = 5.0) -> None:
+        """Remove the cgroup and all below it from every hierarchy; busy ones are retried for `seconds`."""
+        with trio.move_on_after(seconds):
+            pause = 0.002
+            while any([_remove_tree(directory) for directory in self._h.directories(self.path)]):
+                await trio.sleep(pause)
+                pause = min(pause * 2, 0.1)
+
+
+def _remove_tree(directory: str) -> bool:
+    """Remove a cgroup directory bottom-up; return whether something of it is left."""
+    left = False
+    for path, _names, _files in os.walk(directory, topdown=False):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            left = True
+    return left
+
+
+def _io_v1(directory: str) -> dict[str, float]:
+    totals = {"read": 0.0, "write": 0.0}
+    lines = list(_lines(f"{directory}/blkio.throttle.io_service_bytes"))
+    for line in lines:
+        parts = line.split()
+        if len(parts) == 3 and parts[1].lower() in totals:
+            totals[parts[1].lower()] += float(parts[2])
+    return {f"io_{key}_bytes": value for key, value in totals.items()} if lines else {}
+
+
+def _io_v2(base: str) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for line in _lines(f"{base}/io.stat"):
+        for key, name in (("rbytes", "io_read_bytes"), ("wbytes", "io_write_bytes")):
+            for word in line.split()[1:]:
+                if word.startswith(f"{key}="):
+                    totals[name] = totals.get(name, 0.0) + float(word.partition("=")[2])
+    return totals
+
+
+def _known(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: float(value) for key, value in figures.items() if value is not None}
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _limit(value: float | None) -> float | None:
+    """Drop v1's "no limit", a page-rounded 2^63."""
+    return None if value is None or value >= 2**60 else value
+
+
+def _number(path: str, factor: float = 1) -> float | None:
+    try:
+        return float(_text(path)) * factor
+    except ValueError:  # "max", or no such file
+        return None
+
+
+def _pairs(path: str) -> dict[str, float]:
+    pairs = {}
+    for line in _lines(path):
+        key, _, value = line.partition(" ")
+        with suppress(ValueError):
+            pairs[key] = float(value)
+    return pairs
+
+
+def _lines(path: str) -> Iterator[str]:
+    yield from _text(path).splitlines()
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, value: str) -> bool:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(fd, value.encode("ascii"))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        os.close(fd)
+    return True
+
+
+def _unescape(text: str) -> str:
+    return text.encode("latin-1", "backslashreplace").decode("unicode_escape") if "\\" in text else text

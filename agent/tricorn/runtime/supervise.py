@@ -1,0 +1,365 @@
+"""The Runtime port on conmon and an OCI runtime. Containers outlive the agent."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.errors import FailedPrecondition, NotFound, Unimplemented
+from tricorn.failpoints import failpoint
+from tricorn.model.records import ProcessIdentity
+from tricorn.model.requests import LogLine
+from tricorn.ports import BundleRef, Created, ExecSession, Exit, RuntimeInfo, StdioStream
+from tricorn.runtime import bundle as bundles
+from tricorn.runtime import cgroup, conmon, logs, oci, process, stdio
+from tricorn.runtime.bundle import Bundle
+from tricorn.runtime.execs import ExecPlan, run_exec
+from tricorn.runtime.orphan import wait_without_monitor
+from tricorn.runtime.watch import Watcher
+
+log = structlog.get_logger(__name__)
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MONITOR_PATIENCE: Final = 5.0
+_ROTATE_PATIENCE: Final = 2.0
+
+
+class ConmonRuntime:
+    """Implements `ports.Runtime`. An async context manager: it owns one task (the log watcher) and makes
+    the process a child subreaper.
+
+    `state_dir` holds the runtimes' own state; `runtimes` maps names to paths (crun and runc of PATH when
+    empty); `default` names the default choice; `environment` is where PATH is taken from.
+    """
+
+    def __init__(
+        self,
+        state_dir: str,
+        *,
+        runtimes: Mapping[str, str] | None = None,
+        default: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._configured = dict(runtimes or {})
+        self._default = default
+        self._environment = {"PATH": (environment or {}).get("PATH") or DEFAULT_PATH, "LANG": "C.UTF-8"}
+        self._hierarchies = cgroup.detect()
+        self._found: dict[str, RuntimeInfo] | None = None
+        self._probing = trio.Lock()
+        self._watcher = Watcher()
+        self._stack = AsyncExitStack()
+        self._conmon = ""
+
+    async def __aenter__(self) -> Self:
+        process.become_subreaper()
+        nursery = await self._stack.enter_async_context(trio.open_nursery())
+        self._stack.callback(nursery.cancel_scope.cancel)
+        nursery.start_soon(self._watcher.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._stack.__aexit__(kind, error, trace)
+        finally:
+            self._watcher.close()
+
+    # ------------------------------------------------------------ which runtimes
+    async def capabilities(self) -> dict[str, RuntimeInfo]:
+        async with self._probing:
+            if self._found is None:
+                self._found = await oci.discover(
+                    self._configured, self._default, self._environment, self._hierarchies
+                )
+        return dict(self._found)
+
+    @property
+    def cgroup_mode(self) -> cgroup.Mode:
+        """How this host mounts its control groups."""
+        return self._hierarchies.mode
+
+    async def _runtime(self, ref: BundleRef) -> oci.OciRuntime:
+        info = (await self.capabilities()).get(ref.runtime)
+        if info is None:
+            raise Unimplemented(
+                f"runtime {ref.runtime!r} isn't configured",
+                hint=f"this node has {', '.join(sorted(self._found or {})) or 'none'}",
+                field="runtime",
+            )
+        root = f"{self._state_dir}/runtime/{ref.runtime}"
+        return oci.OciRuntime(info.path, root, self._environment)
+
+    def _cgroup(self, bundle: Bundle, namespace: str) -> cgroup.Cgroup:
+        path = bundle.read_cgroup() or f"/tricorn/{namespace}/{bundle.container}"
+        return cgroup.Cgroup(self._hierarchies, path)
+
+    def _find_conmon(self) -> str:
+        self._conmon = self._conmon or conmon.find_conmon(self._environment)
+        return self._conmon
+
+    # ------------------------------------------------------------ life
+    async def create(self, ref: BundleRef) -> Created:
+        runtime = await self._runtime(ref)
+        usable = (await self.capabilities())[ref.runtime]
+        if not usable.usable:
+            raise Unimplemented(f"runtime {ref.runtime!r} can't be used here", why=usable.reason)
+        bundle = Bundle.of(ref)
+        path = bundles.cgroup_path(bundles.read_config(bundle), ref.id)
+        bundle.prepare()
+        bundle.save_cgroup(path)
+        os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
+        try:
+            return await self._create(ref, runtime, bundle)
+        except BaseException:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+                await self.delete(ref, None)
+            raise
+
+    async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
+        options = conmon.MonitorOptions(log=ref.log, terminal=ref.terminal, stdin=ref.stdin)
+        argv = conmon.command(self._find_conmon(), bundle, ref.id, runtime.arguments(ref.namespace), options)
+        holder = conmon.make_stdin_holder() if ref.stdin and not ref.terminal else None
+        try:
+            given = {conmon.STDIN_FD: holder.fileno()} if holder else {}
+            monitor = conmon.launch(argv, bundle, self._environment, given)
+            try:
+                created = await self._started(ref, monitor)
+            finally:
+                monitor.close()
+            if holder:
+                conmon.hold_stdin(holder, bundle)
+        finally:
+            if holder:
+                holder.close()
+        bundle.save_created(created)
+        failpoint("container.created")
+        return created
+
+    async def _started(self, ref: BundleRef, monitor: conmon.Monitor) -> Created:
+        try:
+            pid = await conmon.wait_started(monitor)
+        except FailedPrecondition as error:
+            words = oci.readable(error.why) or "the runtime gave no reason"
+            raise FailedPrecondition(f"container {ref.id} can't be created", why=words) from None
+        init = process.identify(pid)
+        if init is None:
+            raise FailedPrecondition(f"container {ref.id} ended before it was started")
+        return Created(init, monitor.identity)
+
+    async def start(self, ref: BundleRef) -> None:
+        runtime = await self._runtime(ref)
+        try:
+            await runtime.call(ref.namespace, "start", ref.id)
+        except FailedPrecondition as error:
+            raise FailedPrecondition(f"container {ref.id} can't be started", why=error.why) from None
+
+    async def kill(self, ref: BundleRef, init: ProcessIdentity, signal: int, *, all: bool = False) -> None:
+        await trio.lowlevel.checkpoint()
+        group = self._cgroup(Bundle.of(ref), ref.namespace)
+        if all:
+            if group.signal_all(signal) == 0:
+                raise NotFound(f"container {ref.id} has no process")
+            return
+        if not process.send(init, signal):
+            raise NotFound(f"the process of container {ref.id} has ended")
+        if signal == _SIGKILL and group.frozen():
+            group.thaw()  # a frozen process of cgroup v1 dies only when thawed
+
+    async def wait(self, ref: BundleRef, created: Created) -> Exit:
+        bundle = Bundle.of(ref)
+        await conmon.wait_ended(created.monitor)
+        ended = bundle.read_exit()
+        group = self._cgroup(bundle, ref.namespace)
+        if ended is None:
+            return await wait_without_monitor(created.init, group)
+        oom = group.oom_kills() > 0 or bundle.oom_noted()
+        return Exit(*ended, oom_killed=oom)
+
+    async def pause(self, ref: BundleRef) -> None:
+        """Freeze all processes; FailedPrecondition when that isn't possible."""
+        await self._cgroup(Bundle.of(ref), ref.namespace).freeze()
+
+    async def resume(self, ref: BundleRef) -> None:
+        await trio.lowlevel.checkpoint()
+        self._cgroup(Bundle.of(ref), ref.namespace).thaw()
+
+    async def delete(self, ref: BundleRef, created: Created | None) -> None:
+        runtime = await self._runtime(ref)
+        bundle = Bundle.of(ref)
+        group = self._cgroup(bundle, ref.namespace)
+        monitors = [created.monitor] if created else self._monitors(bundle)
+        if runtime.knows(ref.namespace, ref.id):
+            await group.kill_all()
+            await _end_monitors(monitors)
+            with suppress(FailedPrecondition):
+                await runtime.call(ref.namespace, "delete", "--force", ref.id)
+        else:
+            # a create that was cut short: its monitor first, or it would make more processes
+            await _end_monitors(monitors, kill=True)
+            await group.kill_all()
+        for exec_monitor in _exec_monitors(bundle):
+            await _end_monitors([exec_monitor])
+        await group.remove()
+        bundle.clear()
+
+    def _monitors(self, bundle: Bundle) -> list[ProcessIdentity]:
+        saved = bundle.read_created()
+        return [saved.monitor] if saved else conmon.find_by_bundle(bundle)
+
+    async def recover_created(self, ref: BundleRef) -> Created | None:
+        bundle = Bundle.of(ref)
+        saved = bundle.read_created()
+        if saved:
+            await trio.lowlevel.checkpoint()
+            return saved
+        monitors = conmon.find_by_bundle(bundle)
+        if not monitors:
+            return None
+        with trio.move_on_after(limits.RUNTIME_CALL):
+            while process.alive(monitors[0]):
+                # the runtime writes this file last; the FIFO's message may have been read already
+                pid = bundle.read_pid()
+                init = process.identify(pid) if pid else None
+                if init and process.parent_of(pid) == monitors[0].pid:
+                    created = Created(init, monitors[0])
+                    bundle.save_created(created)
+                    return created
+                await trio.sleep(0.01)
+        return None
+
+    # ------------------------------------------------------------ figures
+    async def pids(self, ref: BundleRef) -> list[int]:
+        await trio.lowlevel.checkpoint()
+        return self._cgroup(Bundle.of(ref), ref.namespace).pids()
+
+    async def stats(self, ref: BundleRef) -> dict[str, float]:
+        await trio.lowlevel.checkpoint()
+        group = self._cgroup(Bundle.of(ref), ref.namespace)
+        if not group.exists():
+            raise NotFound(f"container {ref.id} has no control group", why="it doesn't run")
+        return group.figures()
+
+    # ------------------------------------------------------------ stdio
+    async def resize(self, ref: BundleRef, rows: int, columns: int) -> None:
+        await trio.lowlevel.checkpoint()
+        stdio.resize_terminal(Bundle.of(ref), rows, columns)
+
+    @asynccontextmanager
+    async def attach(self, ref: BundleRef) -> AsyncIterator[StdioStream]:
+        bundle = Bundle.of(ref)
+        created = bundle.read_created()
+        if created is None or stdio.monitor_ended(created.monitor):
+            raise NotFound(f"container {ref.id} doesn't run")
+        async with AsyncExitStack() as stack:
+            watch = stack.enter_context(self._watcher.watching(os.path.dirname(ref.log)))
+            reader = logs.LogReader.open(ref.log, at_end=True)
+            stack.callback(reader.close)
+            input_: stdio.Input = stdio.NoInput()
+            if ref.terminal:
+                input_ = stdio.terminal_input(bundle)
+            elif ref.stdin:
+                input_ = stdio.piped_input(created.monitor)
+            stack.callback(input_.release)
+            await trio.lowlevel.checkpoint()
+            yield stdio.ContainerStream(bundle, reader, watch, created.monitor, input_)
+
+    @asynccontextmanager
+    async def exec(
+        self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], *, terminal: bool, stdin: bool
+    ) -> AsyncIterator[ExecSession]:
+        runtime = await self._runtime(ref)
+        plan = ExecPlan(
+            Bundle.of(ref).exec(exec_id),
+            tuple(runtime.arguments(ref.namespace)),
+            self._find_conmon(),
+            self._environment,
+            process,
+            terminal,
+            stdin,
+        )
+        async with run_exec(plan) as session:
+            yield session
+
+    async def logs(
+        self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
+    ) -> AsyncIterator[LogLine]:
+        wanted = logs.after(since)
+        joiner = logs.LineJoiner()
+        created = Bundle.of(ref).read_created() if follow else None
+        monitor = created.monitor if created else bundles.NULL_IDENTITY
+        os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
+        with self._watcher.watching(os.path.dirname(ref.log)) as watch:
+            reader = logs.LogReader.open(ref.log)
+            try:
+                if tail is not None:
+                    await reader.skip_to_tail(tail)
+                records = logs.follow(
+                    reader,
+                    watch,
+                    lambda: stdio.monitor_ended(monitor),
+                    lambda version: stdio.change_or_end(watch, version, monitor),
+                )
+                async for record in records:
+                    line = joiner.feed(record)
+                    if line and wanted(line):
+                        yield line
+                for line in filter(wanted, joiner.flush()):
+                    yield line
+            finally:
+                reader.close()
+
+    async def rotate_logs(self, ref: BundleRef) -> bool:
+        limit = ref.log_size or limits.LOG_SIZE
+        try:
+            size = os.stat(ref.log).st_size
+        except FileNotFoundError:
+            size = 0
+        if size < limit:
+            await trio.lowlevel.checkpoint()
+            return False
+        bundle = Bundle.of(ref)
+        created = bundle.read_created()
+        if created is None or stdio.monitor_ended(created.monitor):
+            return False
+        logs.rotate(ref.log, max(2, ref.log_files or limits.LOG_FILES))
+        failpoint("logs.renamed")
+        if not conmon.control(bundle, "2 0 0\n"):
+            log.warning("log not reopened", container=ref.id, why="its monitor doesn't listen")
+            return False
+        with trio.move_on_after(_ROTATE_PATIENCE):
+            while not os.path.exists(ref.log):
+                await trio.sleep(0.002)
+        return True
+
+
+_SIGKILL: Final = signal.SIGKILL
+
+
+def _exec_monitors(bundle: Bundle) -> list[ProcessIdentity]:
+    try:
+        names = os.listdir(bundle.file("exec"))
+    except FileNotFoundError:
+        return []
+    return [monitor for name in names for monitor in conmon.find_by_bundle(bundle.exec(name))]
+
+
+async def _end_monitors(monitors: list[ProcessIdentity], *, kill: bool = False) -> None:
+    """Wait for monitors whose processes are gone; one that doesn't end by itself is killed."""
+    for monitor in monitors:
+        if kill:
+            process.send(monitor, signal.SIGKILL)
+        with trio.move_on_after(_MONITOR_PATIENCE) as patience:
+            await conmon.wait_ended(monitor)
+        if patience.cancelled_caught:
+            process.send(monitor, signal.SIGKILL)
+            await conmon.wait_ended(monitor)

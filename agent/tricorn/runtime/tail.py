@@ -1,0 +1,38 @@
+"""Finding the last lines of a log without reading all of it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+
+
+def tail_position(files: Sequence[int], lines: int) -> tuple[int, int]:
+    """Return (index of the file, offset) where the last `lines` whole lines begin.
+
+    `files` are open descriptors of a log's files, oldest first. A line is any number of partial records
+    and the one that ends it; partial records at the very end count as one line.
+    """
+    if not files:
+        return 0, 0
+    last = len(files) - 1
+    if lines <= 0:
+        return last, os.fstat(files[last]).st_size
+    found = 0
+    first = True
+    for index in range(last, -1, -1):
+        size = os.fstat(files[index]).st_size
+        if size == 0:
+            continue
+        with mmap.mmap(files[index], size, prot=mmap.PROT_READ) as data:
+            end = data.rfind(b"\n", 0, size) + 1  # a record still being written doesn't count
+            while end > 0:
+                start = data.rfind(b"\n", 0, end - 1) + 1
+                whole = data[start:end].split(b" ", 3)[2:3] in ([b"F"], [b"F\n"])
+                if whole or first:
+                    found += 1
+                    if found > lines:
+                        return index, end
+                first = False
+                end = start
+    return 0, 0

@@ -1,0 +1,63 @@
+"""Completion of names through the agent: quick, and quiet when the agent doesn't answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from tricorn.cli.door import Door, calls
+from tricorn.cli.settings import Settings
+from tricorn.errors import TricornError
+from tricorn.exchange import Call
+
+_PATIENCE: Final = 1.0  # seconds: someone waits at the keyboard
+_FAMILIAR: Final = ("docker.io/library/", "docker.io/")
+
+Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _names(call: Callable[[str], Call], key: str) -> Completer:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+        found = [str(item.get(key, "")) for item in _ask(ctx, call)]
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
+def _ask(ctx: click.Context, call: Callable[[str], Call]) -> list[dict[str, Any]]:
+    settings = ctx.find_object(Settings) or Settings()
+    door = Door(settings.socket, timeout=_PATIENCE)
+    try:
+        items = door.call(call(settings.namespace))["items"]
+    except (TricornError, TypeError, KeyError):
+        return []
+    finally:
+        door.close()
+    return [item for item in items if isinstance(item, dict)]
+
+
+containers: Final = _names(calls.containers, "id")
+namespaces: Final = _names(lambda _: calls.namespaces(), "name")
+leases: Final = _names(calls.leases, "id")
+operations: Final = _names(calls.operations, "id")
+blobs: Final = _names(calls.content, "digest")
+snapshots: Final = _names(calls.snapshots, "key")
+
+
+def images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete an image's name, in full or as people write it (redis:7 for docker.io/library/redis:7)."""
+    names = _names(calls.images, "name")(ctx, param, "")
+    short = sorted({familiar(name) for name in names})
+    return [name for name in short if name.startswith(incomplete)] or [
+        name for name in names if name.startswith(incomplete)
+    ]
+
+
+def familiar(name: str) -> str:
+    """Return an image's name without the parts that everybody leaves out."""
+    for prefix in _FAMILIAR:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name

@@ -1,0 +1,163 @@
+"""The command line's way to the agent: a blocking Unix socket around the sans-IO exchange."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tricorn.client import calls
+from tricorn.errors import InvalidArgument, PermissionDenied, TricornError, Unavailable
+from tricorn.exchange import (
+    RECEIVE,
+    Body,
+    Call,
+    Exchange,
+    Head,
+    Lines,
+    Mark,
+    decode,
+    failure,
+    gone,
+    outcome,
+)
+
+ReportLine = Callable[[dict[str, Any]], None]
+
+__all__ = ["Door", "calls"]
+
+
+class Door:
+    """Talks to the agent at `path`; keeps its connection between calls. Raises TricornError only.
+
+    `timeout` (seconds) bounds each wait for the agent; none by default, as calls may wait for long work.
+    """
+
+    def __init__(self, path: str, *, timeout: float | None = None) -> None:
+        self.path = path
+        self._timeout = timeout
+        self._socket: socket.socket | None = None
+        self._exchange = Exchange()
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+
+    def call(self, call: Call) -> Any:
+        """Send `call` and return its JSON answer (None for an empty one)."""
+        body = self.read(call)
+        return decode(body) if body else None
+
+    def read(self, call: Call) -> bytes:
+        """Send `call` and return the whole body of its answer."""
+        head = self._begin(call)
+        body = Body()
+        for chunk in self._chunks():
+            body.add(chunk)
+        if head.failed:
+            raise failure(head, body.bytes())
+        return body.bytes()
+
+    def chunks(self, call: Call) -> Iterator[bytes]:
+        """Send `call` and yield its body as it arrives."""
+        head = self._begin(call)
+        if head.failed:
+            raise failure(head, b"".join(self._chunks()))
+        yield from self._chunks()
+
+    def lines(self, call: Call) -> Iterator[Any]:
+        """Send `call` and yield the values of its NDJSON lines as they arrive."""
+        lines = Lines()
+        for chunk in self.chunks(call):
+            yield from lines.feed(chunk)
+        yield from lines.finish()
+
+    def work(self, call: Call, report: ReportLine) -> Any:
+        """Send long work with `stream` set, hand each Progress to `report` and return the result.
+
+        Leaving early (Ctrl-C) closes the connection, and the agent cancels the work.
+        """
+        for line in self.lines(call):
+            kind, value = outcome(line)
+            if kind == "result":
+                self.close()
+                return value
+            report(value)
+        raise gone()
+
+    def upgrade(self, call: Call) -> tuple[socket.socket, bytes]:
+        """Send `call` and return the socket, the caller's now, and the first bytes that followed the 101."""
+        head = self._begin(call)
+        if not head.upgraded:
+            body = b"".join(self._chunks())
+            raise failure(head, body) if head.failed else Unavailable("the agent did not switch protocols")
+        assert self._socket is not None
+        taken, self._socket = self._socket, None
+        return taken, self._exchange.trailing
+
+    def _begin(self, call: Call) -> Head:
+        if self._socket is None or not self._exchange.reusable:
+            self.close()
+            self._socket, self._exchange = connect(self.path, self._timeout), Exchange()
+        data = self._exchange.request(call)
+        try:
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise self._slow() from error
+        except OSError as error:
+            raise gone() from error
+        head = self._step()
+        assert isinstance(head, Head)
+        return head
+
+    def _chunks(self) -> Iterator[bytes]:
+        while isinstance(chunk := self._step(), bytes):
+            yield chunk
+
+    def _step(self) -> Head | bytes | Mark:
+        assert self._socket is not None
+        while (item := self._exchange.next()) is Mark.NEED_DATA:
+            try:
+                data = self._socket.recv(RECEIVE)
+            except TimeoutError as error:
+                raise self._slow() from error
+            except OSError as error:
+                raise gone() from error
+            self._exchange.feed(data)
+        return item
+
+    def _slow(self) -> TricornError:
+        return Unavailable(f"the agent at {self.path} doesn't answer", why=f"waited {self._timeout:g} s")
+
+
+def connect(path: str, timeout: float | None = None) -> socket.socket:
+    """Connect to the agent's socket. Unavailable when nobody listens, PermissionDenied when not allowed."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    link.settimeout(timeout)
+    try:
+        link.connect(path)
+    except OSError as error:
+        link.close()
+        raise unreachable(path, error) from error
+    return link
+
+
+def unreachable(path: str, error: OSError) -> TricornError:
+    """Return the error for a connect that failed."""
+    if error.errno is None:  # Python's own complaint: the path doesn't fit into a socket address
+        return InvalidArgument(
+            f"{path} can't be a socket", why=str(error), hint="a path has at most 107 bytes", field="--socket"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PermissionDenied(
+            f"cannot reach the agent at {path}",
+            why="permission denied",
+            hint="be root or a member of the socket's group",
+        )
+    return Unavailable(
+        f"cannot reach the agent at {path}: is tricornd running?",
+        why=(error.strerror or str(error)).lower(),
+        hint="start it with `systemctl start tricornd`, or name its socket with --socket or TRICORN_SOCKET",
+    )

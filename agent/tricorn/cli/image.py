@@ -1,0 +1,113 @@
+"""`tricorn image …`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from tricorn.cli import complete, progress
+from tricorn.cli.door import calls
+from tricorn.cli.figures import age, short_digest, size
+from tricorn.cli.output import each, emit_json, emit_several, table
+from tricorn.cli.settings import Settings, command
+
+image_command = click.Group("image", help="Pull, list and remove images.")
+
+_PULL = """\
+tricorn image pull alpine
+tricorn image pull --platform linux/arm64 docker.io/library/redis:7
+tricorn image pull --plain-http 127.0.0.1:5000/app:1
+echo $TOKEN | tricorn image pull --username me --password-stdin registry.example/app"""
+
+
+@command("pull", examples=_PULL)
+@click.option("--platform", metavar="OS/ARCH", help="The node's own otherwise.")
+@click.option("--plain-http", is_flag=True, help="Pull without TLS.")
+@click.option("--always", is_flag=True, help="Ask the registry even if the image is there.")
+@click.option("--snapshotter", metavar="NAME", help="Unpack for this snapshotter.")
+@click.option("--no-unpack", is_flag=True, help="Only fetch.")
+@click.option("-u", "--username", metavar="NAME")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@click.argument("reference", shell_complete=complete.images)
+def pull(settings: Settings, reference: str, quiet: bool, **options: Any) -> None:
+    """Fetch and unpack an image unless it is there; prints its name and digest."""
+    if bool(options["username"]) != options["password_stdin"]:
+        raise click.UsageError("--username and --password-stdin go together")
+    body = pull_request(reference, options)
+    if options["username"]:
+        password = sys.stdin.readline().rstrip("\r\n")
+        body["auth"] = {"username": options["username"], "password": password}
+    with progress.display(quiet=quiet) as report:
+        change = settings.door.work(calls.put_image(settings.namespace, body, stream=True), report)
+    if settings.json:
+        emit_json(change)
+        return
+    after = change.get("after") or {}
+    for warning in change.get("warnings") or ():
+        click.echo(f"tricorn: {warning}", err=True)
+    click.echo(f"{after.get('name', reference)}@{after['digest']}" if "digest" in after else reference)
+
+
+def pull_request(reference: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the ImageDesired of a command line, with the fields that were set only."""
+    body: dict[str, Any] = {"reference": reference, "pull": "always" if options["always"] else "missing"}
+    for name in ("platform", "plain_http", "snapshotter"):
+        if options[name]:
+            body[name] = options[name]
+    if options["no_unpack"]:
+        body["unpack"] = False
+    return body
+
+
+@command("ls", examples="tricorn image ls\ntricorn image ls -q --filter 'name~=redis'")
+@click.option("-q", "--quiet", is_flag=True, help="Print names only.")
+@click.option("--no-trunc", is_flag=True, help="Print whole digests.")
+@click.option("--filter", "filters", multiple=True, metavar="FILTER", help="For example name~=redis.")
+def ls(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...]) -> None:
+    """List images."""
+    items = settings.door.call(calls.images(settings.namespace, filters))["items"]
+    if settings.json:
+        emit_json(items)
+    elif quiet:
+        for item in items:
+            click.echo(item["name"])
+    else:
+        table(
+            ("NAME", "DIGEST", "PLATFORM", "SIZE", "UPDATED"),
+            (
+                (
+                    item["name"],
+                    short_digest(item["digest"], full=no_trunc),
+                    item.get("platform") or "-",
+                    size(item.get("size") or 0),
+                    age(item.get("updated_at") or item.get("created_at")),
+                )
+                for item in items
+            ),
+        )
+
+
+@command("inspect", examples="tricorn image inspect alpine\ntricorn image inspect alpine | jq .config")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...", shell_complete=complete.images)
+def inspect(settings: Settings, names: tuple[str, ...]) -> int:
+    """Print all about images as JSON."""
+    return emit_several(names, lambda name: settings.door.call(calls.image(settings.namespace, name)))
+
+
+@command("rm", examples="tricorn image rm redis:7\ntricorn image rm --sync alpine busybox")
+@click.option("--sync", is_flag=True, help="Return when the space is free again.")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...", shell_complete=complete.images)
+def rm(settings: Settings, sync: bool, names: tuple[str, ...]) -> int:
+    """Remove images by name; what nothing else needs is collected."""
+    return each(
+        settings,
+        names,
+        lambda name: settings.door.call(calls.delete_image(settings.namespace, name, sync=sync)),
+    )
+
+
+for _made in (pull, ls, inspect, rm):
+    image_command.add_command(_made)

@@ -1,0 +1,108 @@
+"""The entry of `tricorn`: finds the command's file, runs it and turns what it raises into an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from tricorn.cli.output import complain
+from tricorn.cli.settings import global_options
+from tricorn.errors import TricornError
+
+INTERRUPTED: Final = 128 + signal.SIGINT
+
+COMMANDS: Final[dict[str, str]] = {
+    "run": "run",
+    "create": "run:create",
+    "start": "container:start",
+    "ps": "container:ps",
+    "exec": "exec",
+    "attach": "attach",
+    "logs": "logs",
+    "kill": "container:kill",
+    "stop": "container:stop",
+    "pause": "container:pause",
+    "resume": "container:resume",
+    "rm": "container:rm",
+    "wait": "container:wait",
+    "inspect": "container:inspect",
+    "stats": "container:stats",
+    "container": "container",
+    "image": "image",
+    "namespace": "namespace",
+    "content": "content",
+    "snapshot": "snapshot",
+    "lease": "lease",
+    "operation": "operation",
+    "events": "events",
+    "gc": "gc",
+    "info": "node:info",
+    "version": "node:version",
+    "completion": "completion",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports the file of a command when the command is named, and no other's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        home = COMMANDS.get(cmd_name)
+        if home is None:
+            return None
+        file, _, attribute = home.partition(":")
+        found = getattr(import_module(f"tricorn.cli.{file}"), attribute or f"{file}_command")
+        assert isinstance(found, click.Command)
+        return found
+
+
+root = LazyGroup(
+    "tricorn",
+    params=global_options(),
+    help="Run containers through the tricornd agent of this node.",
+    epilog="`tricorn COMMAND --help` shows a command's options and examples. The options above may also"
+    " follow the command.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    no_args_is_help=True,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status; nothing is raised but SystemExit by completion."""
+    try:
+        status = root.main(args=arguments, prog_name="tricorn", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        return _usage(error)
+    except TricornError as error:
+        complain(error)
+        return error.exit_status
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _usage(error: click.ClickException) -> int:
+    message = " ".join(error.format_message().split())
+    where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tricorn"
+    click.echo(f"tricorn: {message} (hint: see `{where} --help`)", err=True)
+    return 2
+
+
+def _silence() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush doesn't complain of the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,59 @@
+"""`tricorn operation …`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tricorn.cli import complete
+from tricorn.cli.door import calls
+from tricorn.cli.figures import age, truncate
+from tricorn.cli.output import each, emit_json, table
+from tricorn.cli.settings import Settings, command
+
+operation_command = click.Group("operation", help="Look at and cancel long work.")
+
+
+@command("ls", examples="tricorn operation ls\ntricorn --json operation ls")
+@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
+@click.option("--no-trunc", is_flag=True, help="Print whole objects.")
+def ls(settings: Settings, quiet: bool, no_trunc: bool) -> None:
+    """List operations: those under way and the last that ended."""
+    items = settings.door.call(calls.operations(settings.namespace))["items"]
+    if settings.json:
+        emit_json(items)
+    elif quiet:
+        for item in items:
+            click.echo(item["id"])
+    else:
+        columns = ("ID", "KIND", "OBJECT", "STATE", "PROGRESS", "STARTED")
+        table(columns, (_row(item, full=no_trunc) for item in items))
+
+
+def _row(item: dict[str, Any], *, full: bool) -> tuple[str, ...]:
+    started = age(item.get("started_at"))
+    about = truncate(item["object"], 40, full=full)
+    return item["id"], item["kind"], about, item["state"], _progress(item), started
+
+
+def _progress(item: dict[str, Any]) -> str:
+    if item["state"] == "failed":
+        return str((item.get("error") or {}).get("detail") or "-")
+    progress = item.get("progress") or {}
+    if total := progress.get("total"):
+        return f"{progress.get('phase', '')} {100 * progress.get('offset', 0) // total} %".strip()
+    return str(progress.get("phase") or "-")
+
+
+@command("cancel", examples="tricorn operation cancel 01J…")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete.operations)
+def cancel(settings: Settings, ids: tuple[str, ...]) -> int:
+    """Cancel operations; what they had begun is undone."""
+    return each(
+        settings, ids, lambda name: settings.door.call(calls.cancel_operation(settings.namespace, name))
+    )
+
+
+operation_command.add_command(ls)
+operation_command.add_command(cancel)

@@ -1,0 +1,111 @@
+"""What the commands print: one JSON document, or a table for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import click
+
+from tricorn.cli.settings import Settings
+from tricorn.errors import TricornError
+
+_STYLES: Final = {"running": "green", "paused": "yellow", "failed": "red", "created": "cyan"}
+
+
+def complain(error: TricornError) -> None:
+    """Print an error on one line of stderr."""
+    click.echo(f"tricorn: {clean(error.one_line())}", err=True)
+
+
+def emit_json(value: Any) -> None:
+    """Print `value` as one JSON document, indented for people who read it on a terminal."""
+    import json
+
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+
+
+def emit_line(value: Any) -> None:
+    """Print `value` as one line of a JSON stream, at once."""
+    import json
+
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their columns: with rich on a terminal, as aligned plain text into a pipe."""
+    lines = [[clean(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(columns, lines)
+    else:
+        _plain_table(columns, lines)
+
+
+def clean(text: str) -> str:
+    """Return `text` without control characters: a label must not drive the reader's terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    everything = [columns, *rows]
+    widths = [max(len(row[index]) for row in everything) for index in range(len(columns))]
+    for row in everything:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(name, overflow="fold" if len(columns) < 3 else "ellipsis", no_wrap=len(columns) > 2)
+    for row in rows:
+        made.add_row(*(Text(cell, style=_STYLES.get(cell.split(" ")[0], "")) for cell in row))
+    Console(soft_wrap=False).print(made)
+
+
+def each(settings: Settings, names: Sequence[str], act: Callable[[str], Any], *, say: bool = True) -> int:
+    """Do `act` for each name, go on after an error, and return the first error's exit status.
+
+    Prints the names that went well, or under --json the answer (several names: a list of answers).
+    """
+
+    def told(name: str) -> Any:
+        answer = act(name)
+        if say and not settings.json:
+            click.echo(name)
+        return answer
+
+    answers, status = attempt(names, told)
+    if settings.json:
+        _emit_answers(answers, names)
+    return status
+
+
+def emit_several(names: Sequence[str], act: Callable[[str], Any]) -> int:
+    """Like `each`, for commands that print JSON with and without --json."""
+    answers, status = attempt(names, act)
+    _emit_answers(answers, names)
+    return status
+
+
+def attempt(names: Sequence[str], act: Callable[[str], Any]) -> tuple[list[Any], int]:
+    """Return the answers of `act` for each name, and the first error's exit status (0 for none)."""
+    answers, status = [], 0
+    for name in names:
+        try:
+            answers.append(act(name))
+        except TricornError as error:
+            complain(error)
+            status = status or error.exit_status
+    return answers, status
+
+
+def _emit_answers(answers: Sequence[Any], names: Sequence[str]) -> None:
+    """Print one document: the answer for one name, the list of answers for several."""
+    if answers:
+        emit_json(answers if len(names) > 1 else answers[0])

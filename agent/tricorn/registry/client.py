@@ -1,0 +1,179 @@
+"""The registry port's implementation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Final, Self
+
+import trio
+from attrs import define, field
+
+from tricorn import limits
+from tricorn.errors import DataLoss, NotFound, ResourceExhausted, Unavailable
+from tricorn.model.ids import Digest
+from tricorn.model.oci import Descriptor
+from tricorn.model.reference import Reference
+from tricorn.model.requests import RegistryAuth
+from tricorn.ports import BlobSink
+from tricorn.registry.access import Access, Call, Credentials
+from tricorn.registry.auth import Authorizer
+from tricorn.registry.fetch import Buffers, SinkFailedError, Transfer
+from tricorn.registry.hostsdir import HostsDirectory
+from tricorn.registry.pacing import Backoff, Pacing
+from tricorn.registry.resolve import resolve_on
+from tricorn.registry.rounds import Attempts
+from tricorn.registry.wire import Wire
+from tricorn.rules.hosts import RegistryHost
+
+_DOCUMENT_ATTEMPTS: Final = 3  # somebody waits for these
+
+
+@define
+class _Memory:
+    """A sink in memory, for documents."""
+
+    data: bytearray = field(factory=bytearray)
+
+    @property
+    def offset(self) -> int:
+        return len(self.data)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.data += data
+
+
+class RegistryClient:
+    """Implements `ports.Registry` over HTTP. An async context manager that owns its connections.
+
+    `hosts_dir` holds the hosts.toml tree ("" for none); `environment` supplies proxies and roots of
+    trust; `credentials` gives what is configured for a host, by the name that references use for it.
+    """
+
+    def __init__(
+        self,
+        hosts_dir: str,
+        *,
+        environment: Mapping[str, str],
+        user_agent: str,
+        random: random.Random,
+        credentials: Credentials | None = None,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self._pacing = pacing or Pacing()
+        self._hosts = HostsDirectory(hosts_dir)
+        self._wire = Wire(environment=environment, user_agent=user_agent, pacing=self._pacing)
+        self._authorizer = Authorizer(self._wire)
+        self._access = Access(self._wire, self._authorizer, credentials)
+        self._buffers = Buffers()
+        self._random = random
+        self._retries = 0
+
+    async def __aenter__(self) -> Self:
+        await self._wire.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._wire.__aexit__()
+
+    def statistics(self) -> dict[str, int]:
+        """Return counts since the start, and the connections and tokens held now."""
+        return {**self._wire.statistics(), "retries": self._retries, "tokens": len(self._authorizer)}
+
+    async def resolve(
+        self, reference: Reference, *, auth: RegistryAuth | None = None, plain_http: bool = False
+    ) -> Descriptor:
+        """Return what `reference` names, from the first host in hosts.toml's order that knows it.
+
+        Raises NotFound, Unauthenticated, PermissionDenied, Unavailable, DataLoss, FailedPrecondition; the
+        last host's error, with all attempts named in `why`.
+        """
+        call = await self._call(reference, auth, plain_http=plain_http)
+        attempts = self._attempts(f"can't resolve {reference}", call, "resolve", _DOCUMENT_ATTEMPTS)
+        try:
+            return await attempts.run(lambda host: resolve_on(self._access, call, host))
+        finally:
+            self._retries += attempts.retries
+
+    async def fetch(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        sink: BlobSink,
+        *,
+        auth: RegistryAuth | None = None,
+        plain_http: bool = False,
+    ) -> None:
+        """Bring the bytes that `sink` lacks of `descriptor`. The digest is the caller's to verify.
+
+        Raises the errors of `resolve`, DataLoss for another length than the descriptor's, and whatever
+        `sink.write` raises. The descriptor's `urls` are never used.
+        """
+        call = await self._call(reference, auth, plain_http=plain_http)
+        what = f"can't fetch {descriptor.digest} of {reference.name}"
+        attempts = self._attempts(what, call, "pull", self._pacing.attempts)
+        attempts.offset = lambda: sink.offset
+        transfer = Transfer(self._access, call, descriptor, sink, self._buffers)
+        try:
+            await attempts.run(transfer.run)
+        except SinkFailedError as error:
+            raise error.error from None
+        except NotFound as error:
+            raise _with_foreign_hint(error, descriptor) from None
+        finally:
+            self._retries += attempts.retries
+
+    async def fetch_document(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        *,
+        auth: RegistryAuth | None = None,
+        plain_http: bool = False,
+    ) -> bytes:
+        """Return a manifest, index or config whole and verified; ResourceExhausted beyond 4 MiB.
+
+        Raises the errors of `resolve`; DataLoss when no host has bytes of this digest and size.
+        """
+        if descriptor.size > limits.MANIFEST_SIZE:
+            raise ResourceExhausted(
+                f"document {descriptor.digest} is too large",
+                why=f"{descriptor.size} bytes, at most {limits.MANIFEST_SIZE}",
+            )
+        call = await self._call(reference, auth, plain_http=plain_http)
+        what = f"can't fetch {descriptor.digest} of {reference.name}"
+        attempts = self._attempts(what, call, "pull", _DOCUMENT_ATTEMPTS)
+        try:
+            return await attempts.run(lambda host: self._document(call, descriptor, host))
+        finally:
+            self._retries += attempts.retries
+
+    async def _document(self, call: Call, descriptor: Descriptor, host: RegistryHost) -> bytes:
+        sink = _Memory()
+        seconds = 4 * self._pacing.stall
+        with trio.move_on_after(seconds) as scope:
+            await Transfer(self._access, call, descriptor, sink, self._buffers).run(host)
+        if scope.cancelled_caught:
+            raise Unavailable(f"{host} is too slow", why=f"document not complete in {seconds:g} s")
+        data = bytes(sink.data)
+        found = Digest.of(data, descriptor.digest.algorithm)
+        if found != descriptor.digest:
+            raise DataLoss(f"{host} sends other bytes than asked for", why=f"they have digest {found}")
+        return data
+
+    async def _call(self, reference: Reference, auth: RegistryAuth | None, *, plain_http: bool) -> Call:
+        plan = await self._hosts.plan(reference.host, plain_http=plain_http)
+        return Call(reference, plan, auth)
+
+    def _attempts(self, what: str, call: Call, capability: str, attempts: int) -> Attempts:
+        backoff = Backoff(self._pacing, self._random, min(attempts, self._pacing.attempts))
+        return Attempts(what, list(call.plan.able(capability)), backoff)
+
+
+def _with_foreign_hint(error: NotFound, descriptor: Descriptor) -> NotFound:
+    """Say why a layer that names other places isn't looked for there."""
+    if not descriptor.urls:
+        return error
+    hint = "the layer is foreign; the URLs that its descriptor names are not used: push it to the registry"
+    return NotFound(error.what, why=error.why, hint=hint)

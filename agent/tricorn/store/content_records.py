@@ -19,6 +19,7 @@ from tricorn.store.session import Session
 
 _SELECT: Final = "SELECT namespace, digest, size, labels, created_at, updated_at FROM content "
 _SOURCE: Final = "containerd.io/distribution.source."
+_SHAREABLE: Final = "containerd.io/namespace.shareable"
 
 
 class ContentRecords:
@@ -48,19 +49,27 @@ class ContentRecords:
         self._events.publish(namespace, "/content/create", {"digest": digest, "size": size})
         return ContentInfo(digest, size, checked, to_time(now), to_time(now))
 
-    def share(self, namespace: str, digest: Digest, *, lease: str = "") -> ContentInfo | None:
-        """Give the namespace a blob that it or any other has; None if none has. Only the labels that
-        tell of its source come along: the others are references of the other namespace.
+    def share(
+        self, namespace: str, digest: Digest, *, lease: str = "", isolated: bool = False
+    ) -> ContentInfo | None:
+        """Give the namespace a blob that it or any other has; None if none has. Under `isolated` the
+        other must be labelled shareable. Of its labels only those that tell of the blob's source come
+        along: the others are references inside the other namespace.
         """
         found = self.find(namespace, digest)
         if found is not None:
             self._leases.protect(namespace, lease, "content", digest)
             return found
-        row = self._session.one("SELECT size, labels FROM content WHERE digest = ? LIMIT 1", str(digest))
-        if row is None:
-            return None
-        labels = {k: v for k, v in to_labels(row[1]).items() if k.startswith(_SOURCE)}
-        return self.create(namespace, digest, row[0], labels, lease=lease)
+        rows = self._session.all(_SELECT + "WHERE digest = ? ORDER BY namespace", str(digest))
+        for row in rows:
+            if not isolated or self._shareable(row[0]):
+                other = _info(row)
+                labels = {k: v for k, v in other.labels.items() if k.startswith(_SOURCE)}
+                return self.create(namespace, digest, other.size, labels, lease=lease)
+        return None
+
+    def _shareable(self, namespace: str) -> bool:
+        return self._namespaces.get(namespace).labels.get(_SHAREABLE) == "true"
 
     def find(self, namespace: str, digest: str) -> ContentInfo | None:
         row = self._session.one(_SELECT + "WHERE namespace = ? AND digest = ?", namespace, str(digest))

@@ -116,7 +116,8 @@ class Snapshots:
         old = self.get(namespace, snapshotter, key)
         merged = ids.labels(merged_labels(old.labels, labels))
         self._session.run(
-            "UPDATE snapshots SET labels = ?, updated_at = ? WHERE namespace = ? AND snapshotter = ? AND key = ?",
+            "UPDATE snapshots SET labels = ?, updated_at = ? "
+            "WHERE namespace = ? AND snapshotter = ? AND key = ?",
             to_json(merged), self._session.now, namespace, snapshotter, key,
         )  # fmt: skip
         self._session.deletions += 1  # a label may have been a reference
@@ -134,7 +135,12 @@ class Snapshots:
                 f"snapshot {key} has {len(children)} children", why=named,
                 hint="remove the children first", children=children[:_NAMED],
             )  # fmt: skip
-        self._session.run("DELETE FROM snapshots WHERE namespace = ? AND snapshotter = ? AND key = ?", namespace, snapshotter, key)
+        self._session.run(
+            "DELETE FROM snapshots WHERE namespace = ? AND snapshotter = ? AND key = ?",
+            namespace,
+            snapshotter,
+            key,
+        )
         self._session.deletions += 1
         self._events.publish(namespace, "/snapshot/remove", {"key": key, "snapshotter": snapshotter})
         return old

@@ -1,0 +1,238 @@
+"""What is kept and why: the garbage collector's graph, as containerd's label contract defines it.
+
+Pure: the time is an argument. Edges never leave a namespace, and edges to what doesn't exist are fine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from attrs import Factory, define, field, frozen
+
+from tricorn.rules.gc_labels import (
+    BACK_REFERENCE,
+    EXPIRE,
+    FLAT,
+    REFERENCE,
+    ROOT,
+    USED_AT,
+    Condition,
+    conditions,
+    parse_time,
+    references,
+)
+
+
+class Kind(StrEnum):
+    CONTENT = "content"
+    SNAPSHOT = "snapshot"
+    CONTAINER = "container"
+    IMAGE = "image"
+    LEASE = "lease"
+    INGEST = "ingest"
+
+
+@frozen(order=True)
+class Node:
+    """An object's name. A snapshot's key is `SNAPSHOTTER/KEY`."""
+
+    kind: Kind
+    namespace: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}"
+
+
+@frozen
+class Object:
+    """A record as the collector sees it. `targets` are its typed edges: an image's target, a snapshot's
+    parent, a container's snapshot, an ingest's expected blob, a lease's resources. `expires_at` is an
+    ingest's. `pinned` says why something outside the records needs it now ("" = nothing does).
+    """
+
+    node: Node
+    labels: Mapping[str, str] = Factory(dict)
+    targets: tuple[Node, ...] = ()
+    expires_at: datetime | None = None
+    pinned: str = ""
+
+
+@frozen
+class _Step:
+    """A node as it was reached; a flat one leads on by its typed edges only."""
+
+    node: Node
+    flat: bool
+    reason: str
+    before: _Step | None = None
+
+
+@define
+class Graph:
+    """All objects of all namespaces. Build it with `Graph.of(objects)`."""
+
+    objects: dict[Node, Object]
+    back: dict[Node, list[tuple[Node, str]]] = field(factory=dict)  # by parent: what names it as such
+
+    @classmethod
+    def of(cls, objects: Iterable[Object]) -> Graph:
+        graph = cls({thing.node: thing for thing in objects})
+        for thing in graph.objects.values():
+            for parent, label in _label_nodes(thing, BACK_REFERENCE):
+                graph.back.setdefault(parent, []).append((thing.node, f"its label {label} names it"))
+        return graph
+
+
+_NO_LABEL_EDGES: Final = frozenset({Kind.LEASE, Kind.INGEST})
+_CONDITIONED: Final = frozenset({Kind.CONTENT, Kind.IMAGE})
+
+
+def mark(graph: Graph, now: datetime) -> set[Node]:
+    """Return the nodes that are kept at `now`."""
+    return {step.node for step in _walk(graph, now).values()}
+
+
+def explain(graph: Graph, node: Node, now: datetime) -> list[str]:
+    """Return why `node` is kept, one line a step from a root to it; empty if it isn't kept."""
+    steps = _walk(graph, now)
+    step = steps.get((node, False)) or steps.get((node, True))
+    lines: list[str] = []
+    while step is not None:
+        lines.append(f"{step.node}: {step.reason}")
+        step = step.before
+    return lines[::-1]
+
+
+def next_expiry(graph: Graph, now: datetime) -> datetime | None:
+    """Return the first moment after `now` at which something that time alone frees may be collected."""
+    moments = [moment for thing in graph.objects.values() for moment in _moments(graph, thing)]
+    return min((moment for moment in moments if moment >= now), default=None)
+
+
+def invalid_expiries(graph: Graph) -> list[Node]:
+    """Return the objects whose expiry label isn't a time: they never expire."""
+    return [
+        thing.node
+        for thing in graph.objects.values()
+        if thing.node.kind in {Kind.LEASE, Kind.IMAGE}
+        and EXPIRE in thing.labels
+        and parse_time(thing.labels[EXPIRE]) is None
+    ]
+
+
+def _walk(graph: Graph, now: datetime) -> dict[tuple[Node, bool], _Step]:
+    """Go breadth first, so that explanations are the shortest. A node may be reached flat and fully."""
+    reached: dict[tuple[Node, bool], _Step] = {}
+    conditioned = _conditioned(graph, now)
+    pending = deque(_roots(graph, now))
+    while pending:
+        step = pending.popleft()
+        if step.node not in graph.objects or (step.node, step.flat) in reached:
+            continue
+        reached[step.node, step.flat] = step
+        pending.extend(_next_steps(graph, step, conditioned))
+    return reached
+
+
+def _roots(graph: Graph, now: datetime) -> Iterator[_Step]:
+    for thing in graph.objects.values():
+        reason = thing.pinned or _root_reason(thing, now)
+        if reason:
+            yield _Step(thing.node, flat=False, reason=reason)
+
+
+def _root_reason(thing: Object, now: datetime) -> str:
+    kind = thing.node.kind
+    if kind is Kind.CONTAINER:
+        return "containers are kept until deleted"
+    if kind in {Kind.IMAGE, Kind.LEASE}:
+        expiry = _expiry(thing)
+        if expiry is None:
+            return f"{kind}s are kept until deleted"
+        return f"the {kind} expires at {_text(expiry)}" if now <= expiry else ""
+    if kind is Kind.INGEST:
+        alive = thing.expires_at is not None and thing.expires_at > now
+        return f"the transfer expires at {_text(thing.expires_at)}" if alive and thing.expires_at else ""
+    return f"it has the label {ROOT}" if ROOT in thing.labels else ""
+
+
+def _expiry(thing: Object) -> datetime | None:
+    return parse_time(thing.labels[EXPIRE]) if EXPIRE in thing.labels else None
+
+
+def _next_steps(
+    graph: Graph, step: _Step, conditioned: Mapping[Node, list[tuple[Node, str]]]
+) -> Iterator[_Step]:
+    thing = graph.objects[step.node]
+    flat = step.flat or (thing.node.kind is Kind.LEASE and FLAT in thing.labels)
+    for target in thing.targets:
+        yield _Step(target, flat, _target_reason(thing), step)
+    if step.flat or thing.node.kind in _NO_LABEL_EDGES:
+        return
+    for target, label in _label_nodes(thing, REFERENCE):
+        yield _Step(target, flat=False, reason=f"label {label} of {thing.node}", before=step)
+    for child, reason in graph.back.get(step.node, ()):
+        yield _Step(child, flat=False, reason=f"{reason} ({thing.node})", before=step)
+    for child, reason in conditioned.get(step.node, ()):
+        yield _Step(child, flat=False, reason=reason, before=step)
+
+
+def _target_reason(thing: Object) -> str:
+    relation = {
+        Kind.IMAGE: "target of", Kind.SNAPSHOT: "parent of", Kind.CONTAINER: "root filesystem of",
+        Kind.INGEST: "expected by", Kind.LEASE: "held by", Kind.CONTENT: "referred to by",
+    }[thing.node.kind]  # fmt: skip
+    return f"{relation} {thing.node}"
+
+
+def _label_nodes(thing: Object, prefix: str) -> Iterator[tuple[Node, str]]:
+    """Yield the nodes that labels with `prefix` name, with the label."""
+    if thing.node.kind in _NO_LABEL_EDGES:
+        return
+    for label, kind, key in references(thing.labels, prefix):
+        yield Node(Kind(kind), thing.node.namespace, key), label
+
+
+def _conditioned(graph: Graph, now: datetime) -> dict[Node, list[tuple[Node, str]]]:
+    """Return, by snapshot, what is kept along with it because a condition holds at `now`."""
+    found: dict[Node, list[tuple[Node, str]]] = {}
+    for thing in graph.objects.values():
+        for snapshot, used_at, condition in _conditions(graph, thing):
+            if condition.holds(used_at, now):
+                reason = f"its label {condition.label} holds for {snapshot}"
+                found.setdefault(snapshot, []).append((thing.node, reason))
+    return found
+
+
+def _conditions(graph: Graph, thing: Object) -> Iterator[tuple[Node, datetime, Condition]]:
+    """Yield the conditions on snapshots that exist and tell when they were used."""
+    if thing.node.kind not in _CONDITIONED:
+        return
+    for condition in conditions(thing.labels):
+        snapshot = Node(Kind.SNAPSHOT, thing.node.namespace, condition.snapshot)
+        found = graph.objects.get(snapshot)
+        used_at = parse_time(found.labels.get(USED_AT, "")) if found else None
+        if used_at is not None:
+            yield snapshot, used_at, condition
+
+
+def _moments(graph: Graph, thing: Object) -> Iterator[datetime]:
+    if thing.node.kind in {Kind.LEASE, Kind.IMAGE}:
+        expiry = _expiry(thing)
+        if expiry is not None:
+            yield expiry
+    if thing.expires_at is not None:
+        yield thing.expires_at
+    for _, used_at, condition in _conditions(graph, thing):
+        end = condition.ends_at(used_at)
+        if end is not None:
+            yield end
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,220 @@
+"""The content store: blobs by digest, shared by all namespaces that have a record of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final, Literal
+
+import trio
+from attrs import frozen
+
+from tricorn.errors import AlreadyExists, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
+from tricorn.failpoints import failpoint
+from tricorn.model import ids
+from tricorn.model.ids import Digest
+from tricorn.model.records import ContentInfo, IngestStatus
+from tricorn.ports import Clock
+from tricorn.store.blob_files import BlobFiles, Removed, file_errors
+from tricorn.store.codec import to_time
+from tricorn.store.content_writer import IngestWriter
+from tricorn.store.db import Database
+from tricorn.store.ingest_file import IngestFile
+from tricorn.store.ingests import IngestRecord
+from tricorn.store.transaction import Transaction
+
+_REF_LENGTH: Final = 1024
+_THREADS: Final = 2 * (os.cpu_count() or 1) + 2  # hashing keeps cores busy, fsync and write wait
+
+
+@frozen
+class _Opened:
+    """Either the ingest to write, or the blob that makes it needless."""
+
+    ingest: IngestRecord | None = None
+    existing: ContentInfo | None = None
+
+
+class ContentStore:
+    """ports.ContentStore on files below `root` and records in `db`.
+
+    `policy` says whether a namespace gets a blob by naming its digest when another namespace has it
+    (`shared`), or only when that one is labelled `containerd.io/namespace.shareable=true` (`isolated`).
+    """
+
+    def __init__(
+        self, root: str, db: Database, clock: Clock, *, policy: Literal["shared", "isolated"] = "shared"
+    ) -> None:
+        self._files = BlobFiles(root)
+        self._db = db
+        self._clock = clock
+        self._isolated = policy == "isolated"
+        self._writers: set[tuple[str, str]] = set()
+        self._limiter = trio.CapacityLimiter(_THREADS)
+        self._sweeping = trio.Lock()
+
+    # -- blobs
+    async def info(self, namespace: str, digest: Digest) -> ContentInfo:
+        """NotFound if the namespace doesn't have it."""
+        return await self._db.read(lambda tx: tx.content.get(namespace, digest))
+
+    async def update_labels(self, namespace: str, digest: Digest, labels: Mapping[str, str]) -> ContentInfo:
+        """Merge `labels` in; an empty value deletes. NotFound."""
+        return await self._db.write(lambda tx: tx.content.update_labels(namespace, digest, labels))
+
+    async def delete(self, namespace: str, digest: Digest) -> None:
+        """Take the blob from the namespace; its file goes in a later sweep. NotFound."""
+        await self._db.write(lambda tx: tx.content.delete(namespace, digest))
+
+    async def read(self, namespace: str, digest: Digest, *, limit: int) -> bytes:
+        """Return the whole blob; ResourceExhausted if it has more than `limit` bytes, DataLoss if it
+        isn't what its digest says.
+        """
+        info = await self.info(namespace, digest)
+        if info.size > limit:
+            raise ResourceExhausted(
+                f"content {digest} is too large", why=f"{info.size} bytes, at most {limit} are read here"
+            )
+        return await trio.to_thread.run_sync(self._read, info, limiter=self._limiter)
+
+    def _read(self, info: ContentInfo) -> bytes:
+        hint = "delete the image and pull it again"
+        with file_errors(f"content {info.digest} could not be read"):
+            try:
+                with open(self._files.blob(info.digest), "rb") as file:
+                    data = file.read(info.size + 1)
+            except FileNotFoundError as error:
+                raise DataLoss(f"the file of content {info.digest} is missing", hint=hint) from error
+        actual = hashlib.new(info.digest.algorithm, data).hexdigest()
+        if actual != info.digest.hex:
+            raise DataLoss(
+                f"content {info.digest} is damaged on disk", why=f"it hashes to {actual}", hint=hint
+            )
+        return data
+
+    def blob_path(self, digest: Digest) -> str:
+        """Where the blob is (or would be) on disk, whatever the namespace."""
+        return self._files.blob(digest)
+
+    # -- ingests
+    @contextlib.asynccontextmanager
+    async def writer(
+        self, namespace: str, ref: str, *, total: int = 0, expected: Digest | None = None, lease: str = ""
+    ) -> AsyncIterator[IngestWriter]:
+        """Open the ingest `ref`, resuming it; see ports.ContentStore for what is raised when.
+
+        Bytes that a power cut may have lost show up as a wrong digest at `commit`: truncate then.
+        """
+        ids.namespace(namespace)
+        _check_ref(ref)
+        expected = Digest.parse(expected, "expected") if expected is not None else None
+        with self._only_writer(namespace, ref), self._files.hold(self._files.ingest(namespace, ref)):
+            await self._begin(namespace, ref, total, expected, lease)
+            algorithm = expected.algorithm if expected else "sha256"
+            file = await trio.to_thread.run_sync(
+                IngestFile, self._files.ingest(namespace, ref), f"{namespace} {ref}", algorithm,
+                limiter=self._limiter,
+            )  # fmt: skip
+            try:
+                while await trio.to_thread.run_sync(file.rehash, limiter=self._limiter):
+                    pass
+                yield IngestWriter(namespace, ref, lease, file, self._files, self._db, self._limiter)
+            finally:
+                file.close()
+
+    @contextlib.contextmanager
+    def _only_writer(self, namespace: str, ref: str) -> Iterator[None]:
+        key = namespace, ref
+        if key in self._writers:
+            raise Unavailable(
+                f"ingest {ref} has a writer already", hint="wait for it to end, then ask for the blob again"
+            )
+        self._writers.add(key)
+        try:
+            yield
+        finally:
+            self._writers.discard(key)
+
+    async def _begin(self, namespace: str, ref: str, total: int, expected: Digest | None, lease: str) -> None:
+        def begin(tx: Transaction) -> ContentInfo | None:
+            if expected is not None:
+                found = tx.content.share(namespace, expected, lease=lease, isolated=self._isolated)
+                if found is not None:
+                    return found
+            tx.ingests.open(namespace, ref, total, expected, lease=lease)
+            return None
+
+        # The answer is raised out here: inside, it would undo what the lease and the namespace have got.
+        if await self._db.write(begin) is not None:
+            raise AlreadyExists(f"content {expected} exists already in namespace {namespace}")
+        failpoint("content.begun")
+
+    async def statuses(self, namespace: str) -> list[IngestStatus]:
+        """Return the transfers under way or left over, by ref."""
+        records = await self._db.read(lambda tx: tx.ingests.list(namespace))
+        return await trio.to_thread.run_sync(
+            lambda: [self._status(namespace, record) for record in records], limiter=self._limiter
+        )
+
+    async def status(self, namespace: str, ref: str) -> IngestStatus:
+        """Return one transfer's status. NotFound."""
+        record = await self._db.read(lambda tx: tx.ingests.get(namespace, ref))
+        return await trio.to_thread.run_sync(self._status, namespace, record, limiter=self._limiter)
+
+    def _status(self, namespace: str, record: IngestRecord) -> IngestStatus:
+        try:
+            found = os.stat(os.path.join(self._files.ingest(namespace, record.ref), "data"))
+            offset, updated = found.st_size, to_time(found.st_mtime_ns // 1000)
+        except FileNotFoundError:
+            offset, updated = 0, record.updated_at
+        return IngestStatus(record.ref, offset, record.total, record.expected, record.started_at, updated)
+
+    async def abort(self, namespace: str, ref: str) -> None:
+        """Drop an ingest and its bytes; NotFound. Unavailable while a writer holds it."""
+        directory = self._files.ingest(namespace, ref)
+        with self._only_writer(namespace, ref), self._files.hold(directory):
+            await self._db.write(lambda tx: tx.ingests.delete(namespace, ref))
+            await trio.to_thread.run_sync(self._files.remove_ingest, directory, limiter=self._limiter)
+
+    @property
+    def active(self) -> frozenset[tuple[str, str]]:
+        """(namespace, ref) of every ingest that has a writer now."""
+        return frozenset(self._writers)
+
+    # -- sweeping
+    async def sweep(self) -> Removed:
+        """Remove the files of blobs that no namespace has, and ingests that expired or have no record.
+
+        Writers may come and go meanwhile: what they hold or held since the sweep began is left alone.
+        """
+        async with self._sweeping:
+            await self._db.write(self._expire_ingests)
+            self._files.begin_sweep()
+            digests, ingests = await self._db.read(lambda tx: (tx.content.digests(), tx.ingests.list_all()))
+            keep = {self._files.ingest(namespace, record.ref) for namespace, record in ingests}
+            return await trio.to_thread.run_sync(self._sweep, digests, keep, limiter=self._limiter)
+
+    def _sweep(self, digests: set[str], keep: set[str]) -> Removed:
+        with file_errors("content could not be swept"):
+            return self._files.sweep(digests, keep)
+
+    def _expire_ingests(self, tx: Transaction) -> None:
+        for namespace, record in tx.ingests.list_all():
+            expired = record.expires_at is not None and record.expires_at <= tx.now
+            if expired and (namespace, record.ref) not in self._writers:
+                tx.ingests.delete(namespace, record.ref)
+
+    async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[ContentInfo]:
+        """Return the namespace's blobs that any of the filters matches, by digest."""
+        return await self._db.read(lambda tx: tx.content.list(namespace, filters))
+
+
+def _check_ref(ref: str) -> None:
+    if not ref or len(ref) > _REF_LENGTH:
+        raise InvalidArgument(
+            "an ingest's ref is malformed",
+            why="it is empty" if not ref else f"{len(ref)} characters, at most {_REF_LENGTH}",
+            field="ref",
+        )

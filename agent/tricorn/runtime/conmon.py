@@ -7,10 +7,12 @@ conmon itself ends, so waiting for conmon's pidfd and then reading the file has 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -29,6 +31,8 @@ SYNC_FD: Final = 3
 STDIN_FD: Final = 4  # a client end of the attach socket that the monitor itself keeps open
 START_FD: Final = 5
 ATTACH_FD: Final = 6
+_SO_ATTACH_FILTER: Final = 26
+_BPF_RET: Final = 0x06
 _MESSAGE: Final = 64 * limits.KIB
 
 
@@ -97,7 +101,9 @@ class Monitor:
 def launch(
     argv: Sequence[str], bundle: Bundle, environment: Mapping[str, str], descriptors: Mapping[int, int]
 ) -> Monitor:
-    """Start conmon. The bundle is prepared; of `descriptors` 0-2 become the process's stdio in passthrough."""
+    """Start conmon. The bundle is prepared; `descriptors` 0-2 become the process's stdio in
+    passthrough.
+    """
     env = dict(environment)
     env["_OCI_SYNCPIPE"] = str(SYNC_FD)
     given = dict(descriptors)
@@ -170,9 +176,24 @@ def _stderr(monitor: Monitor) -> str:
     return " ".join(text.split())[-1000:]
 
 
-def make_stdin_holder() -> socket.socket:
-    """Return the socket whose copy in the monitor keeps a container's stdin open when the agent goes."""
+def make_client() -> socket.socket:
+    """Return a socket for `connect`."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+
+
+def make_stdin_holder() -> socket.socket:
+    """Return a client that only writes. A copy of it in the monitor keeps a container's stdin open when the
+    agent goes.
+
+    What the monitor sends it is dropped by a filter that lets nothing in: unread, it would stop the
+    container once the buffer is full, and a shut-down reading side makes conmon 2.1.6 use freed memory
+    (it then forgets to close the container's stdin).
+    """
+    client = make_client()
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(drop_all))
+    client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    return client
 
 
 def connect(client: socket.socket, bundle: Bundle) -> None:
@@ -182,12 +203,6 @@ def connect(client: socket.socket, bundle: Bundle) -> None:
         client.connect(f"/proc/self/fd/{directory}/attach")
     finally:
         os.close(directory)
-
-
-def hold_stdin(holder: socket.socket, bundle: Bundle) -> None:
-    """Connect the holder for writing only: an attached client that never reads would stop the container."""
-    connect(holder, bundle)
-    holder.shutdown(socket.SHUT_RD)
 
 
 def control(bundle: Bundle, message: str) -> bool:

@@ -266,7 +266,7 @@ async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalS
     finally:
         os.close(start_theirs)
         os.close(attach_theirs)
-    client = conmon.make_stdin_holder()
+    client = conmon.make_client()
     stack.callback(client.close)
     try:
         os.write(start, b"1")  # it may begin
@@ -276,7 +276,8 @@ async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalS
         os.write(start, b"1")  # somebody listens: it may start the process
         pid = await conmon.wait_started(monitor)
     except FailedPrecondition as error:
-        raise _refusal(plan, error.why) from None
+        # crun's last words go to the terminal
+        raise _refusal(plan, error.why or _last_words(client)) from None
     except OSError as error:
         raise _refusal(plan, str(error)) from None
     return TerminalSession(plan.bundle, monitor.identity, _identify(pid, monitor), client)
@@ -313,6 +314,14 @@ def _peek(fd: int) -> str:
     with suppress(BlockingIOError):
         return os.read(fd, _CHUNK).decode(errors="replace")
     return ""
+
+
+def _last_words(client: socket.socket) -> str:
+    words = b""
+    with suppress(OSError):
+        while packet := client.recv(_PACKET):
+            words += packet[1:]
+    return words.decode(errors="replace")
 
 
 async def _end(bundle: Bundle, monitor: ProcessIdentity) -> None:

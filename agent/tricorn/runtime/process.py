@@ -65,7 +65,7 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapp
             dict(environment),
             file_actions=actions,
             setsigmask=[],
-            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD],
+            setsigdef=signal.valid_signals(),
         )
     finally:
         for fd in lifted.values():

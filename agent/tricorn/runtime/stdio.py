@@ -93,7 +93,7 @@ def terminal_input(bundle: Bundle) -> SocketInput:
     """Return a way to a container's terminal; any number may be open. NotFound if it doesn't run."""
     client = conmon.make_stdin_holder()
     try:
-        conmon.hold_stdin(client, bundle)
+        conmon.connect(client, bundle)
     except OSError as error:
         client.close()
         raise NotFound("the container doesn't run", why=str(error)) from None

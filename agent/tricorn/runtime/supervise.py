@@ -137,7 +137,7 @@ class ConmonRuntime:
             finally:
                 monitor.close()
             if holder:
-                conmon.hold_stdin(holder, bundle)
+                conmon.connect(holder, bundle)
         finally:
             if holder:
                 holder.close()

@@ -35,6 +35,8 @@ TAR_XATTR_SIZE: Final = 64 * KIB
 LAYER_UNPACKED_SIZE: Final = 256 * GIB
 DECOMPRESSION_RATIO: Final = 1100  # deflate's own maximum is 1032; beyond it is a bomb by format tricks
 ZSTD_WINDOW: Final = 128 * MIB
+ZSTD_FREE_OUTPUT: Final = 4 * GIB  # zstd packs zeros 32000 fold: the ratio counts from here on only
+EXTRACT_RESULT_SIZE: Final = 32 * MIB  # what a layer's extractor may report
 
 # Registry conversations
 REGISTRY_ERROR_BODY: Final = 64 * KIB

@@ -149,6 +149,9 @@ class ExtractResult:
     size: int  # bytes of the tar
     entries: int
     warnings: tuple[str, ...] = ()
+    # Directories that the layer has no entry for ("." is its root): made as 0755 root, to be given the
+    # metadata that lower layers have for them before the snapshot is used.
+    implied: tuple[str, ...] = ()
 
 
 class Extraction(Protocol):
@@ -348,6 +351,12 @@ class Runtime(Protocol):
         ...
 
     async def resize(self, ref: BundleRef, rows: int, columns: int) -> None: ...
+
+    async def pause(self, ref: BundleRef) -> None:
+        """Freeze all processes through the cgroup; idempotent."""
+        ...
+
+    async def resume(self, ref: BundleRef) -> None: ...
 
     async def pids(self, ref: BundleRef) -> list[int]: ...
 

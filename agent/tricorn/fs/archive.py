@@ -1,0 +1,351 @@
+"""Applies the members of a tar archive to a directory: owners, modes, xattrs, times and whiteouts.
+
+Everything happens relative to descriptors of directories inside the root; see `directories`. The caller
+is the only writer of the tree. Imported by the layer extractor: no third-party module.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final, Literal
+
+from tricorn import limits
+from tricorn.errors import InvalidArgument, ResourceExhausted, TricornError
+from tricorn.fs import sparse, whiteouts
+from tricorn.fs.directories import Directory, DirectoryTree, clean_name, is_plain
+from tricorn.fs.failures import exhausted, typed
+from tricorn.fs.tarheader import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    CONTIGUOUS,
+    DIRECTORY,
+    FIFO,
+    GNU_SPARSE,
+    HARDLINK,
+    REGULAR,
+    SYMLINK,
+    Entry,
+    Refusal,
+    malformed,
+    show,
+)
+from tricorn.fs.tarstream import TarStream
+
+WhiteoutForm = Literal["overlay", "apply"]
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WARNINGS: Final = 100  # kept; a hostile layer could cause one for each entry
+_ID_MAX: Final = 2**32 - 2  # the last one means "unchanged" to chown(2)
+_MAJOR_MAX: Final = 2**12 - 1
+_MINOR_MAX: Final = 2**20 - 1
+_TIME_MAX: Final = 2**63 - 1
+_DEFAULT_ACL: Final = "system.posix_acl_default"
+_SPECIAL: Final = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
+# Errors of one call that the archive's own content brings about.
+_CONTENT: Final = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EEXIST,
+    errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOVERFLOW, errno.E2BIG, errno.ERANGE, errno.EILSEQ,
+    errno.EACCES,
+})  # fmt: skip
+
+
+class LayerApplier:
+    """Applies one layer to the directory behind `root`. The process's umask must be 0.
+
+    After `run`, `warnings` says what was left out on purpose and `implied` names the directories that
+    were made without an entry of their own: their metadata belongs to a lower layer, if one has them.
+    """
+
+    def __init__(self, root: int, form: WhiteoutForm = "overlay", *, skip_devices: bool = False) -> None:
+        self._skip_devices = skip_devices
+        self._tree = DirectoryTree(root)
+        self._whiteouts = whiteouts.of_form(form, self._tree)
+        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._times: dict[bytes, int] = {}
+        self._acls: dict[bytes, bytes] = {}
+        self._root_described = False
+        self.warnings: list[str] = []
+        self._kinds = {
+            REGULAR: self._regular, CONTIGUOUS: self._regular, DIRECTORY: self._directory,
+            SYMLINK: self._symlink, HARDLINK: self._hardlink, GNU_SPARSE: self._regular,
+            CHARACTER: self._special, BLOCK_DEVICE: self._special, FIFO: self._special,
+        }  # fmt: skip
+
+    @property
+    def implied(self) -> list[bytes]:
+        """Names of directories without an entry; `b"."` is the root."""
+        names = list(self._tree.implied)
+        return names if self._root_described else [b".", *names]
+
+    def run(self, stream: TarStream) -> None:
+        """Apply every member, then the directories' times.
+
+        Raises InvalidArgument naming the entry, or ResourceExhausted. What was applied stays.
+        """
+        try:
+            while (entry := stream.next()) is not None:
+                self._apply(stream, entry)
+            self._finish_directories()
+        finally:
+            self._tree.close()
+
+    def _apply(self, stream: TarStream, entry: Entry) -> None:
+        try:
+            self._entry(stream, entry)
+        except OSError as error:
+            raise _entry_error(entry, error) from error
+        except ValueError as error:  # an embedded NUL, or a number beyond the C type
+            raise malformed(str(error), entry.name) from error
+        except Refusal as error:
+            raise malformed(str(error), entry.name) from error
+
+    def _entry(self, stream: TarStream, entry: Entry) -> None:
+        name = entry.name
+        if len(name) > limits.TAR_PATH_LENGTH:
+            raise Refusal(f"its name has {len(name)} bytes, at most {limits.TAR_PATH_LENGTH}")
+        path = clean_name(name)
+        if not path:
+            self._describe_root(entry)
+            return
+        slash = path.rfind(b"/")
+        if slash < 0:
+            parent_path, base = b"", path
+        else:
+            parent_path, base = path[:slash], path[slash + 1 :]
+        if base.startswith(b".wh.") or b"/.wh..wh." in path or path.startswith(b".wh..wh."):
+            self._whiteout(parent_path, base, path)
+            return
+        apply = self._kinds.get(entry.type)
+        if apply is None:
+            raise Refusal(f"its type {entry.type!r} is unknown")
+        _check_ranges(entry)
+        apply(stream, entry, self._tree.ensure(parent_path), path, base)
+        self._whiteouts.unpacked(path)
+
+    def _whiteout(self, parent_path: bytes, base: bytes, path: bytes) -> None:
+        if base == whiteouts.OPAQUE and b"/.wh..wh." not in b"/" + parent_path:
+            self._whiteouts.opaque(parent_path)
+        elif b"/.wh..wh." in b"/" + path:
+            self._warn(f"{show(path)}: metadata of aufs is left out")
+        else:
+            name = base[len(whiteouts.PREFIX) :]
+            if name in (b"", b".", b".."):
+                raise Refusal("a whiteout names nothing that can be removed")
+            self._whiteouts.hide(parent_path, name)
+
+    # ------------------------------------------------------------ kinds of members
+    def _regular(self, stream: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
+        try:
+            fd = os.open(base, _CREATE, entry.mode, dir_fd=parent.fd)
+        except FileExistsError:
+            parent = self._displace(parent, base)
+            fd = os.open(base, _CREATE, entry.mode, dir_fd=parent.fd)
+        try:
+            if entry.pax is None and entry.type != GNU_SPARSE:
+                if entry.size:
+                    stream.copy(fd, entry.size)
+            else:
+                sparse.restore(stream, entry, fd)
+            foreign = entry.uid != self._uid or entry.gid != self._gid
+            if foreign or not parent.plain:
+                os.fchown(fd, entry.uid, entry.gid)
+            if entry.mode & 0o7000 or not parent.plain:  # chown(2) clears the set-ID bits
+                os.fchmod(fd, entry.mode)
+            if entry.xattrs:
+                self._set_xattrs(entry, fd, path)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _directory(self, _: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
+        fresh = True
+        try:
+            os.mkdir(base, entry.mode, dir_fd=parent.fd)
+        except FileExistsError:
+            status = os.stat(base, dir_fd=parent.fd, follow_symlinks=False)
+            fresh = not stat.S_ISDIR(status.st_mode)
+            if fresh:
+                hidden = self._whiteouts.is_marker(status)
+                parent = self._displace(parent, base)
+                os.mkdir(base, entry.mode, dir_fd=parent.fd)
+                if hidden:
+                    self._whiteouts.seal(parent.fd, base)
+        fd = os.open(base, _OPEN_DIRECTORY, dir_fd=parent.fd)
+        try:
+            self._describe(entry, fd, path, fresh=fresh and parent.plain)
+            plain = not entry.mode & stat.S_ISGID and ((fresh and parent.plain) or is_plain(fd, entry.mode))
+        except BaseException:
+            os.close(fd)
+            raise
+        self._tree.add(path, Directory(fd, plain=plain))
+        self._tree.implied.pop(path, None)
+
+    def _describe(self, entry: Entry, fd: int, path: bytes, *, fresh: bool) -> None:
+        """Give a directory its metadata; a `fresh` one has our owner and the plain part of its mode."""
+        if not fresh or entry.uid != self._uid or entry.gid != self._gid:
+            os.fchown(fd, entry.uid, entry.gid)
+        if not fresh or entry.mode & 0o7000:
+            os.fchmod(fd, entry.mode)
+        if entry.xattrs:
+            # A default ACL would change what is made below: it comes last, with the times.
+            acl = entry.xattrs.pop(_DEFAULT_ACL, None)
+            if acl is not None:
+                self._acls[path] = acl
+            self._set_xattrs(entry, fd, path)
+        self._times[path] = entry.mtime
+
+    def _describe_root(self, entry: Entry) -> None:
+        if entry.type != DIRECTORY:
+            raise Refusal("the root of a layer must be a directory")
+        _check_ranges(entry)
+        root = self._tree.root
+        self._describe(entry, root.fd, b"", fresh=False)
+        root.plain = is_plain(root.fd)
+        self._root_described = True
+
+    def _symlink(self, _: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
+        try:
+            os.symlink(entry.link, base, dir_fd=parent.fd)
+        except FileExistsError:
+            parent = self._displace(parent, base)
+            os.symlink(entry.link, base, dir_fd=parent.fd)
+        self._describe_by_name(entry, parent, path, base, chmod=False)
+
+    def _special(self, _: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
+        device = 0
+        if entry.type != FIFO:
+            if not (0 <= entry.major <= _MAJOR_MAX and 0 <= entry.minor <= _MINOR_MAX):
+                raise Refusal(f"its device number {entry.major}:{entry.minor} is out of range")
+            device = os.makedev(entry.major, entry.minor)
+        mode = _SPECIAL[entry.type] | entry.mode
+        try:
+            os.mknod(base, mode, device, dir_fd=parent.fd)
+        except FileExistsError:
+            parent = self._displace(parent, base)
+            os.mknod(base, mode, device, dir_fd=parent.fd)
+        except PermissionError:
+            if entry.type == FIFO or not self._skip_devices:
+                raise
+            self._warn(f"{show(path)}: devices cannot be made in a user namespace")
+            return
+        self._describe_by_name(entry, parent, path, base, chmod=True)
+
+    def _describe_by_name(
+        self, entry: Entry, parent: Directory, path: bytes, base: bytes, *, chmod: bool
+    ) -> None:
+        if entry.uid != self._uid or entry.gid != self._gid or not parent.plain:
+            os.chown(base, entry.uid, entry.gid, dir_fd=parent.fd, follow_symlinks=False)
+        if chmod and (entry.mode & 0o7000 or not parent.plain):
+            # Never a symlink: this name was made as a FIFO or device just now, by the only writer.
+            os.chmod(base, entry.mode, dir_fd=parent.fd)
+        if entry.xattrs:
+            self._set_xattrs_by_name(entry, parent.fd, path, base)
+        os.utime(base, ns=(entry.mtime, entry.mtime), dir_fd=parent.fd, follow_symlinks=False)
+
+    def _hardlink(self, _: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
+        target = clean_name(entry.link)
+        if not target or target == path:
+            raise Refusal(f"it is a hard link to {show(entry.link) or 'nothing'!r}")
+        directory_path, _slash, name = target.rpartition(b"/")
+        source = self._tree.existing(directory_path)
+        parent = self._tree.ensure(path[: -len(base) - 1])
+        source = self._tree.existing(directory_path)  # may have been closed in favour of `parent`
+        try:
+            self._link(source, name, parent, base)
+        except FileExistsError:
+            parent = self._displace(parent, base)
+            self._link(self._tree.existing(directory_path), name, parent, base)
+
+    def _link(self, source: Directory, name: bytes, parent: Directory, base: bytes) -> None:
+        os.link(name, base, src_dir_fd=source.fd, dst_dir_fd=parent.fd, follow_symlinks=False)
+
+    # ------------------------------------------------------------ shared steps
+    def _displace(self, parent: Directory, base: bytes) -> Directory:
+        """Remove what has the name already and return the parent, still open."""
+        status = os.stat(base, dir_fd=parent.fd, follow_symlinks=False)
+        whiteouts.remove(parent.fd, base)
+        if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            self._tree.forget(keep=parent)
+        return parent
+
+    def _set_xattrs(self, entry: Entry, fd: int, path: bytes) -> None:
+        for key, value in (entry.xattrs or {}).items():
+            if self._allowed(key, path):
+                try:
+                    os.setxattr(fd, key, value)
+                except OSError as error:
+                    self._tolerate(error, key, path)
+
+    def _set_xattrs_by_name(self, entry: Entry, parent: int, path: bytes, base: bytes) -> None:
+        # No call sets an xattr of a symlink relative to a descriptor on the kernels in use.
+        before = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        try:
+            os.fchdir(parent)
+            for key, value in (entry.xattrs or {}).items():
+                if self._allowed(key, path):
+                    try:
+                        os.setxattr(base, key, value, follow_symlinks=False)
+                    except OSError as error:
+                        self._tolerate(error, key, path)
+        finally:
+            os.fchdir(before)
+            os.close(before)
+
+    def _allowed(self, key: str, path: bytes) -> bool:
+        # Overlay mounts obey these: a layer could redirect or hide what isn't its own.
+        if key.startswith(("trusted.", "user.overlay.")):
+            self._warn(f"{show(path)}: the extended attribute {key[:64]!a} is left out")
+            return False
+        return True
+
+    def _tolerate(self, error: OSError, key: str, path: bytes) -> None:
+        if error.errno == errno.ENOTSUP or (error.errno == errno.EPERM and key.startswith("user.")):
+            self._warn(f"{show(path)}: the extended attribute {key[:64]!a} is not supported here")
+            return
+        raise error
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < _WARNINGS:
+            self.warnings.append(text)
+
+    def _finish_directories(self) -> None:
+        """Set directories' default ACLs and times, which what came after would have changed."""
+        for path, acl in self._acls.items():
+            try:
+                os.setxattr(self._tree.existing(path).fd, _DEFAULT_ACL, acl)
+            except OSError as error:
+                if error.errno not in (errno.ENOTSUP, errno.ENOENT, errno.ENOTDIR):
+                    raise malformed("its default ACL is invalid", path) from error
+        for path, mtime in self._times.items():
+            parent, _, base = path.rpartition(b"/")
+            try:
+                directory = self._tree.existing(parent).fd if path else self._tree.root.fd
+                os.utime(base or b".", ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a later entry replaced the directory
+
+
+def _check_ranges(entry: Entry) -> None:
+    if not (0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX):
+        raise Refusal(f"its owner {entry.uid}:{entry.gid} is out of range")
+    if not 0 <= entry.mtime <= _TIME_MAX:
+        entry.mtime = 0  # as Go's library does with times it cannot hold
+
+
+def _entry_error(entry: Entry, error: OSError) -> TricornError:
+    what = f"tar entry {show(entry.name)} is refused"
+    why = os.strerror(error.errno) if error.errno else str(error)
+    if exhausted(error):
+        return ResourceExhausted(f"cannot write tar entry {show(entry.name)}", why=why)
+    if error.errno in _CONTENT:
+        return InvalidArgument(what, why=why)
+    return typed(error, f"cannot write tar entry {show(entry.name)}")
+
+
+def in_user_namespace() -> bool:
+    """Tell whether this process's user IDs are mapped, so that devices cannot be made."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() != ["0", "0", "4294967295"]

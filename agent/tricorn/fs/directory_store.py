@@ -1,0 +1,121 @@
+"""What snapshotters that keep one directory for each snapshot have in common.
+
+`<root>/snapshots/<id>`; `new-<id>` is being made, `rm-<id>-<n>` is being removed. Both appear in `walk`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
+
+from tricorn.errors import InvalidArgument
+from tricorn.fs import trees
+from tricorn.fs.failures import typed
+from tricorn.model.records import Usage
+
+T = TypeVar("T")
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_UNSAFE_IN_OPTIONS: Final = frozenset(",:\\\n")
+_NEW: Final = "new-"
+_REMOVED: Final = "rm-"
+_THREADS: Final = 4  # walks and removals are bound by the disk
+
+
+class DirectoryStore:
+    """Makes, renames, measures and removes the directories. `root` is private to the snapshotter."""
+
+    def __init__(self, root: str) -> None:
+        root = os.path.abspath(root)
+        if _UNSAFE_IN_OPTIONS & set(root):
+            raise InvalidArgument(
+                f"the snapshotter's root {root!r} cannot be used",
+                why="commas, colons and backslashes have a meaning in mount options",
+                field="root",
+            )
+        self.root = root
+        self.directory = os.path.join(root, "snapshots")
+        self._limiter = trio.CapacityLimiter(_THREADS)
+        self._serial = itertools.count()
+
+    def path(self, backend_id: str, *below: str) -> str:
+        """Return where the snapshot is. Raises InvalidArgument for an id that is no file name."""
+        if not _ID.fullmatch(backend_id):
+            raise InvalidArgument(f"snapshot id {backend_id!r} is malformed", field="backend_id")
+        return os.path.join(self.directory, backend_id, *below)
+
+    async def in_thread(self, work: Callable[[], T], what: str) -> T:
+        """Run blocking `work`; OSError becomes a typed error saying that `what` could not be done."""
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except OSError as error:
+            raise typed(error, what) from error
+
+    def prepare(self) -> None:
+        """Make the private directories, and make them private if they exist (CVE-2021-41103)."""
+        for path in (self.root, self.directory):
+            os.makedirs(path, 0o700, exist_ok=True)
+            os.chmod(path, 0o700)
+
+    def install(self, backend_id: str, fill: Callable[[str], None]) -> None:
+        """Make the snapshot's directory whole or not at all: `fill` a new one, then rename it."""
+        final = self.path(backend_id)
+        new = os.path.join(self.directory, _NEW + backend_id)
+        self.prepare()
+        self._remove_path(new)
+        os.mkdir(new, 0o700)
+        try:
+            fill(new)
+            self._displace(final)
+            os.rename(new, final)
+        except BaseException:
+            self._remove_path(new)
+            raise
+
+    def remove(self, backend_id: str) -> None:
+        """Take the snapshot's name away first, then its content; missing is no error.
+
+        Takes the names of half-made and half-removed directories too, as `walk` gives them.
+        """
+        self._displace(self.path(backend_id))
+
+    def walk(self) -> list[str]:
+        try:
+            return sorted(os.listdir(self.directory))
+        except FileNotFoundError:
+            return []
+
+    def usage(self, backend_id: str, *below: str) -> Usage:
+        """Measure the snapshot. Raises OSError."""
+        path = self.path(backend_id, *below)
+        parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return Usage(*trees.disk_usage(parent, os.path.basename(path)))
+        finally:
+            os.close(parent)
+
+    def _displace(self, path: str) -> None:
+        name = os.path.basename(path)
+        if not name.startswith(_REMOVED):
+            removed = os.path.join(self.directory, f"{_REMOVED}{name}-{os.getpid()}-{next(self._serial)}")
+            try:
+                os.rename(path, removed)
+            except FileNotFoundError:
+                return
+            path = removed
+        self._remove_path(path)
+
+    def _remove_path(self, path: str) -> None:
+        try:
+            parent = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            trees.remove_tree(parent, os.path.basename(path))
+        finally:
+            os.close(parent)

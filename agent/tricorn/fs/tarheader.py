@@ -1,0 +1,261 @@
+"""One header of a tar archive: ustar, PAX, GNU and star forms, parsed as Go's archive/tar does.
+
+Parsing as the image builders' own library does is a matter of safety: where two readers of one layer
+disagree, something can hide. Imported by the layer extractor: standard library and `errors` only.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from tricorn import limits
+from tricorn.errors import InvalidArgument, ResourceExhausted
+
+BLOCK: Final = 512
+ZERO_BLOCK: Final = bytes(BLOCK)
+
+REGULAR: Final = b"0"
+HARDLINK: Final = b"1"
+SYMLINK: Final = b"2"
+CHARACTER: Final = b"3"
+BLOCK_DEVICE: Final = b"4"
+DIRECTORY: Final = b"5"
+FIFO: Final = b"6"
+CONTIGUOUS: Final = b"7"
+PAX_LOCAL: Final = b"x"
+PAX_GLOBAL: Final = b"g"
+GNU_LONG_NAME: Final = b"L"
+GNU_LONG_LINK: Final = b"K"
+GNU_SPARSE: Final = b"S"
+HEADER_ONLY: Final = frozenset({HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
+
+_HEADER: Final = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
+_XATTR: Final = b"SCHILY.xattr."
+_SIZE_MAX: Final = 2**63 - 1
+_NANOSECONDS: Final = 1_000_000_000
+_CACHED_NUMBERS: Final = 4096
+_ADLER_BASE: Final = 65521
+
+_numbers: dict[bytes, int] = {}
+
+
+class Entry:
+    """What the headers say of one member. Names are bytes as they came; `mtime` is in nanoseconds."""
+
+    __slots__ = (
+        "gid",
+        "link",
+        "major",
+        "minor",
+        "mode",
+        "mtime",
+        "name",
+        "pax",
+        "size",
+        "type",
+        "uid",
+        "xattrs",
+    )
+
+    name: bytes
+    link: bytes
+    type: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int  # bytes of payload that follow in the archive
+    mtime: int
+    major: int
+    minor: int
+    xattrs: dict[str, bytes] | None
+    pax: dict[bytes, bytes] | None
+
+
+class Refusal(Exception):
+    """Why the current entry is refused; whoever knows its name turns this into InvalidArgument."""
+
+
+def malformed(why: str, name: bytes = b"") -> InvalidArgument:
+    """Return the error for a bad archive, naming the entry where it is known."""
+    what = f"tar entry {show(name)} is refused" if name else "the layer is not a valid tar archive"
+    return InvalidArgument(what, why=why)
+
+
+def show(name: bytes) -> str:
+    """Return a name fit for a message: printable, and cut at 200 characters."""
+    text = ascii(name[:201].decode("utf-8", "surrogateescape"))[1:-1] if name else ""
+    return f"{text[:200]}…" if len(name) > 200 else text
+
+
+def number(field: bytes) -> int:
+    """Return the value of a numeric field: octal digits, or base-256 with the top bit set."""
+    value = _numbers.get(field)
+    if value is not None:
+        return value
+    if field[0] & 0x80:
+        value = _base256(field)
+    else:
+        # A NUL ends the field; spaces pad it on either side.
+        digits = field.partition(b"\0")[0].strip(b" ")
+        if digits and not digits.isdigit():
+            raise malformed(f"a numeric header field holds {field!r}")
+        try:
+            value = int(digits, 8) if digits else 0
+        except ValueError:
+            raise malformed(f"a numeric header field holds {field!r}") from None
+    if len(_numbers) < _CACHED_NUMBERS:
+        _numbers[field] = value
+    return value
+
+
+def _base256(field: bytes) -> int:
+    if field[0] & 0x40:
+        value = int.from_bytes(field, "big", signed=True)
+    else:
+        value = int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
+    if not -(2**63) <= value <= _SIZE_MAX:
+        raise malformed(f"a numeric header field holds {value}")
+    return value
+
+
+def _text(field: bytes) -> bytes:
+    end = field.find(0)
+    return field if end < 0 else field[:end]
+
+
+def _verify_checksum(block: bytes, stored: bytes) -> None:
+    expected = number(stored)
+    # adler32's lower half is the sum of the bytes modulo 65521, at the speed of C.
+    plain = (zlib.adler32(block) & 0xFFFF) - 1 - sum(stored) + 256
+    if (plain - expected) % _ADLER_BASE == 0:
+        return
+    # Some old writers summed signed characters.
+    signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:]) + 256
+    if signed != expected:
+        raise malformed("a header's checksum is wrong")
+
+
+def parse_header(block: bytes) -> Entry:
+    """Return the entry that one 512-byte header describes. Raises InvalidArgument."""
+    (
+        name, mode, uid, gid, size, mtime, checksum, kind, link,
+        magic, _user, _group, major, minor, prefix, _,
+    ) = _HEADER.unpack(block)  # fmt: skip
+    _verify_checksum(block, checksum)
+    entry = Entry()
+    entry.name = _text(name)
+    entry.link = _text(link)
+    entry.type = kind
+    entry.mode = number(mode) & 0o7777
+    entry.uid = number(uid)
+    entry.gid = number(gid)
+    entry.size = number(size)
+    entry.mtime = number(mtime) * _NANOSECONDS
+    entry.major = entry.minor = 0
+    entry.xattrs = entry.pax = None
+    if magic[:5] == b"ustar":
+        if kind in (CHARACTER, BLOCK_DEVICE):
+            entry.major, entry.minor = number(major), number(minor)
+        if magic[5] == 0 and prefix[0]:
+            _add_prefix(entry, block, prefix)
+    if kind == b"\0":  # the V7 form of a regular file, or of a directory by its trailing slash
+        entry.type = DIRECTORY if entry.name.endswith(b"/") else REGULAR
+    return entry
+
+
+def _add_prefix(entry: Entry, block: bytes, prefix: bytes) -> None:
+    if block[508:512] == b"tar\0":  # star: the end of the prefix holds times
+        prefix = prefix[:131]
+    start = _text(prefix)
+    if start:
+        entry.name = start + b"/" + entry.name
+
+
+def parse_pax(data: bytes) -> dict[bytes, bytes]:
+    """Return the records of a PAX header, the last of equal keys winning. Raises InvalidArgument."""
+    records: dict[bytes, bytes] = {}
+    position, end = 0, len(data)
+    sparse: list[bytes] = []
+    while position < end:
+        space = data.find(b" ", position, position + 12)
+        length = data[position:space]
+        if space < 0 or not length.isdigit():
+            raise malformed("a PAX record has no length")
+        following = position + int(length)
+        equals = data.find(b"=", space, following)
+        if following > end or equals < 0 or equals == space + 1 or data[following - 1] != 10:
+            raise malformed("a PAX record is cut or has no key")
+        key, value = data[space + 1 : equals], data[equals + 1 : following - 1]
+        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+            sparse.append(value)  # the one key that repeats with meaning (sparse format 0.0)
+        else:
+            records[key] = value
+        position = following
+    if sparse:
+        records[b"GNU.sparse.map"] = b",".join(sparse)
+    return records
+
+
+def apply_pax(entry: Entry, records: dict[bytes, bytes]) -> None:
+    """Let PAX records override the header's fields; an empty value leaves the header's.
+
+    Raises InvalidArgument for a malformed value, ResourceExhausted for an xattr over its bound.
+    """
+    for key, value in records.items():
+        field = _PAX_FIELDS.get(key)
+        if field is not None:
+            if value:
+                name, parse = field
+                setattr(entry, name, parse(key, value))
+        elif key.startswith(_XATTR):
+            _add_xattr(entry, key[len(_XATTR) :], value)
+        elif key.startswith(b"GNU.sparse."):
+            entry.pax = records
+    if entry.pax and records.get(b"GNU.sparse.name"):  # `path` is a stand-in then
+        entry.name = _pax_name(b"GNU.sparse.name", records[b"GNU.sparse.name"])
+
+
+def _add_xattr(entry: Entry, key: bytes, value: bytes) -> None:
+    if len(value) > limits.TAR_XATTR_SIZE:
+        raise ResourceExhausted(
+            f"tar entry {show(entry.name)} is refused",
+            why=f"an extended attribute has {len(value)} bytes, at most {limits.TAR_XATTR_SIZE}",
+        )
+    if entry.xattrs is None:
+        entry.xattrs = {}
+    entry.xattrs[key.decode("utf-8", "surrogateescape")] = value
+
+
+def _pax_name(key: bytes, value: bytes) -> bytes:
+    if 0 in value:
+        raise malformed(f"PAX {key.decode()} holds a NUL byte")
+    return value
+
+
+def _decimal(key: bytes, value: bytes) -> int:
+    if not value.isdigit() or len(value) > 19 or (result := int(value)) > _SIZE_MAX:
+        raise malformed(f"PAX {key.decode()} is {show(value)!r}")
+    return result
+
+
+def _decimal_time(_: bytes, value: bytes) -> int:
+    whole, _, fraction = value.partition(b".")
+    negative = whole.startswith(b"-")
+    digits = whole[1:] if negative else whole
+    if not digits.isdigit() or len(digits) > 19 or (fraction and not fraction.isdigit()):
+        raise malformed(f"PAX mtime is {show(value)!r}")
+    nanoseconds = int(digits) * _NANOSECONDS + int(fraction[:9].ljust(9, b"0"))
+    return -nanoseconds if negative else nanoseconds
+
+
+_PAX_FIELDS: Final[dict[bytes, tuple[str, Callable[[bytes, bytes], int | bytes]]]] = {
+    b"mtime": ("mtime", _decimal_time),
+    b"path": ("name", _pax_name),
+    b"linkpath": ("link", _pax_name),
+    b"size": ("size", _decimal),
+    b"uid": ("uid", _decimal),
+    b"gid": ("gid", _decimal),
+}

@@ -1,0 +1,197 @@
+"""Reads a tar archive from chunks of bytes as they come, with every size bounded.
+
+Imported by the layer extractor: standard library, `errors` and `limits` only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from tricorn import limits
+from tricorn.errors import ResourceExhausted
+from tricorn.fs.tarheader import (
+    BLOCK,
+    GNU_LONG_LINK,
+    GNU_LONG_NAME,
+    HEADER_ONLY,
+    PAX_GLOBAL,
+    PAX_LOCAL,
+    ZERO_BLOCK,
+    Entry,
+    apply_pax,
+    malformed,
+    parse_header,
+    parse_pax,
+    show,
+)
+
+
+class TarStream:
+    """Iterates over the members of an archive; the payload of each is read or skipped in between.
+
+    `chunks` yields non-empty byte strings of any size. Extension headers never show: PAX local and
+    GNU long names are merged, PAX global ones are dropped (as containerd does).
+    """
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._view = memoryview(b"")
+        self._position = 0
+        self._left = 0  # payload of the current entry not read yet
+        self._padding = 0
+        self._name = b""
+        self.entries = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        while (entry := self.next()) is not None:
+            yield entry
+
+    def next(self) -> Entry | None:
+        """Return the next member, or None at the end of the archive. Raises InvalidArgument."""
+        records: dict[bytes, bytes] | None = None
+        long_name = long_link = b""
+        while True:
+            self._skip(self._left + self._padding)
+            self._left = self._padding = 0
+            entry = self._header()
+            if entry is None:
+                if records is not None or long_name or long_link:
+                    raise malformed("the archive ends after an extension header")
+                return None
+            kind = entry.type
+            if kind == PAX_LOCAL:
+                records = parse_pax(self._extension(entry))
+            elif kind == PAX_GLOBAL:
+                self._extension(entry)
+            elif kind == GNU_LONG_NAME:
+                long_name = self._extension(entry).partition(b"\0")[0]
+            elif kind == GNU_LONG_LINK:
+                long_link = self._extension(entry).partition(b"\0")[0]
+            else:
+                if records:
+                    apply_pax(entry, records)
+                entry.name = long_name or entry.name
+                entry.link = long_link or entry.link
+                return self._begin(entry)
+
+    def _begin(self, entry: Entry) -> Entry:
+        self.entries += 1
+        self._name = entry.name
+        if self.entries > limits.TAR_ENTRIES:
+            raise ResourceExhausted("the layer has too many entries", why=f"at most {limits.TAR_ENTRIES}")
+        if entry.type in HEADER_ONLY:
+            entry.size = 0  # whatever the field says: no payload follows these
+        elif entry.size:
+            self._bound(entry)
+        return entry
+
+    def _bound(self, entry: Entry) -> None:
+        if entry.size < 0:
+            raise malformed(f"its size is {entry.size}", entry.name)
+        if entry.size > limits.LAYER_UNPACKED_SIZE:
+            raise ResourceExhausted(
+                f"tar entry {show(entry.name)} is refused",
+                why=f"its size is {entry.size} bytes, at most {limits.LAYER_UNPACKED_SIZE}",
+            )
+        self._left = entry.size
+        self._padding = -entry.size % BLOCK
+
+    def _header(self) -> Entry | None:
+        block = self._block()
+        if block is None:
+            return None
+        if block[0] == 0 and block == ZERO_BLOCK:
+            second = self._block()
+            if second is not None and second != ZERO_BLOCK:
+                raise malformed("a single zero block is followed by more")
+            return None
+        return parse_header(block)
+
+    def _block(self) -> bytes | None:
+        position = self._position
+        block = self._chunk[position : position + BLOCK]
+        if len(block) == BLOCK:
+            self._position = position + BLOCK
+            return block
+        parts = self._gather(BLOCK)
+        if not parts:
+            return None
+        if len(parts) != BLOCK:
+            raise malformed("it ends within a header")
+        return parts
+
+    def _extension(self, entry: Entry) -> bytes:
+        if entry.size < 0:
+            raise malformed(f"an extension header's size is {entry.size}")
+        if entry.size > limits.TAR_HEADER_SIZE:
+            raise ResourceExhausted(
+                "an extension header of the layer is too large",
+                why=f"{entry.size} bytes, at most {limits.TAR_HEADER_SIZE}",
+            )
+        data = self._gather(entry.size)
+        if len(data) != entry.size:
+            raise malformed("it ends within an extension header")
+        self._padding = -entry.size % BLOCK
+        return data
+
+    def read(self, count: int) -> bytes:
+        """Return the next `count` bytes of the current payload."""
+        data = self._gather(min(count, self._left))
+        if len(data) != count:
+            raise malformed("the archive ends within its content", self._name)
+        self._left -= count
+        return data
+
+    def copy(self, fd: int, count: int) -> None:
+        """Write the next `count` bytes of the current payload to `fd`. Raises OSError as write(2)."""
+        if count > self._left:
+            raise malformed("its content is shorter than its map says", self._name)
+        self._left -= count
+        while count:
+            position = self._position
+            available = len(self._chunk) - position
+            if not available:
+                if not self._refill():
+                    raise malformed("the archive ends within its content", self._name)
+                continue
+            written = os.write(fd, self._view[position : position + min(count, available)])
+            self._position = position + written
+            count -= written
+
+    def drain(self) -> None:
+        """Read to the end of the source: what follows the archive belongs to its digest."""
+        self._position = len(self._chunk)
+        while self._refill():
+            pass
+
+    def _refill(self) -> bool:
+        self._chunk = next(self._chunks, b"")
+        self._view = memoryview(self._chunk)
+        self._position = 0
+        return bool(self._chunk)
+
+    def _gather(self, count: int) -> bytes:
+        """Return `count` bytes, fewer at the end of the source only."""
+        position = self._position
+        data = self._chunk[position : position + count]
+        self._position = position + len(data)
+        if len(data) == count:
+            return data
+        parts = [data]
+        missing = count - len(data)
+        while missing and self._refill():
+            data = self._chunk[:missing]
+            self._position = len(data)
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+    def _skip(self, count: int) -> None:
+        while count:
+            step = min(count, len(self._chunk) - self._position)
+            self._position += step
+            count -= step
+            if count and not self._refill():
+                raise malformed("the archive ends within its content", self._name)

@@ -41,6 +41,7 @@ LIST
 containerd       the peer that the benchmark measures beside us
 e2fsprogs        makes the journaled file system that both sides write to
 mmdebstrap       builds the distribution image of the benchmark
+patchelf         lets the newer runc find the libc it was built for
 LIST
 }
 
@@ -137,7 +138,7 @@ install_project() {
   stamp=$VENV/.installed-$extra-$(cat pyproject.toml $VENV/pyvenv.cfg <(pwd) | sha256sum | cut -c1-16)
   [ -e "$stamp" ] && return
   step "this project with its [$extra] dependencies, from the package index (a minute or two)"
-  $VENV/bin/python -m pip install --quiet --editable ".[$extra]" ||
+  $VENV/bin/python -m pip install -qq --editable ".[$extra]" ||
     fail "pip could not install this project" "$VENV/bin/python -m pip install --editable '.[$extra]'"
   rm -f "$VENV/.installed-$extra-"*
   touch "$stamp"

@@ -1,0 +1,87 @@
+"""Programs of another Debian release, unpacked beside the system: nothing is installed, nothing replaced."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from attrs import frozen
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def mirror() -> str:
+    """Return the address from which this system takes Debian's own packages."""
+    command = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(ORIGIN)/$(LABEL)",
+        "Created-By: Packages",
+    ]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for line in listing.splitlines():
+        address, _, origin = line.partition(" ")
+        if origin == "Debian/Debian":
+            return address
+    raise RuntimeError("apt knows no source of Debian's packages: run `apt-get update`")
+
+
+@frozen
+class Release:
+    """One release's package lists, kept below `directory` away from the system's."""
+
+    name: str
+    directory: Path
+
+    def unpack(self, *names: str) -> Path:
+        """Download and unpack the packages once; return the prefix that holds their files."""
+        prefix = self.directory / "-".join(names)
+        if prefix.exists():
+            return prefix
+        debs = self.directory / "debs"
+        debs.mkdir(parents=True, exist_ok=True)
+        for directory in ("lists/partial", "archives/partial"):
+            (self.directory / directory).mkdir(parents=True, exist_ok=True)
+        self._apt("update", cwd=debs)
+        self._apt("download", *names, cwd=debs)
+        half = prefix.with_suffix(".half")
+        for name in names:
+            deb = max(debs.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime)
+            subprocess.run(["dpkg-deb", "-x", str(deb), str(half)], check=True)
+        half.rename(prefix)
+        return prefix
+
+    def _apt(self, verb: str, *names: str, cwd: Path) -> None:
+        sources = self.directory / "sources.list"
+        sources.write_text(f"deb [signed-by={KEYRING}] {mirror()} {self.name} main\n")
+        options = {
+            "Dir::Etc::sourcelist": sources,
+            "Dir::Etc::sourceparts": "-",
+            "Dir::State::Lists": self.directory / "lists",
+            "Dir::Cache::archives": self.directory / "archives",
+            "Dir::Cache::pkgcache": "",
+            "Dir::Cache::srcpkgcache": "",
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+        }
+        settings = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        subprocess.run(["apt-get", "-qq", *settings, verb, *names], check=True, cwd=cwd)
+
+
+def make_runnable(program: Path, release: Release) -> None:
+    """If this system's libc is too old for `program`, let it use its own release's.
+
+    runc starts itself again through /proc/self/exe, so a wrapper around the loader won't do: the file
+    itself is made to name the other loader and library path.
+    """
+    if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+        return
+    libraries = release.unpack("libc6", "libseccomp2")
+    architecture = next(path.name for path in (libraries / "usr/lib").glob("*-linux-gnu*"))
+    folder = (libraries / "usr/lib" / architecture).resolve()
+    loader = next(path for path in folder.glob("ld-linux*"))
+    subprocess.run(
+        ["patchelf", "--set-interpreter", str(loader), "--set-rpath", str(folder), str(program)], check=True
+    )
+    subprocess.run([program, "--version"], capture_output=True, check=True)

@@ -1,0 +1,157 @@
+"""The ground both sides stand on: a journaled file system, cgroups that count their CPU time, statistics."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import Factory, define, frozen
+
+FILESYSTEM_SIZE = "32G"  # sparse
+
+
+@contextlib.contextmanager
+def journaled_filesystem(image: Path, point: Path) -> Iterator[Path]:
+    """Mount a fresh ext4 in a loop file. Without a journal (as some machines' roots are) freed inodes stay
+    unusable for minutes, and unpacking what was just removed is ten times slower for whoever comes second.
+    """
+    image.unlink(missing_ok=True)
+    point.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["truncate", "--size", FILESYSTEM_SIZE, str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,nodiscard", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop,discard", str(image), str(point)], check=True)
+    try:
+        yield point
+    finally:
+        for _ in range(20):
+            if subprocess.run(["umount", str(point)], capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.5)
+        else:
+            subprocess.run(["umount", "--lazy", str(point)], check=False)
+        image.unlink()
+
+
+@define
+class CpuMeter:
+    """Counts the CPU seconds of one side: of everything started in its cgroup and of the cgroups below
+    `parents`, where its containers live. Counts of removed children stay in their parents.
+    """
+
+    name: str
+    parents: Sequence[str] = ()
+
+    def __attrs_post_init__(self) -> None:
+        for place in self._places():
+            place.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def hierarchy(self) -> Path:
+        v1 = Path("/sys/fs/cgroup/cpuacct")
+        return v1 if v1.is_dir() else Path("/sys/fs/cgroup")
+
+    def _places(self) -> list[Path]:
+        return [self.hierarchy / name for name in (self.name, *self.parents)]
+
+    def join(self) -> None:
+        """Move the calling process (a child before its exec) into the side's cgroup."""
+        (self.hierarchy / self.name / "cgroup.procs").write_text(str(os.getpid()))
+
+    def wrap(self, command: Sequence[str]) -> list[str]:
+        """Return a command that joins the cgroup, then becomes `command`."""
+        procs = self.hierarchy / self.name / "cgroup.procs"
+        return ["sh", "-c", f'echo $$ > "{procs}" && exec "$@"', "sh", *command]
+
+    def seconds(self) -> float:
+        return sum(map(_usage, self._places()))
+
+    def remove(self) -> None:
+        for place in self._places():
+            for parent, _, _ in sorted(os.walk(place), reverse=True):
+                with contextlib.suppress(OSError):
+                    os.rmdir(parent)
+
+
+def _usage(place: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):
+        return int((place / "cpuacct.usage").read_text()) / 1e9
+    with contextlib.suppress(FileNotFoundError):
+        for line in (place / "cpu.stat").read_text().splitlines():
+            if line.startswith("usage_usec"):
+                return int(line.split()[1]) / 1e6
+    return 0.0
+
+
+@define
+class Series:
+    """Samples of one thing measured on one side: seconds of wall and CPU time, or KiB."""
+
+    samples: list[float] = Factory(list)
+    cpu: list[float] = Factory(list)
+    rounds: list[float] = Factory(list)  # the median of each round
+
+    def add_round(self, samples: Sequence[float], cpu: float | None = None) -> None:
+        self.samples += samples
+        self.rounds.append(statistics.median(samples))
+        if cpu is not None:
+            self.cpu.append(cpu / len(samples))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        return min(self.rounds), max(self.rounds)
+
+    @property
+    def median_cpu(self) -> float | None:
+        return statistics.median(self.cpu) if self.cpu else None
+
+
+@frozen
+class Bound:
+    """Ours over theirs must not exceed `ratio`."""
+
+    ours: str
+    theirs: str
+    ratio: float
+
+
+@define
+class Measurement:
+    """One row group of the result: a thing measured on several sides."""
+
+    name: str
+    title: str
+    unit: str  # ms, s or MB
+    series: dict[str, Series] = Factory(dict)
+    bounds: list[Bound] = Factory(list)
+    notes: list[str] = Factory(list)
+
+    def side(self, name: str) -> Series:
+        return self.series.setdefault(name, Series())
+
+    def ratio(self, bound: Bound) -> float:
+        """Return the median of the rounds' ratios: both sides of a round saw the same machine."""
+        ours, theirs = self.series[bound.ours].rounds, self.series[bound.theirs].rounds
+        return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+    def failures(self) -> list[str]:
+        return [
+            f"{self.name}: {bound.ours} takes {self.ratio(bound):.2f} × {bound.theirs}, at most {bound.ratio:.2f}"
+            for bound in self.bounds
+            if self.ratio(bound) > bound.ratio
+        ]
+
+
+@contextlib.contextmanager
+def stopwatch(into: list[float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    into.append(time.perf_counter() - began)

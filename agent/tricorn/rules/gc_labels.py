@@ -93,7 +93,12 @@ class Condition:
 
     def ends_at(self, used_at: datetime) -> datetime | None:
         """Return when it stops to hold; None if it never does."""
-        return used_at + self.duration if self.operator == "<" else None
+        if self.operator == ">":
+            return None
+        try:
+            return used_at + self.duration
+        except OverflowError:
+            return None
 
 
 def conditions(labels: Mapping[str, str]) -> Iterator[Condition]:

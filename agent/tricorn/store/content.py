@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import trio
@@ -195,6 +195,10 @@ class ContentStore:
             digests, ingests = await self._db.read(lambda tx: (tx.content.digests(), tx.ingests.list_all()))
             keep = {self._files.ingest(namespace, record.ref) for namespace, record in ingests}
             return await trio.to_thread.run_sync(self._sweep, digests, keep, limiter=self._limiter)
+
+    async def unrecorded(self, recorded: Collection[str]) -> tuple[tuple[str, int], ...]:
+        """Return (digest, size) of the files that a sweep would remove if only `recorded` had records."""
+        return await trio.to_thread.run_sync(self._files.unrecorded, recorded, limiter=self._limiter)
 
     def _sweep(self, digests: set[str], keep: set[str]) -> Removed:
         with file_errors("content could not be swept"):

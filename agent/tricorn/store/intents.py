@@ -20,7 +20,7 @@ class Intents:
     def begin(self, namespace: str, kind: str, object: str, data: Mapping[str, Any] | None = None) -> Intent:
         """Record what is about to be done to `object`."""
         stored = dict(data or {})
-        number = self._session.insert(
+        number = self._session.insert_aside(
             "INSERT INTO intents (namespace, kind, object, data, created_at) VALUES (?, ?, ?, ?, ?)",
             namespace, kind, object, to_json(stored), self._session.now,
         )  # fmt: skip
@@ -28,12 +28,12 @@ class Intents:
 
     def update(self, id: int, data: Mapping[str, Any]) -> None:
         """Replace the data of an intent. NotFound."""
-        if not self._session.run("UPDATE intents SET data = ? WHERE id = ?", to_json(data), id):
+        if not self._session.run_aside("UPDATE intents SET data = ? WHERE id = ?", to_json(data), id):
             raise NotFound(f"intent {id} does not exist")
 
     def end(self, id: int) -> None:
         """Forget the intent; one that is gone already is no error, for recovery may run twice."""
-        self._session.run("DELETE FROM intents WHERE id = ?", id)
+        self._session.run_aside("DELETE FROM intents WHERE id = ?", id)
 
     def list_all(self) -> list[Intent]:
         """Return what was begun and not ended, oldest first."""

@@ -34,7 +34,7 @@ class Events:
     def publish(self, namespace: str, topic: str, event: Mapping[str, Any]) -> int:
         """Append an event; return its sequence. InvalidArgument for a malformed topic."""
         _check_topic(topic)
-        sequence = self._session.insert(
+        sequence = self._session.insert_aside(
             "INSERT INTO events (timestamp, namespace, topic, event) VALUES (?, ?, ?, ?)",
             self._session.now, namespace, topic, to_json(event),
         )  # fmt: skip
@@ -62,7 +62,7 @@ class Events:
 
     def trim(self, keep: int = limits.EVENTS_KEPT) -> None:
         """Drop all but the newest `keep` events."""
-        self._session.run("DELETE FROM events WHERE sequence <= ?", self.newest() - keep)
+        self._session.run_aside("DELETE FROM events WHERE sequence <= ?", self.newest() - keep)
 
 
 def _check_topic(topic: str) -> None:

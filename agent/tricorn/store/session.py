@@ -33,7 +33,10 @@ class Session:
         self.mutations += 1
         return self.connection.execute(statement, values).rowcount
 
-    def insert(self, statement: str, *values: Any) -> int:
-        """Execute an INSERT into a table with a number of its own; return that number."""
-        self.mutations += 1
+    def run_aside(self, statement: str, *values: Any) -> int:
+        """As `run`, for records that play no part in garbage collection."""
+        return self.connection.execute(statement, values).rowcount
+
+    def insert_aside(self, statement: str, *values: Any) -> int:
+        """Insert a row into such a table with a number of its own; return that number."""
         return self.connection.execute(statement, values).lastrowid or 0

@@ -25,7 +25,7 @@ class Tasks:
         self._namespaces.ensure(namespace)
         if task.created_at is None:
             task = evolve(task, created_at=to_time(self._session.now))
-        self._session.run(
+        self._session.run_aside(
             "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", namespace, task.container, to_json(task)
         )
         return task
@@ -49,7 +49,7 @@ class Tasks:
 
     def delete(self, namespace: str, container: str) -> None:
         """Remove the task's record. NotFound."""
-        if not self._session.run(
+        if not self._session.run_aside(
             "DELETE FROM tasks WHERE namespace = ? AND container = ?", namespace, container
         ):
             raise NotFound(f"container {container} has no task in namespace {namespace}")

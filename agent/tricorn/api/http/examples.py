@@ -1,0 +1,27 @@
+"""Examples of request bodies, by class, for the API's description."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "NamespacePut": {"labels": {"team": "web"}},
+    "LabelsPatch": {"labels": {"team": "web", "old": ""}},
+    "ImageDesired": {"reference": "docker.io/library/redis:7", "pull": "missing"},
+    "ContainerDesired": {
+        "image": "docker.io/library/redis:7",
+        "state": "started",
+        "env": {"TZ": "UTC"},
+        "mounts": [{"target": "/data", "source": "/srv/redis", "options": ["rw"]}],
+        "resources": {"memory": 268435456, "cpus": 1.5},
+    },
+    "ContainerCreate": {
+        "name": "job-1",
+        "desired": {"image": "docker.io/library/alpine:3", "args": ["true"]},
+    },
+    "StopRequest": {"timeout": 5},
+    "KillRequest": {"signal": "SIGHUP"},
+    "ExecRequest": {"args": ["redis-cli", "ping"], "timeout": 10},
+    "ResizeRequest": {"rows": 40, "columns": 120},
+    "LeaseCreate": {"id": "build-7", "expire_seconds": 3600},
+}

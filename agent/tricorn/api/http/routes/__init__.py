@@ -1,0 +1,34 @@
+"""All routes, one file per noun."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tricorn.api.http.routes import (
+    collection,
+    containers,
+    content,
+    events,
+    images,
+    leases,
+    namespaces,
+    node,
+    operations,
+    snapshots,
+    tasks,
+)
+from tricorn.api.http.routing import Route
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *node.ROUTES,
+    *namespaces.ROUTES,
+    *images.ROUTES,
+    *containers.ROUTES,
+    *tasks.ROUTES,
+    *content.ROUTES,
+    *snapshots.ROUTES,
+    *leases.ROUTES,
+    *operations.ROUTES,
+    *events.ROUTES,
+    *collection.ROUTES,
+)

@@ -1,0 +1,80 @@
+"""Images: names for content."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tricorn.api.http import longwork
+from tricorn.api.http.query import DETACH, FILTER, PLAN, Query
+from tricorn.api.http.routing import Call, Route, Shape
+from tricorn.errors import (
+    DataLoss,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from tricorn.model.requests import Change, ImageDesired, ImageView
+from tricorn.rules.authorise import Role
+
+if TYPE_CHECKING:
+    from tricorn.service.operations import Reporter
+
+
+async def list_all(call: Call) -> object:
+    return await call.services.images.list(call.namespace, call.query["filter"])
+
+
+async def get(call: Call) -> object:
+    return await call.services.images.get(call.namespace, call.path["name"])
+
+
+async def put(call: Call) -> object:
+    desired: ImageDesired = call.body
+    images = call.services.images
+    if call.query["plan"]:
+        return await images.put(call.namespace, desired, plan=True)
+
+    async def work(report: Reporter) -> Change:
+        return await images.put(call.namespace, desired, report=report)
+
+    return await longwork.run(call, "image", desired.reference, work)
+
+
+async def delete(call: Call) -> object:
+    query = call.query
+    return await call.services.images.delete(
+        call.namespace, call.path["name"], sync=query["sync"], plan=query["plan"]
+    )
+
+
+_ALL, _ONE = "/v1/{ns}/images", "/v1/{ns}/images/{name}"
+_SYNC = Query("sync", "flag", "collect its content before answering", default=False)
+_PULL_ERRORS = (NotFound, Unauthenticated, PermissionDenied, Unavailable, ResourceExhausted, DataLoss)
+ROUTES = (
+    Route("GET", _ALL, list_all, "List images", ImageView, Shape.LIST, query=(FILTER,)),
+    Route(
+        "PUT",
+        _ALL,
+        put,
+        "Bring an image to its desired state",
+        Change,
+        query=(PLAN, DETACH),
+        body=ImageDesired,
+        role=Role.OPERATE,
+        long=True,
+        errors=_PULL_ERRORS,
+    ),
+    Route("GET", _ONE, get, "Look at an image with its layers and config", ImageView, errors=(NotFound,)),
+    Route(
+        "DELETE",
+        _ONE,
+        delete,
+        "Forget an image's name",
+        Change,
+        query=(_SYNC, PLAN),
+        role=Role.OPERATE,
+        errors=(NotFound,),
+    ),
+)

@@ -1,0 +1,68 @@
+"""The node itself: health, figures, version, what it can do."""
+
+from __future__ import annotations
+
+from tricorn.api.http.bodies import Health, InfoView, VersionView
+from tricorn.api.http.replies import PROMETHEUS, Whole
+from tricorn.api.http.routing import Call, Route, Scope, Shape
+from tricorn.errors import Unavailable
+
+
+async def health(call: Call) -> object:
+    if not call.about.ready():
+        raise Unavailable("the agent is not ready yet", hint="try again in a moment")
+    return Health()
+
+
+async def metrics(call: Call) -> object:
+    return Whole(200, await call.about.metrics(), PROMETHEUS)
+
+
+async def document(call: Call) -> object:
+    return Whole(200, call.about.document)
+
+
+async def version(call: Call) -> object:
+    return await call.services.node.version()
+
+
+async def info(call: Call) -> object:
+    return await call.services.node.info()
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/healthz",
+        health,
+        "Whether the agent is ready",
+        Health,
+        scope=Scope.OPEN,
+        early=True,
+        errors=(Unavailable,),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        "Figures in Prometheus' text format",
+        None,
+        Shape.TEXT,
+        scope=Scope.NODE,
+        early=True,
+    ),
+    Route(
+        "GET", "/v1/version", version, "Versions of agent and API", VersionView, scope=Scope.OPEN, early=True
+    ),
+    Route(
+        "GET",
+        "/v1/info",
+        info,
+        "The node's layout, runtimes and capabilities",
+        InfoView,
+        scope=Scope.ANYWHERE,
+    ),
+    Route(
+        "GET", "/v1/openapi.json", document, "This description", None, Shape.ONE, scope=Scope.OPEN, early=True
+    ),
+)

@@ -1,0 +1,175 @@
+"""What runs in a container: verbs, exec, attach, logs, figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tricorn.api.http.bodies import Empty, Pids, ResizeRequest
+from tricorn.api.http.query import Query
+from tricorn.api.http.replies import Channel, Lines, Upgraded
+from tricorn.api.http.routing import Call, Route, Shape
+from tricorn.api.http.stdio import run_attach, run_exec
+from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound
+from tricorn.model.requests import (
+    ContainerView,
+    ExecRequest,
+    ExecResult,
+    ExitView,
+    KillRequest,
+    LogLine,
+    StopRequest,
+)
+from tricorn.rules.authorise import Role
+
+
+async def start(call: Call) -> object:
+    return await call.services.tasks.start(call.namespace, call.path["id"])
+
+
+async def stop(call: Call) -> object:
+    body: StopRequest = call.body
+    return await call.services.tasks.stop(call.namespace, call.path["id"], body)
+
+
+async def kill(call: Call) -> object:
+    body: KillRequest = call.body
+    call.audit.note(signal=body.signal)
+    await call.services.tasks.kill(call.namespace, call.path["id"], body)
+    return Empty()
+
+
+async def pause(call: Call) -> object:
+    return await call.services.tasks.pause(call.namespace, call.path["id"])
+
+
+async def resume(call: Call) -> object:
+    return await call.services.tasks.resume(call.namespace, call.path["id"])
+
+
+async def wait(call: Call) -> object:
+    return await call.services.tasks.wait(call.namespace, call.path["id"])
+
+
+async def execute(call: Call) -> object:
+    def opened(request: ExecRequest) -> None:
+        # The program is told, its arguments aren't: they may hold secrets.
+        call.audit.note(program=request.args[0][:200] if request.args else "", privileged=request.privileged)
+
+    if call.upgrade:
+
+        async def run(channel: Channel) -> None:
+            await run_exec(call, channel, opened)
+
+        return Upgraded(run)
+    body: ExecRequest = call.body
+    opened(body)
+    return await call.services.tasks.exec(call.namespace, call.path["id"], body)
+
+
+async def attach(call: Call) -> object:
+    async def run(channel: Channel) -> None:
+        await run_attach(call, channel)
+
+    return Upgraded(run)
+
+
+async def logs(call: Call) -> object:
+    query = call.query
+    return Lines(
+        aiter(
+            call.services.tasks.logs(
+                call.namespace,
+                call.path["id"],
+                follow=query["follow"],
+                tail=query["tail"],
+                since=query["since"],
+            )
+        )
+    )
+
+
+async def resize(call: Call) -> object:
+    body: ResizeRequest = call.body
+    if not (0 < body.rows < 65536 and 0 < body.columns < 65536):
+        raise InvalidArgument("rows and columns must be from 1 to 65535", field="rows")
+    await call.services.tasks.resize(call.namespace, call.path["id"], body.rows, body.columns)
+    return Empty()
+
+
+async def stats(call: Call) -> object:
+    return await call.services.tasks.stats(call.namespace, call.path["id"])
+
+
+async def pids(call: Call) -> object:
+    return Pids(tuple(await call.services.tasks.pids(call.namespace, call.path["id"])))
+
+
+_ONE = "/v1/{ns}/containers/{id}"
+_CONDITION = Query("condition", "text", "what to wait for", default="stopped", choices=("stopped",))
+_START = Query("start", "flag", "attach first, then start", default=False)
+_LOGS = (
+    Query("follow", "flag", "go on until the container ends", default=False),
+    Query("tail", "integer", "only so many lines from the end"),
+    Query("since", "time", "only lines from this time on"),
+)
+_STATE = (NotFound, FailedPrecondition)
+
+
+def _verb(name: str, handler: Any, summary: str, **more: Any) -> Route:
+    settings = {"result": ContainerView, "role": Role.OPERATE, "errors": _STATE, **more}
+    return Route("POST", f"{_ONE}/{name}", handler, summary, **settings)
+
+
+ROUTES = (
+    _verb("start", start, "Start a container"),
+    _verb("stop", stop, "Ask it to end, kill it when its time is up", body=StopRequest),
+    _verb("kill", kill, "Send a signal", result=Empty, body=KillRequest),
+    _verb("pause", pause, "Freeze all its processes"),
+    _verb("resume", resume, "Let them go on"),
+    _verb(
+        "exec",
+        execute,
+        "Run a process in it, whole or over the frame protocol",
+        result=ExecResult,
+        body=ExecRequest,
+        upgradable=True,
+    ),
+    _verb("resize", resize, "Set the size of its terminal", result=Empty, body=ResizeRequest),
+    Route(
+        "GET",
+        f"{_ONE}/wait",
+        wait,
+        "Wait until it has ended",
+        ExitView,
+        query=(_CONDITION,),
+        endless=True,
+        errors=_STATE,
+    ),
+    # Attach hands out stdin, and may start the container: more than reading, although it is a GET.
+    Route(
+        "GET",
+        f"{_ONE}/attach",
+        attach,
+        "Its own stdio over the frame protocol",
+        None,
+        Shape.UPGRADE,
+        query=(_START,),
+        role=Role.OPERATE,
+        endless=True,
+        upgradable=True,
+        errors=_STATE,
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/logs",
+        logs,
+        "What it has written",
+        LogLine,
+        Shape.LINES,
+        query=_LOGS,
+        endless=True,
+        errors=(NotFound,),
+    ),
+    Route("GET", f"{_ONE}/stats", stats, "Figures of its cgroup", dict, errors=_STATE),
+    Route("GET", f"{_ONE}/pids", pids, "Its processes, by the node's numbers", Pids, errors=_STATE),
+)

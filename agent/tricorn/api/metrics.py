@@ -1,0 +1,91 @@
+"""The agent's figures in Prometheus' format, from a registry of its own."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import trio
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+Statistics = Callable[[], Mapping[str, Any]]
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0)
+_LIMITER: Final = trio.CapacityLimiter(1)
+
+
+class Metrics:
+    """`statistics` gives nested figures at any time, cheaply. Known ones have names of their own:
+    `containers` (state → count), `content_bytes`, `operations_running`, `gc_seconds` (the last run);
+    every other number becomes `tricorn_statistic{name="outer.inner"}`.
+    """
+
+    def __init__(self, statistics: Statistics, *, version: str, revision: str = "") -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "tricorn_http_requests", "Requests answered", ("method", "route", "code"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "tricorn_http_request_seconds", "Seconds until the answer (of streams: its begin)", ("route",),
+            buckets=_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        info = Gauge(
+            "tricorn_build_info", "The agent", ("version", "revision", "python"), registry=self.registry
+        )
+        info.labels(version, revision, platform.python_version()).set(1)
+        self.registry.register(_Figures(statistics))
+        ProcessCollector(registry=self.registry)
+
+    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request. `route` is a path's template, never the path."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    async def render(self) -> bytes:
+        """Return all figures in the text format."""
+        return await trio.to_thread.run_sync(generate_latest, self.registry, limiter=_LIMITER)
+
+
+class _Figures(Collector):
+    def __init__(self, statistics: Statistics) -> None:
+        self._statistics = statistics
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        figures = dict(self._statistics())
+        yield _by_state(figures.pop("containers", None))
+        for name, text in (
+            ("content_bytes", "Bytes of all blobs"),
+            ("operations_running", "Long work under way"),
+            ("gc_seconds", "Seconds that the last collection took"),
+        ):
+            value = figures.pop(name, None)
+            if _is_number(value):
+                yield GaugeMetricFamily(f"tricorn_{name}", text, value=float(value))
+        rest = GaugeMetricFamily("tricorn_statistic", "Figures of the agent's parts", labels=("name",))
+        for name, number in _flat(figures):
+            rest.add_metric((name,), number)
+        yield rest
+
+
+def _by_state(counts: object) -> GaugeMetricFamily:
+    family = GaugeMetricFamily("tricorn_containers", "Containers by state", labels=("state",))
+    for state, count in counts.items() if isinstance(counts, Mapping) else ():
+        family.add_metric((str(state),), float(count))
+    return family
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif _is_number(value):
+            yield f"{prefix}{key}", float(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _CHUNK: Final = 64 * limits.KIB
 _PACKET: Final = 8 * limits.KIB + 64
 _STRAY_WAIT: Final = 5.0
+_RUNTIME_LOG: Final = "runtime.log"
 
 
 @frozen
@@ -220,7 +221,10 @@ def _launch(plan: ExecPlan, stack: AsyncExitStack, descriptors: Mapping[int, int
         exec_attach=plan.terminal,
     )
     name = os.path.basename(plan.bundle.path)
-    argv = conmon.command(plan.conmon, plan.bundle, name, plan.runtime, options)
+    runtime = list(plan.runtime)
+    if plan.terminal:  # crun's complaint would be lost between terminal and monitor
+        runtime += ["--log", plan.bundle.file(_RUNTIME_LOG)]
+    argv = conmon.command(plan.conmon, plan.bundle, name, runtime, options)
     monitor = conmon.launch(argv, plan.bundle, plan.environment, descriptors)
     stack.callback(monitor.close)
     stack.push_async_callback(_end, plan.bundle, monitor.identity)
@@ -276,8 +280,7 @@ async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalS
         os.write(start, b"1")  # somebody listens: it may start the process
         pid = await conmon.wait_started(monitor)
     except FailedPrecondition as error:
-        # crun's last words go to the terminal
-        raise _refusal(plan, error.why or _last_words(client)) from None
+        raise _refusal(plan, error.why or _runtime_log(plan.bundle)) from None
     except OSError as error:
         raise _refusal(plan, str(error)) from None
     return TerminalSession(plan.bundle, monitor.identity, _identify(pid, monitor), client)
@@ -316,12 +319,12 @@ def _peek(fd: int) -> str:
     return ""
 
 
-def _last_words(client: socket.socket) -> str:
-    words = b""
-    with suppress(OSError):
-        while packet := client.recv(_PACKET):
-            words += packet[1:]
-    return words.decode(errors="replace")
+def _runtime_log(bundle: Bundle) -> str:
+    try:
+        with open(bundle.file(_RUNTIME_LOG), encoding="utf-8", errors="replace") as file:
+            return file.read(_CHUNK)
+    except FileNotFoundError:
+        return ""
 
 
 async def _end(bundle: Bundle, monitor: ProcessIdentity) -> None:

@@ -7,6 +7,7 @@ Trio nor the model.
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from enum import Enum
@@ -240,6 +241,25 @@ def gone() -> TricornError:
     return Unavailable(
         "the agent closed the connection before the answer was complete",
         hint="see the log of tricornd, and try again when it has restarted",
+    )
+
+
+def unreachable(path: str, error: OSError) -> TricornError:
+    """Return the error for a connect to the agent's socket that failed."""
+    if error.errno is None:  # Python's own complaint: the path doesn't fit into a socket address
+        return InvalidArgument(
+            f"{path} can't be a socket", why=str(error), hint="a path has at most 107 bytes", field="--socket"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PermissionDenied(
+            f"cannot reach the agent at {path}",
+            why="permission denied",
+            hint="be root or a member of the socket's group",
+        )
+    return Unavailable(
+        f"cannot reach the agent at {path}: is tricornd running?",
+        why=(error.strerror or str(error)).lower(),
+        hint="start it with `systemctl start tricornd`, or name its socket with --socket or TRICORN_SOCKET",
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tricorn.client import calls
-from tricorn.errors import InvalidArgument, PermissionDenied, TricornError, Unavailable
+from tricorn.errors import TricornError, Unavailable
 from tricorn.exchange import (
     RECEIVE,
     Body,
@@ -21,6 +20,7 @@ from tricorn.exchange import (
     failure,
     gone,
     outcome,
+    unreachable,
 )
 
 ReportLine = Callable[[dict[str, Any]], None]
@@ -142,22 +142,3 @@ def connect(path: str, timeout: float | None = None) -> socket.socket:
         link.close()
         raise unreachable(path, error) from error
     return link
-
-
-def unreachable(path: str, error: OSError) -> TricornError:
-    """Return the error for a connect that failed."""
-    if error.errno is None:  # Python's own complaint: the path doesn't fit into a socket address
-        return InvalidArgument(
-            f"{path} can't be a socket", why=str(error), hint="a path has at most 107 bytes", field="--socket"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return PermissionDenied(
-            f"cannot reach the agent at {path}",
-            why="permission denied",
-            hint="be root or a member of the socket's group",
-        )
-    return Unavailable(
-        f"cannot reach the agent at {path}: is tricornd running?",
-        why=(error.strerror or str(error)).lower(),
-        hint="start it with `systemctl start tricornd`, or name its socket with --socket or TRICORN_SOCKET",
-    )

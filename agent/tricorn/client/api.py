@@ -1,0 +1,120 @@
+"""The Trio client of one agent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tricorn.client import calls
+from tricorn.client.connection import Pool
+from tricorn.client.nouns import (
+    Containers,
+    Content,
+    Images,
+    Leases,
+    Namespaces,
+    Operations,
+    Snapshots,
+)
+from tricorn.client.stream import Stream, line_of, open_stream
+from tricorn.client.values import value, values
+from tricorn.errors import Internal
+from tricorn.model.records import Event
+from tricorn.model.requests import GcExplanation, GcReport
+
+SOCKET: Final = "/run/tricorn/tricorn.sock"
+
+
+class Lost(int):
+    """So many events that were asked for are no longer kept."""
+
+
+class Client:
+    """Talks to the agent at `socket_path` (default: TRICORN_SOCKET, then the usual place) in `namespace`.
+
+    An async context manager: leaving it closes the connections. Any number of tasks may call at a time,
+    each call has a connection of its own. Cancelling a call closes its connection, upon which the agent
+    cancels work that it did for it. All errors are `tricorn.errors`.
+    """
+
+    def __init__(self, socket_path: str = "", *, namespace: str = "", pool: Pool | None = None) -> None:
+        self.namespace = namespace or os.environ.get("TRICORN_NAMESPACE") or "default"
+        self._pool = pool or Pool(socket_path or os.environ.get("TRICORN_SOCKET") or SOCKET)
+        self.namespaces = Namespaces(self._pool, self.namespace)
+        self.images = Images(self._pool, self.namespace)
+        self.containers = Containers(self._pool, self.namespace)
+        self.content = Content(self._pool, self.namespace)
+        self.snapshots = Snapshots(self._pool, self.namespace)
+        self.leases = Leases(self._pool, self.namespace)
+        self.operations = Operations(self._pool, self.namespace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.close()
+
+    def within(self, namespace: str) -> Client:
+        """Return a client of another namespace over the same connections."""
+        return Client(namespace=namespace, pool=self._pool)
+
+    async def healthy(self) -> dict[str, Any]:
+        """Return the health document; Unavailable while the agent isn't ready."""
+        return value(await self._pool.call(calls.healthz()), dict[str, Any])
+
+    async def version(self) -> dict[str, Any]:
+        return value(await self._pool.call(calls.version()), dict[str, Any])
+
+    async def info(self) -> dict[str, Any]:
+        return value(await self._pool.call(calls.info()), dict[str, Any])
+
+    async def metrics(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+        return (await self._pool.read(calls.metrics())).decode()
+
+    async def collect(self, *, dry_run: bool = False) -> GcReport:
+        """Remove what nothing needs, in all namespaces."""
+        return value(await self._pool.call(calls.collect(dry_run=dry_run)), GcReport)
+
+    async def explain(self, object: str) -> GcExplanation:
+        """Return why `object` (content/DIGEST, image/NAME, …) is kept."""
+        return value(await self._pool.call(calls.explain(self.namespace, object)), GcExplanation)
+
+    async def events(
+        self,
+        *,
+        since: int | None = None,
+        filters: Sequence[str] = (),
+        limit: int | None = None,
+        everywhere: bool = False,
+    ) -> tuple[list[Event], int | None, int]:
+        """Return a page of the journal: events, the cursor for the next page, and how many were lost."""
+        where = None if everywhere else self.namespace
+        page = await self._pool.call(calls.events(where, since=since, filters=filters, limit=limit))
+        items = values(page, Event)
+        cursor = page.get("cursor")
+        return items, None if cursor is None else int(cursor), int(page.get("lost") or 0)
+
+    def follow(
+        self, *, since: int | None = None, filters: Sequence[str] = (), everywhere: bool = False
+    ) -> AbstractAsyncContextManager[Stream[Event | Lost]]:
+        """Give events as they happen (after the cursor `since` first), and Lost where some are missing."""
+        where = None if everywhere else self.namespace
+        call = calls.events(where, since=since, filters=filters, follow=True)
+        return open_stream(self._pool, call, _event)
+
+
+def _event(raw: Any) -> Event | Lost:
+    if not isinstance(raw, dict):
+        raise Internal("a line of the journal is no object", why=str(raw)[:200])
+    if "lost" in raw and "topic" not in raw:
+        return Lost(raw["lost"])
+    return line_of(Event)(raw)

@@ -1,0 +1,239 @@
+"""The client's methods, one class per noun of the API. All raise `tricorn.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from tricorn.client import calls
+from tricorn.client.connection import Pool
+from tricorn.client.session import Session, open_session
+from tricorn.client.stream import Stream, Work, line_of, open_bytes, open_stream, open_work
+from tricorn.client.values import plain, value, values
+from tricorn.model.records import ContentInfo, Lease, Namespace, Snapshot
+from tricorn.model.requests import (
+    Change,
+    ContainerDesired,
+    ContainerView,
+    ExecRequest,
+    ExecResult,
+    ExitView,
+    ImageDesired,
+    ImageView,
+    LogLine,
+    OperationView,
+    Progress,
+)
+
+
+class Noun:
+    """Calls in one namespace over one pool of connections."""
+
+    def __init__(self, pool: Pool, namespace: str) -> None:
+        self._pool = pool
+        self._ns = namespace
+
+
+class Namespaces(Noun):
+    async def list(self, filters: Sequence[str] = ()) -> list[Namespace]:
+        return values(await self._pool.call(calls.namespaces(filters)), Namespace)
+
+    async def get(self, name: str) -> Namespace:
+        return value(await self._pool.call(calls.namespace(name)), Namespace)
+
+    async def put(self, name: str, labels: Mapping[str, str] | None = None, *, plan: bool = False) -> Change:
+        call = calls.put_namespace(name, dict(labels or {}), plan=plan)
+        return value(await self._pool.call(call), Change)
+
+    async def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
+        """Set labels; an empty value removes one."""
+        return value(await self._pool.call(calls.patch_namespace(name, dict(labels))), Namespace)
+
+    async def delete(self, name: str, *, plan: bool = False) -> Change:
+        return value(await self._pool.call(calls.delete_namespace(name, plan=plan)), Change)
+
+
+class Images(Noun):
+    async def list(self, filters: Sequence[str] = ()) -> list[ImageView]:
+        return values(await self._pool.call(calls.images(self._ns, filters)), ImageView)
+
+    async def get(self, name: str) -> ImageView:
+        return value(await self._pool.call(calls.image(self._ns, name)), ImageView)
+
+    async def put(self, desired: ImageDesired, *, plan: bool = False) -> Change:
+        """Bring the image into the desired state, waiting for a pull; cancelled with the caller."""
+        return value(await self._pool.call(calls.put_image(self._ns, plain(desired), plan=plan)), Change)
+
+    def work(self, desired: ImageDesired) -> AbstractAsyncContextManager[Work[Change]]:
+        """Like `put`, with the progress to iterate over."""
+        call = calls.put_image(self._ns, plain(desired), stream=True)
+        return open_work(self._pool, call, lambda raw: value(raw, Change))
+
+    async def begin(self, desired: ImageDesired) -> OperationView:
+        """Like `put`, but return at once: the operation outlives the caller."""
+        return value(
+            await self._pool.call(calls.put_image(self._ns, plain(desired), detach=True)), OperationView
+        )
+
+    async def delete(self, name: str, *, sync: bool = False, plan: bool = False) -> Change:
+        return value(await self._pool.call(calls.delete_image(self._ns, name, sync=sync, plan=plan)), Change)
+
+
+class Containers(Noun):
+    async def list(self, filters: Sequence[str] = (), *, all: bool = True) -> list[ContainerView]:
+        return values(await self._pool.call(calls.containers(self._ns, filters, all=all)), ContainerView)
+
+    async def get(self, id: str) -> ContainerView:
+        return value(await self._pool.call(calls.container(self._ns, id)), ContainerView)
+
+    async def put(self, id: str, desired: ContainerDesired, *, plan: bool = False) -> Change:
+        """Bring the container into the desired state; cancelled with the caller."""
+        call = calls.put_container(self._ns, id, plain(desired), plan=plan)
+        return value(await self._pool.call(call), Change)
+
+    def put_work(self, id: str, desired: ContainerDesired) -> AbstractAsyncContextManager[Work[Change]]:
+        """Like `put`, with the progress to iterate over."""
+        call = calls.put_container(self._ns, id, plain(desired), stream=True)
+        return open_work(self._pool, call, lambda raw: value(raw, Change))
+
+    async def begin(self, id: str, desired: ContainerDesired) -> OperationView:
+        """Like `put`, but return at once: the operation outlives the caller."""
+        call = calls.put_container(self._ns, id, plain(desired), detach=True)
+        return value(await self._pool.call(call), OperationView)
+
+    async def create(self, desired: ContainerDesired, *, name: str = "") -> ContainerView:
+        """Create a container; AlreadyExists if there is one of that name. Without one, one is made up."""
+        call = calls.create_container(self._ns, plain(desired), name=name)
+        return value(await self._pool.call(call), ContainerView)
+
+    def create_work(
+        self, desired: ContainerDesired, *, name: str = ""
+    ) -> AbstractAsyncContextManager[Work[ContainerView]]:
+        """Like `create`, with the progress to iterate over."""
+        call = calls.create_container(self._ns, plain(desired), name=name, stream=True)
+        return open_work(self._pool, call, lambda raw: value(raw, ContainerView))
+
+    async def delete(
+        self, id: str, *, force: bool = False, stop_timeout: float | None = None, plan: bool = False
+    ) -> Change:
+        call = calls.delete_container(self._ns, id, force=force, stop_timeout=stop_timeout, plan=plan)
+        return value(await self._pool.call(call), Change)
+
+    async def start(self, id: str) -> ContainerView:
+        return await self._act(id, "start")
+
+    async def stop(self, id: str, *, timeout: float | None = None) -> ContainerView:
+        """Ask it to stop, kill it after `timeout` seconds (None: the container's own)."""
+        return await self._act(id, "stop", {} if timeout is None else {"timeout": timeout})
+
+    async def pause(self, id: str) -> ContainerView:
+        return await self._act(id, "pause")
+
+    async def resume(self, id: str) -> ContainerView:
+        return await self._act(id, "resume")
+
+    async def kill(self, id: str, signal: str = "SIGTERM", *, all: bool = False) -> None:
+        await self._pool.call(calls.action(self._ns, id, "kill", {"signal": signal, "all": all}))
+
+    async def resize(self, id: str, rows: int, columns: int) -> None:
+        await self._pool.call(calls.action(self._ns, id, "resize", {"rows": rows, "columns": columns}))
+
+    async def wait(self, id: str) -> ExitView:
+        """Wait for the exit, however long it takes."""
+        return value(await self._pool.call(calls.wait(self._ns, id)), ExitView)
+
+    async def exec(self, id: str, request: ExecRequest) -> ExecResult:
+        """Run a process to its end and return its output, at most 16 MiB per stream."""
+        return value(await self._pool.call(calls.exec_(self._ns, id, plain(request))), ExecResult)
+
+    def exec_session(self, id: str, request: ExecRequest) -> AbstractAsyncContextManager[Session]:
+        """Run a process with its input and output streamed."""
+        return open_session(self._pool, calls.exec_session(self._ns, id), plain(request))
+
+    def attach(self, id: str, *, start: bool = False) -> AbstractAsyncContextManager[Session]:
+        """Connect to the container's own input and output; with `start`, start it then: nothing is lost."""
+        return open_session(self._pool, calls.attach(self._ns, id, start=start))
+
+    def logs(
+        self, id: str, *, follow: bool = False, tail: int | None = None, since: str | None = None
+    ) -> AbstractAsyncContextManager[Stream[LogLine]]:
+        """Give the lines that the container wrote; `since` is an RFC 3339 time."""
+        call = calls.logs(self._ns, id, follow=follow, tail=tail, since=since)
+        return open_stream(self._pool, call, line_of(LogLine))
+
+    async def stats(self, id: str) -> dict[str, Any]:
+        return value(await self._pool.call(calls.stats(self._ns, id)), dict[str, Any])
+
+    async def pids(self, id: str) -> Sequence[int]:
+        answer = value(await self._pool.call(calls.pids(self._ns, id)), dict[str, Any])
+        return value(answer.get("pids"), list[int])
+
+    async def _act(self, id: str, verb: str, body: dict[str, Any] | None = None) -> ContainerView:
+        return value(await self._pool.call(calls.action(self._ns, id, verb, body)), ContainerView)
+
+
+class Content(Noun):
+    async def list(self, filters: Sequence[str] = ()) -> list[ContentInfo]:
+        return values(await self._pool.call(calls.content(self._ns, filters)), ContentInfo)
+
+    async def get(self, digest: str) -> ContentInfo:
+        return value(await self._pool.call(calls.blob(self._ns, digest)), ContentInfo)
+
+    def open(self, digest: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give the blob's bytes, chunk by chunk."""
+        return open_bytes(self._pool, calls.blob_data(self._ns, digest))
+
+    async def delete(self, digest: str) -> None:
+        await self._pool.call(calls.delete_blob(self._ns, digest))
+
+
+class Snapshots(Noun):
+    async def list(self, snapshotter: str = "", filters: Sequence[str] = ()) -> list[Snapshot]:
+        return values(await self._pool.call(calls.snapshots(self._ns, snapshotter, filters)), Snapshot)
+
+    async def get(self, snapshotter: str, key: str) -> Snapshot:
+        return value(await self._pool.call(calls.snapshot(self._ns, snapshotter, key)), Snapshot)
+
+    async def delete(self, snapshotter: str, key: str) -> None:
+        await self._pool.call(calls.delete_snapshot(self._ns, snapshotter, key))
+
+
+class Leases(Noun):
+    async def list(self, filters: Sequence[str] = ()) -> list[Lease]:
+        return values(await self._pool.call(calls.leases(self._ns, filters)), Lease)
+
+    async def create(
+        self,
+        id: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        expire_seconds: float | None = None,
+    ) -> Lease:
+        call = calls.create_lease(self._ns, id, dict(labels or {}), expire_seconds)
+        return value(await self._pool.call(call), Lease)
+
+    async def delete(self, id: str) -> None:
+        await self._pool.call(calls.delete_lease(self._ns, id))
+
+
+class Operations(Noun):
+    async def list(self) -> list[OperationView]:
+        return values(await self._pool.call(calls.operations(self._ns)), OperationView)
+
+    async def get(self, id: str) -> OperationView:
+        return value(await self._pool.call(calls.operation(self._ns, id)), OperationView)
+
+    async def cancel(self, id: str) -> None:
+        await self._pool.call(calls.cancel_operation(self._ns, id))
+
+    def progress(self, id: str) -> AbstractAsyncContextManager[Stream[Progress]]:
+        """Give the progress of an operation from now until its end."""
+        return open_stream(self._pool, calls.operation_progress(self._ns, id), _progress)
+
+
+def _progress(raw: Any) -> Progress:
+    """Take a progress line, bare or wrapped as in the stream of long work."""
+    if isinstance(raw, dict) and isinstance(raw.get("progress"), dict):
+        raw = raw["progress"]
+    return line_of(Progress)(raw)

@@ -33,6 +33,7 @@ class Metrics:
             "tricorn_http_request_seconds", "Seconds until the answer (of streams: its begin)", ("route",),
             buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         info = Gauge(
             "tricorn_build_info", "The agent", ("version", "revision", "python"), registry=self.registry
         )
@@ -42,9 +43,13 @@ class Metrics:
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request. `route` is a path's template, never the path."""
-        method = method if method in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = (method if method in _METHODS else "other", route, status)
+        if key not in self._children:  # bounded: methods x routes x statuses
+            counter = self._requests.labels(key[0], route, str(status))
+            self._children[key] = (counter, self._seconds.labels(route))
+        count, duration = self._children[key]
+        count.inc()
+        duration.observe(seconds)
 
     async def render(self) -> bytes:
         """Return all figures in the text format."""

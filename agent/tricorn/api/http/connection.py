@@ -105,14 +105,16 @@ class Connection:
 
     async def _next_head(self) -> Head | None:
         """Return the next request's head, None when there comes none."""
-        while (event := self._wire.next()) is Mark.NEED_DATA:
+        event = self._wire.next()
+        if event is Mark.NEED_DATA:
             if self._inbox.empty and not self._inbox.ended and not await self._wait_for_request():
                 return None
-            with trio.move_on_after(limits.HTTP_HEAD_TIMEOUT):
-                return await self._rest_of_head()
-            raise problems.RequestTooSlow(
-                "the request's headers came too slowly", why=f"over {limits.HTTP_HEAD_TIMEOUT:g} seconds"
-            )
+            self._wire.feed(await self._inbox.take())
+            event = self._wire.next()
+        else:
+            await trio.lowlevel.checkpoint()  # pipelined: others have their turn between two requests
+        if event is Mark.NEED_DATA:
+            event = await self._rest_of_head()
         return event if isinstance(event, Head) else None
 
     async def _wait_for_request(self) -> bool:
@@ -124,12 +126,16 @@ class Connection:
         self._waiting = None
         return timely
 
-    async def _rest_of_head(self) -> Head | None:
-        while True:
-            self._wire.feed(await self._inbox.take())
-            event = self._wire.next()
-            if event is not Mark.NEED_DATA:
-                return event if isinstance(event, Head) else None
+    async def _rest_of_head(self) -> Head | bytes | Mark:
+        with trio.move_on_after(limits.HTTP_HEAD_TIMEOUT):
+            while True:
+                self._wire.feed(await self._inbox.take())
+                event = self._wire.next()
+                if event is not Mark.NEED_DATA:
+                    return event
+        raise problems.RequestTooSlow(
+            "the request's headers came too slowly", why=f"over {limits.HTTP_HEAD_TIMEOUT:g} seconds"
+        )
 
     async def _exchange(self, head: Head) -> bool:
         """Answer one request; return whether the connection is still good for another."""
@@ -146,6 +152,8 @@ class Connection:
 
     async def read_body(self) -> bytes:
         """Return the current request's body."""
+        if self._wire.bodyless_request():
+            return b""
         with trio.move_on_after(limits.HTTP_BODY_TIMEOUT):
             return await self._collect_body()
         raise problems.RequestTooSlow(
@@ -175,6 +183,7 @@ class Connection:
 
     # ------------------------------------------------------------ answers
     async def _respond(self, reply: Reply) -> bool:
+        self._wire.skip_body()
         match reply:
             case Whole():
                 await self._send_whole(reply)

@@ -93,7 +93,7 @@ def _problem_schema() -> dict[str, Any]:
     text = {"type": "string"}
     return {
         "title": "Problem",
-        "description": "RFC 9457. `code` is the error's class, `hint` the remedy, `field` the input at fault.",
+        "description": "RFC 9457. `code` is the class, `hint` the remedy, `field` the input at fault.",
         "type": "object",
         "properties": {
             "type": text, "title": text, "status": {"type": "integer"}, "detail": text, "what": text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -26,11 +27,13 @@ class Sender:
 
     def __init__(self, stream: trio.abc.SendStream) -> None:
         self._stream = stream
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self.interrupted = False
         self.farewell: Callable[[TricornError], bytes] | None = None  # ends a begun answer in order
 
     async def send(self, data: bytes, *, stall: float | None = None) -> None:
         """Send all of `data`; raise BrokenResourceError if it takes longer than `stall` seconds."""
+        data = data[self._send_at_once(data) :] if data else data
         if not data:
             return
         self.interrupted = True
@@ -42,6 +45,19 @@ class Sender:
             if patience.cancelled_caught:
                 raise trio.BrokenResourceError("the client takes no bytes")
         self.interrupted = False
+
+    def _send_at_once(self, data: bytes) -> int:
+        """Give the kernel what it takes without waiting: nearly always all of it, at a fraction of the
+        cost of a full turn of the event loop.
+        """
+        if self._socket is None:
+            return 0
+        try:
+            return os.write(self._socket.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError("the client is gone") from error
 
 
 async def send_lines(sender: Sender, wire: Wire, reply: Lines, *, close: bool) -> None:

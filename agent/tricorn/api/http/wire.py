@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from http import HTTPStatus
 from typing import Final
 
 import h11
@@ -15,6 +16,9 @@ from tricorn.errors import TricornError
 
 Headers = Sequence[tuple[str, str]]
 _SERVER: Final = ("Server", "tricorn")
+
+
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Mark(Enum):
@@ -47,7 +51,8 @@ class Wire:
 
     def __init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEADERS)
-        self.bodiless = False  # the current request is a HEAD
+        self._no_body = False
+        self.bodiless = False  # the current request is a HEAD, and its answer has no body
 
     def feed(self, data: bytes) -> None:
         """Take what the socket gave; empty means that the client sends no more."""
@@ -63,8 +68,10 @@ class Wire:
             raise _refusal(error) from None
         match event:
             case h11.Request():
-                self.bodiless = event.method == b"HEAD"
-                return _head(event)
+                head = _head(event)
+                self.bodiless = head.method == "HEAD"
+                self._no_body = not head.headers.keys() & {"content-length", "transfer-encoding"}
+                return head
             case h11.Data():
                 return bytes(event.data)
             case h11.EndOfMessage():
@@ -79,10 +86,22 @@ class Wire:
         """Whether parts of the current request's body are still to come."""
         return self._http.their_state is h11.SEND_BODY
 
+    def bodyless_request(self) -> bool:
+        """Whether the request has no body; if so its end has been taken."""
+        return self._no_body and self.next() is Mark.END
+
     @property
     def answering(self) -> bool:
         """Whether the head of the answer is out."""
         return self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}
+
+    def skip_body(self) -> None:
+        """Drop what has come of a body that nobody wants."""
+        try:
+            while self.body_pending and isinstance(self.next(), bytes):
+                pass
+        except TricornError:
+            pass  # it stays pending, and the connection ends with this answer
 
     def go_on(self) -> bytes:
         """Return the interim answer that a client with `Expect: 100-continue` waits for, else nothing."""
@@ -111,11 +130,11 @@ class Wire:
     def start(self, status: int, headers: Headers, *, close: bool) -> bytes:
         """Return an answer's head; without Content-Length the body is chunked."""
         fields = [_SERVER, *headers, ("Connection", "close")] if close else [_SERVER, *headers]
-        return self._send(h11.Response(status_code=status, headers=fields))
+        return self._send(h11.Response(status_code=status, headers=fields, reason=_REASONS.get(status, b"")))
 
     def part(self, data: bytes) -> bytes:
         """Return a part of the answer's body (nothing in an answer to HEAD)."""
-        return self._send(h11.Data(data=data))
+        return b"" if self.bodiless else self._send(h11.Data(data=data))
 
     def finish(self) -> bytes:
         return self._send(h11.EndOfMessage())

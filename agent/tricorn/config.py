@@ -105,9 +105,6 @@ class Config:
         return self.socket or os.path.join(self.state, "tricorn.sock")
 
 
-NEEDS_RESTART = ("root", "state", "socket", "socket_group")
-
-
 def load(path: str | None = None) -> Config:
     """Read the file at `path` and its `conf.d`; None means the default place, which may be missing.
 

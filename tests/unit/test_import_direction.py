@@ -36,8 +36,11 @@ ALLOWED = {
     "api": WORKER | {"service", "frames", "api"},
     "client": MODEL | {"exchange", "frames", "client"},
     "cli": {"model", "client", "exchange", "frames", "cli"},
-    "app": SERVICE | {"api", "config", "systemd"},
-    "__main__": SERVICE | {"api", "config", "systemd", "app", "cli"},
+    "logs": set(),
+    "directories": set(),
+    "app": SERVICE | {"config"},
+    "daemon": {"app", "api", "config", "directories", "logs", "systemd"},
+    "__main__": {"config", "daemon"},
 }  # fmt: skip
 
 

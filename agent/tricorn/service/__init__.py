@@ -1,0 +1,41 @@
+"""The use cases of the agent, one coroutine each: the only place where the workers meet."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tricorn.service.containers import ContainerService
+from tricorn.service.gc import GcService
+from tricorn.service.images import ImageService
+from tricorn.service.node import NodeService
+from tricorn.service.operations import Operation, OperationService, Reporter
+from tricorn.service.records import (
+    ContentService,
+    EventPage,
+    EventService,
+    LeaseService,
+    Lost,
+    NamespaceService,
+)
+from tricorn.service.snapshots import SnapshotService
+from tricorn.service.tasks import TaskService
+
+
+@frozen
+class Services:
+    """What the doors call."""
+
+    node: NodeService
+    namespaces: NamespaceService
+    images: ImageService
+    containers: ContainerService
+    tasks: TaskService
+    content: ContentService
+    snapshots: SnapshotService
+    leases: LeaseService
+    gc: GcService
+    events: EventService
+    operations: OperationService
+
+
+__all__ = ["EventPage", "Lost", "Operation", "Reporter", "Services"]

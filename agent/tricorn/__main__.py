@@ -1,0 +1,103 @@
+"""`tricornd`: the agent in the foreground, and its configuration's tools."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import attrs
+import click
+
+import tricorn
+from tricorn import config as configuration
+from tricorn.config import Config
+from tricorn.errors import TricornError
+
+_EPILOG = """\b
+Examples:
+  tricornd                                   with /etc/tricorn/config.toml
+  tricornd --root /srv/tricorn --state /run/lab --config ./lab.toml
+  tricornd config default > /etc/tricorn/config.toml
+  tricornd config check ./config.toml
+"""
+
+
+@click.group(invoke_without_command=True, epilog=_EPILOG)
+@click.version_option(tricorn.__version__, prog_name="tricornd")
+@click.option("--root", metavar="DIR", help="Where images and containers are kept.")
+@click.option("--state", metavar="DIR", help="Where sockets and bundles are, emptied by a reboot.")
+@click.option(
+    "--config", "path", metavar="FILE", help=f"Default: {configuration.DEFAULT_PATH}, if it exists."
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.pass_context
+def cli(
+    context: click.Context, root: str | None, state: str | None, path: str | None, log_level: str | None
+) -> None:
+    """Run the agent that runs this node's containers.
+
+    It stays in the foreground. SIGTERM stops it and leaves the containers running; SIGHUP reads the
+    configuration again.
+    """
+    given = {"root": root, "state": state, "log_level": log_level}
+    context.obj = (path, {key: value for key, value in given.items() if value is not None})
+    if context.invoked_subcommand is None:
+        serve(*context.obj)
+
+
+def load(path: str | None, overrides: dict[str, str]) -> Config:
+    """Return the configuration of the files, with the command line's values over it."""
+    cleaned = {
+        key: os.path.abspath(value) if key in {"root", "state"} else value for key, value in overrides.items()
+    }
+    return attrs.evolve(configuration.load(path), **cleaned)  # type: ignore[arg-type]  # checked by click
+
+
+def serve(path: str | None, overrides: dict[str, str]) -> None:
+    """Run the agent until it is told to stop."""
+    config = load(path, overrides)
+    if os.geteuid() != 0:
+        raise click.ClickException("the agent needs root (hint: sudo, or the systemd unit)")
+    from tricorn import daemon
+
+    raise SystemExit(daemon.run(config, lambda: load(path, overrides)))
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Print and check configurations."""
+
+
+@config_group.command("default")
+def config_default() -> None:
+    """Print the configuration that holds where nothing is set."""
+    click.echo(configuration.dump(Config()), nl=False)
+
+
+@config_group.command("check")
+@click.argument("file", required=False)
+@click.pass_obj
+def config_check(given: tuple[str | None, dict[str, str]], file: str | None) -> None:
+    """Check FILE (or the one in use) and its conf.d; say what is wrong and where."""
+    configuration.load(file or given[0])
+    click.echo("the configuration is valid")
+
+
+@config_group.command("dump")
+@click.pass_obj
+def config_dump(given: tuple[str | None, dict[str, str]]) -> None:
+    """Print the configuration as it holds, all files merged."""
+    click.echo(configuration.dump(load(*given)), nl=False)
+
+
+def main() -> None:
+    """Entry point: typed errors become one line and their exit status."""
+    try:
+        cli(prog_name="tricornd")
+    except TricornError as error:
+        click.echo(f"tricornd: {error.one_line()}", err=True)
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The composition root: the only place that constructs workers and services and owns the root nursery."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from attrs import define
+
+import tricorn
+from tricorn import limits
+from tricorn.config import Config
+from tricorn.fs.extraction import ExtractorPool
+from tricorn.fs.native import NativeSnapshotter
+from tricorn.fs.overlay import OverlaySnapshotter
+from tricorn.model.requests import RegistryAuth
+from tricorn.registry.client import RegistryClient
+from tricorn.rules import platforms
+from tricorn.runtime.supervise import ConmonRuntime
+from tricorn.service import Services
+from tricorn.service.bundles import Bundles
+from tricorn.service.catalog import Catalog
+from tricorn.service.containers import ContainerService
+from tricorn.service.gc import GcService
+from tricorn.service.images import ImageService
+from tricorn.service.layers import LayerPipeline
+from tricorn.service.lifecycle import Lifecycle
+from tricorn.service.node import NodeService
+from tricorn.service.operations import OperationService
+from tricorn.service.pull import Puller
+from tricorn.service.records import ContentService, EventService, LeaseService, NamespaceService
+from tricorn.service.recovery import Recovery
+from tricorn.service.snapshots import SnapshotService
+from tricorn.service.specs import SpecFactory
+from tricorn.service.supervisor import Supervisor
+from tricorn.service.tasks import TaskService
+from tricorn.store.collect import Collector
+from tricorn.store.content import ContentStore
+from tricorn.store.db import Database
+
+log = structlog.get_logger(__name__)
+
+
+class SystemClock:
+    """ports.Clock on the system's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@define
+class Workers:
+    """The four workers with I/O, opened in the order they need each other."""
+
+    clock: SystemClock
+    db: Database
+    content: ContentStore
+    extractor: ExtractorPool
+    registry: RegistryClient
+    runtime: ConmonRuntime
+    snapshots: SnapshotService
+
+
+@asynccontextmanager
+async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIterator[Workers]:
+    """Open store, fs, registry and runtime below the configured directories."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        extractor = await enter(ExtractorPool())  # first: its server is forked while we are small
+        db = await enter(Database.open(os.path.join(config.root, "db", "tricorn.db"), clock))
+        content = ContentStore(os.path.join(config.root, "content"), db, clock)
+        registry = await enter(
+            RegistryClient(
+                config.registry.hosts_dir,
+                environment=environment,
+                user_agent=f"tricorn/{tricorn.__version__}",
+                random=random.Random(),  # noqa: S311 - jitter of retries, no secret
+                credentials=lambda host: credential(config, host),
+            )
+        )
+        runtime = await enter(
+            ConmonRuntime(
+                config.state,
+                runtimes=config.runtimes.paths,
+                default=config.runtimes.default,
+                environment=environment,
+            )
+        )
+        backends = {
+            "overlay": OverlaySnapshotter(os.path.join(config.root, "snapshots", "overlay")),
+            "native": NativeSnapshotter(os.path.join(config.root, "snapshots", "native")),
+        }
+        snapshots = SnapshotService(db, backends, config.snapshots.default)
+        yield Workers(clock, db, content, extractor, registry, runtime, snapshots)
+
+
+def credential(config: Config, host: str) -> RegistryAuth | None:
+    """Return the configured credentials of a registry host, read afresh from their file."""
+    for entry in config.registry.credentials:
+        if entry.host == host:
+            try:
+                with open(entry.password_file, encoding="utf-8") as file:
+                    password = file.read(limits.REGISTRY_TOKEN_SIZE).strip()
+            except (OSError, UnicodeDecodeError) as error:
+                log.warning(
+                    "registry password not readable", host=host, file=entry.password_file, error=str(error)
+                )
+                return None
+            return RegistryAuth(entry.username, password)
+    return None
+
+
+@define
+class Agent:
+    """All services of one running agent."""
+
+    config: Config
+    workers: Workers
+    services: Services
+    collector: Collector
+    recovery: Recovery
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterator[Agent]:
+    """Construct everything, bottom up; close it in reverse."""
+    boot_id = _boot_id()
+    async with AsyncExitStack() as stack:
+        workers = await stack.enter_async_context(open_workers(config, environment))
+        db, snapshots, clock = workers.db, workers.snapshots, workers.clock
+        machine = platforms.host_platform(platform.machine())
+        catalog = Catalog(db, workers.content, snapshots)
+        pipeline = LayerPipeline(
+            workers.content, workers.registry, workers.extractor, config.registry.parallel_downloads
+        )
+        puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock)
+        images = ImageService(db, catalog, puller, snapshots, machine)
+        supervisor = await stack.enter_async_context(Supervisor.open(db, workers.runtime))
+        specs = SpecFactory(workers.runtime)
+        bundles = Bundles(config.root, config.state, config.logs.size, config.logs.files)
+        lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, boot_id)
+        tasks = TaskService(db, workers.runtime, lifecycle, specs)
+        collector = Collector(db, workers.content, snapshots.discard, clock)
+        operations = await stack.enter_async_context(OperationService.open(clock))
+        gc = GcService(collector, snapshots)
+        images.collector = gc
+        sources = {
+            "database": db.statistics,
+            "extractor": workers.extractor.statistics,
+            "registry": workers.registry.statistics,
+            "supervisor": lambda: {"live": supervisor.live()},
+            "operations": lambda: {"running": operations.running()},
+        }
+        node = NodeService(
+            db, workers.runtime, snapshots, {"root": config.root, "state": config.state}, machine,
+            str(workers.runtime.cgroup_mode), sources,
+        )  # fmt: skip
+        services = Services(
+            node=node,
+            namespaces=NamespaceService(db),
+            images=images,
+            containers=ContainerService(db, images, lifecycle, tasks),
+            tasks=tasks,
+            content=ContentService(db, workers.content),
+            snapshots=snapshots,
+            leases=LeaseService(db, clock),
+            gc=gc,
+            events=EventService(db),
+            operations=operations,
+        )
+        recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
+        yield Agent(config, workers, services, collector, recovery, supervisor)
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

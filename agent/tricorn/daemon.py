@@ -1,0 +1,113 @@
+"""The agent as a process: one per root, told what to do by signals, watched by systemd."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import trio
+
+import tricorn
+from tricorn import failpoints, logs
+from tricorn.api.access import build_authoriser
+from tricorn.api.http.api import HttpApi
+from tricorn.api.listen import Listener
+from tricorn.api.metrics import Metrics
+from tricorn.api.socketfile import inherit, listen
+from tricorn.app import Agent, open_agent
+from tricorn.config import Config, changed_keys
+from tricorn.directories import prepare_directories, root_lock
+from tricorn.errors import TricornError
+from tricorn.systemd import Systemd
+
+log = structlog.get_logger(__name__)
+Reload = Callable[[], Config]
+
+
+def run(config: Config, reload: Reload) -> int:
+    """Run an agent in this process until a signal ends it; return the exit status."""
+    os.umask(0o077)
+    failpoints.arm(os.environ)
+    systemd = Systemd(os.environ)
+    logs.configure(config.log_level, config.log_format)
+    prepare_directories(config.root, config.state)
+    with root_lock(config.root):
+        trio.run(serve, config, reload, systemd, strict_exception_groups=True)
+    return 0
+
+
+async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
+    """Open the agent, bring it up to date, open the doors, and wait for a signal."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        async with AsyncExitStack() as stack:
+            agent = await stack.enter_async_context(open_agent(config, dict(os.environ)))
+            systemd.notify(STATUS="recovering")
+            await agent.recovery.run()
+            api = await stack.enter_async_context(open_doors(config, agent, systemd))
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            await nursery.start(agent.collector.run)
+            nursery.start_soon(systemd.feed_watchdog)
+            systemd.notify(READY="1", STATUS="serving")
+            log.info("ready", version=tricorn.__version__, socket=config.socket_path, root=config.root)
+            await obey(received, config, reload, api, systemd)
+            nursery.cancel_scope.cancel()
+        log.info("stopped")
+
+
+@asynccontextmanager
+async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIterator[HttpApi]:
+    """Serve the API on the agent's socket, or on those that systemd has opened."""
+    metrics = Metrics(agent.services.node.statistics)
+    api = HttpApi(
+        agent.services,
+        authoriser=build_authoriser(config.access, config.socket_group),
+        metrics=metrics,
+    )
+    if systemd.listen_fds:
+        sockets = inherit(systemd.listen_fds)
+    else:
+        sockets = [listen(config.socket_path, config.socket_group)]
+    listener = Listener(sockets, http1_handler=api)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listener.serve)
+        try:
+            yield api
+        finally:
+            with trio.CancelScope(shield=True):
+                await listener.stop()
+            nursery.cancel_scope.cancel()
+
+
+async def obey(
+    received: AsyncIterator[int], config: Config, reload: Reload, api: HttpApi, systemd: Systemd
+) -> None:
+    """Return at the first SIGTERM or SIGINT; read the configuration again at each SIGHUP."""
+    async for number in received:
+        if number != signal.SIGHUP:
+            log.info("stopping", signal=signal.Signals(number).name)
+            systemd.notify(STOPPING="1", STATUS="stopping")
+            return
+        systemd.notify(STATUS="reloading")
+        config = await apply_reload(config, reload, api)
+        systemd.notify(STATUS="serving")
+
+
+async def apply_reload(config: Config, reload: Reload, api: HttpApi) -> Config:
+    """Put a valid new configuration into force; a bad one is refused and the old one stays."""
+    try:
+        new = await trio.to_thread.run_sync(reload)
+    except TricornError as error:
+        log.error("configuration refused, the old one stays", error=error.one_line())
+        return config
+    changed = changed_keys(config, new)
+    logs.configure(new.log_level, new.log_format)
+    api.authoriser = build_authoriser(new.access, new.socket_group)
+    waiting = [key for key in changed if key not in _LIVE]
+    log.info("configuration reloaded", changed=changed, needs_restart=waiting)
+    return new
+
+
+_LIVE = frozenset({"log_level", "log_format", "access"})

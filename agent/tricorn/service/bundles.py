@@ -1,0 +1,113 @@
+"""Where containers live on the node: bundle directories in the state dir, logs in the root dir."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+import trio
+
+from tricorn.fs.mounts import mount_in_thread, mounted_below, unmount
+from tricorn.model.records import Container
+from tricorn.model.requests import ContainerDesired
+from tricorn.ports import BundleRef, FilesystemMount
+from tricorn.structuring import structure
+
+
+class Bundles:
+    """Makes and removes bundles. Every removal is idempotent, for recovery repeats it."""
+
+    def __init__(self, root: str, state: str, log_size: int, log_files: int) -> None:
+        self._bundles = os.path.join(state, "bundles")
+        self._logs = os.path.join(root, "containers")
+        self._log_size = log_size
+        self._log_files = log_files
+        self._limiter = trio.CapacityLimiter(8)
+
+    def path(self, namespace: str, container: str) -> str:
+        return os.path.join(self._bundles, namespace, container)
+
+    def rootfs(self, namespace: str, container: str) -> str:
+        return os.path.join(self.path(namespace, container), "rootfs")
+
+    def ref(self, namespace: str, container: Container) -> BundleRef:
+        """Return what the runtime needs to know of a container."""
+        desired = structure({**container.desired}, ContainerDesired, "the stored request")
+        return BundleRef(
+            namespace=namespace,
+            id=container.id,
+            bundle=self.path(namespace, container.id),
+            log=os.path.join(self._logs, namespace, container.id, "log"),
+            runtime=container.runtime,
+            terminal=desired.terminal,
+            stdin=desired.stdin,
+            log_size=desired.log_size or self._log_size,
+            log_files=desired.log_files or self._log_files,
+        )
+
+    async def make(self, namespace: str, container: str, mounts: Sequence[FilesystemMount]) -> None:
+        """Make the bundle directory with the root file system mounted in it."""
+        await trio.to_thread.run_sync(self._make_directories, namespace, container, limiter=self._limiter)
+        await mount_in_thread(mounts, self.rootfs(namespace, container))
+
+    def _make_directories(self, namespace: str, container: str) -> None:
+        for base in (self._bundles, self._logs):
+            os.makedirs(os.path.join(base, namespace), mode=0o700, exist_ok=True)
+            os.makedirs(os.path.join(base, namespace, container), mode=0o700, exist_ok=True)
+        os.makedirs(self.rootfs(namespace, container), mode=0o700, exist_ok=True)
+
+    async def write_config(self, namespace: str, container: str, spec: bytes) -> None:
+        """Write the bundle's config.json, whole or not at all."""
+        path = os.path.join(self.path(namespace, container), "config.json")
+
+        def write() -> None:
+            with open(path + ".new", "wb") as file:
+                file.write(spec)
+            os.rename(path + ".new", path)
+
+        await trio.to_thread.run_sync(write, limiter=self._limiter)
+
+    async def remove(self, namespace: str, container: str, *, logs: bool = False) -> None:
+        """Unmount and remove the bundle; with `logs` the log files too."""
+        await trio.to_thread.run_sync(self._remove, namespace, container, logs, limiter=self._limiter)
+
+    async def remove_all(self, namespace: str, container: str) -> None:
+        """Remove the bundle and the log files."""
+        await self.remove(namespace, container, logs=True)
+
+    def _remove(self, namespace: str, container: str, logs: bool) -> None:
+        bundle = self.path(namespace, container)
+        if os.path.isdir(bundle):
+            unmount(os.path.join(bundle, "rootfs"), detach=True)
+            for leftover in reversed(mounted_below(bundle)):
+                unmount(leftover, detach=True)
+            shutil.rmtree(bundle, ignore_errors=True)
+        if logs:
+            shutil.rmtree(os.path.join(self._logs, namespace, container), ignore_errors=True)
+        for base in (self._bundles, self._logs):
+            with suppress(OSError):
+                os.rmdir(os.path.join(base, namespace))
+
+    def on_disk(self) -> set[tuple[str, str]]:
+        """Return (namespace, container) of every bundle and log directory there is."""
+        found: set[tuple[str, str]] = set()
+        for base in (self._bundles, self._logs):
+            for namespace in _directories(base):
+                found.update((namespace, name) for name in _directories(os.path.join(base, namespace)))
+        return found
+
+
+def _directories(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def encode_spec(spec: object) -> bytes:
+    """Return a spec as the JSON that is stored and given to the runtime."""
+    return msgspec.json.encode(spec)

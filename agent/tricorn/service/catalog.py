@@ -1,0 +1,164 @@
+"""What a namespace's images are made of: documents read from content, and what is missing of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from attrs import Factory, frozen
+
+from tricorn import limits
+from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, TricornError
+from tricorn.model.ids import Digest
+from tricorn.model.oci import (
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    Platform,
+    load_document,
+    parse_image_config,
+    parse_image_document,
+)
+from tricorn.model.records import Image
+from tricorn.model.reference import Reference
+from tricorn.model.requests import ImageView, LayerView
+from tricorn.ports import ContentStore
+from tricorn.rules import platforms
+from tricorn.rules.chains import chain_ids, diff_ids_of
+from tricorn.service.snapshots import SnapshotService
+from tricorn.store.db import Database
+
+_CACHED_DOCUMENTS = 256
+
+
+@frozen
+class ResolvedImage:
+    """An image as it runs on one platform. `unpacked` tells whether `snapshotter` has its top layer."""
+
+    image: Image
+    platform: Platform
+    manifest: Manifest
+    config: ImageConfig
+    chain: tuple[str, ...]
+    size: int
+    missing: tuple[Digest, ...] = ()
+    unpacked: bool = False
+    raw_config: Mapping[str, object] = Factory(dict)
+
+
+class Catalog:
+    """Reads images. Documents are content-addressed, so the cache never goes stale."""
+
+    def __init__(self, db: Database, content: ContentStore, snapshots: SnapshotService) -> None:
+        self._db = db
+        self._content = content
+        self._snapshots = snapshots
+        self._documents: OrderedDict[Digest, bytes] = OrderedDict()
+
+    async def find(self, namespace: str, name: str) -> Image:
+        """Return the image that `name` (familiar or full, a digest, or the start of one) stands for."""
+        full = _full_name(name)
+        images = await self._db.read(lambda tx: tx.images.list(namespace))
+        for image in images:
+            if image.name in {full, name}:
+                return image
+        matches = {i.target.digest: i for i in images if _names_digest(i, name)}
+        if len(matches) == 1:
+            return next(iter(matches.values()))
+        if matches:
+            raise InvalidArgument(f"{name!r} is the start of several images' digests", field="name")
+        raise NotFound(
+            f"image {full or name!r} does not exist in namespace {namespace}",
+            hint=f"`tricorn -n {namespace} image pull {name}` brings it",
+        )
+
+    async def resolve(
+        self, namespace: str, image: Image, platform: Platform, snapshotter: str = ""
+    ) -> ResolvedImage:
+        """Read the image's documents for a platform. FailedPrecondition names what is missing."""
+        snapshotter = snapshotter or self._snapshots.default
+        descriptor = image.target
+        size = 0
+        for _ in range(limits.INDEX_DEPTH):
+            data = await self._document(namespace, descriptor)
+            size += len(data)
+            document = parse_image_document(data, descriptor.media_type)
+            if isinstance(document, Manifest):
+                return await self._resolved(namespace, image, platform, snapshotter, document, size)
+            descriptor = platforms.choose(document.manifests, platform)
+        raise InvalidArgument("indexes are nested too deeply", why=f"over {limits.INDEX_DEPTH} levels")
+
+    async def _resolved(
+        self,
+        namespace: str,
+        image: Image,
+        platform: Platform,
+        snapshotter: str,
+        manifest: Manifest,
+        size: int,
+    ) -> ResolvedImage:
+        raw = await self._document(namespace, manifest.config)
+        config = parse_image_config(raw)
+        chain = chain_ids(diff_ids_of(manifest, config))
+        wanted = [layer.digest for layer in manifest.layers]
+        present = await self._db.read(
+            lambda tx: {digest for digest in wanted if tx.content.find(namespace, digest)}
+        )
+        there = await self._snapshots.committed(namespace, snapshotter, chain[-1:])
+        return ResolvedImage(
+            image=image, platform=config.platform if config.platform.os else platform, manifest=manifest, config=config, chain=chain,
+            size=size + len(raw) + sum(layer.size for layer in manifest.layers if layer.digest in present),
+            missing=tuple(digest for digest in wanted if digest not in present),
+            unpacked=bool(there) or not chain,
+            raw_config=load_document(raw, "image config").get("config") or {},
+        )  # fmt: skip
+
+    async def _document(self, namespace: str, descriptor: Descriptor) -> bytes:
+        cached = self._documents.get(descriptor.digest)
+        if cached is not None:
+            self._documents.move_to_end(descriptor.digest)
+            return cached
+        try:
+            data = await self._content.read(namespace, descriptor.digest, limit=limits.MANIFEST_SIZE)
+        except NotFound:
+            raise FailedPrecondition(
+                f"content {descriptor.digest} is missing", hint="pull the image again with `--always`"
+            ) from None
+        self._documents[descriptor.digest] = data
+        while len(self._documents) > _CACHED_DOCUMENTS:
+            self._documents.popitem(last=False)
+        return data
+
+    async def view(
+        self, namespace: str, image: Image, platform: Platform, *, whole: bool = False
+    ) -> ImageView:
+        """Return the image as clients see it; one with missing parts is shown as far as it goes."""
+        try:
+            resolved = await self.resolve(namespace, image, platform)
+        except TricornError:
+            return ImageView(
+                image.name, image.target.digest, image.target.media_type, 0, labels=image.labels,
+                created_at=image.created_at, updated_at=image.updated_at,
+            )  # fmt: skip
+        layers = [
+            LayerView(str(layer.digest), layer.size, layer.media_type) for layer in resolved.manifest.layers
+        ]
+        return ImageView(
+            name=image.name, digest=image.target.digest, media_type=image.target.media_type,
+            size=resolved.size, platform=str(resolved.platform), unpacked=resolved.unpacked,
+            labels=image.labels, layers=tuple(layers) if whole else (),
+            config=resolved.raw_config if whole else {},
+            created_at=image.created_at, updated_at=image.updated_at,
+        )  # fmt: skip
+
+
+def _full_name(name: str) -> str:
+    try:
+        return str(Reference.parse(name))
+    except InvalidArgument:
+        return ""
+
+
+def _names_digest(image: Image, name: str) -> bool:
+    wanted = name.removeprefix("sha256:")
+    return len(wanted) >= 6 and image.target.digest.hex.startswith(wanted)

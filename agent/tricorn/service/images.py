@@ -1,0 +1,179 @@
+"""Use cases on images: bring them to a desired state, look at them, forget them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from tricorn.errors import NotFound, TricornError
+from tricorn.model.oci import Platform
+from tricorn.model.records import Image
+from tricorn.model.reference import Reference
+from tricorn.model.requests import Action, Change, ImageDesired, ImageView
+from tricorn.rules import platforms
+from tricorn.rules.plan import label_changes
+from tricorn.service.catalog import Catalog, ResolvedImage
+from tricorn.service.layers import PullRequest
+from tricorn.service.operations import Reporter
+from tricorn.service.pull import Puller
+from tricorn.service.snapshots import SnapshotService
+from tricorn.store.db import Database
+
+
+class Trigger(Protocol):
+    """The collector's door: something was deleted."""
+
+    async def collect(self) -> object: ...
+
+
+class ImageService:
+    """`machine_platform` is what images are chosen for when a request names no platform."""
+
+    def __init__(
+        self, db: Database, catalog: Catalog, puller: Puller, snapshots: SnapshotService,
+        machine_platform: Platform,
+    ) -> None:  # fmt: skip
+        self._db = db
+        self._catalog = catalog
+        self._puller = puller
+        self._snapshots = snapshots
+        self._platform = machine_platform
+
+    async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[ImageView]:
+        """Return the namespace's images that match any of the filters."""
+        images = await self._db.read(lambda tx: tx.images.list(namespace, filters))
+        return [await self._catalog.view(namespace, image, self._platform) for image in images]
+
+    async def get(self, namespace: str, name: str) -> ImageView:
+        """Return one image with its layers and config."""
+        image = await self._catalog.find(namespace, name)
+        return await self._catalog.view(namespace, image, self._platform, whole=True)
+
+    async def put(
+        self, namespace: str, desired: ImageDesired, *, plan: bool = False, report: Reporter | None = None
+    ) -> Change:
+        """Bring the image to the desired state, or under `plan` only say what that would take.
+
+        `pull: always` asks the registry in either case; `missing` asks it only when something is missing.
+        """
+        reference = Reference.parse(desired.reference)
+        if desired.state == "absent":
+            return await self._absent(namespace, str(reference), plan=plan)
+        request = self._request(namespace, reference, desired)
+        before = await self._current(namespace, request)
+        action, target = await self._decide(request, desired, before)
+        labels = label_changes(before.image.labels, desired.labels) if before else {}
+        actions = (action,) if action else ()
+        if labels and not action:
+            actions = (Action("update", f"image/{reference}", "labels differ"),)
+        shown = await self._view(namespace, before.image if before else None)
+        if plan or not actions:
+            after = shown if not actions else {**shown, **_expected(request, target)}
+            return Change(bool(actions), actions, shown, after)
+        if action:
+            descriptor = target or await self._puller.resolve(request)
+            image = await self._puller.pull(request, descriptor, report or Reporter("", lambda _: None))
+        else:
+            image = await self._db.write(
+                lambda tx: tx.images.update_labels(namespace, str(reference), labels)
+            )
+        return Change(changed=True, actions=actions, before=shown, after=await self._view(namespace, image))
+
+    def _request(self, namespace: str, reference: Reference, desired: ImageDesired) -> PullRequest:
+        snapshotter = desired.snapshotter or self._snapshots.default
+        self._snapshots.backend(snapshotter)
+        return PullRequest(
+            namespace=namespace,
+            reference=reference,
+            platform=platforms.parse(desired.platform, self._platform)
+            if desired.platform
+            else self._platform,
+            snapshotter=snapshotter if desired.unpack else "",
+            labels=desired.labels,
+            auth=desired.auth,
+            plain_http=desired.plain_http,
+        )
+
+    async def _current(self, namespace: str, request: PullRequest) -> ResolvedImage | None:
+        """Return the image as it is, None when its name or its documents are missing."""
+        try:
+            image = await self._db.read(lambda tx: tx.images.get(namespace, str(request.reference)))
+            return await self._catalog.resolve(namespace, image, request.platform, request.snapshotter)
+        except TricornError:
+            return None
+
+    async def _decide(
+        self, request: PullRequest, desired: ImageDesired, before: ResolvedImage | None
+    ) -> tuple[Action | None, Any]:
+        """Return the transfer that is needed, if any, and its target where that is known already."""
+        name = f"image/{request.reference}"
+        whole = before is not None and not before.missing and (before.unpacked or not request.snapshotter)
+        if desired.pull == "never":
+            if before is None:
+                raise NotFound(
+                    f"image {request.reference} does not exist in namespace {request.namespace}",
+                    hint="`pull: missing` would bring it",
+                )
+            return (None if whole else Action("unpack", name, "not unpacked")), before.image.target
+        if desired.pull == "missing" and before is not None:
+            return (None if whole else Action("pull", name, "incomplete")), before.image.target
+        if before is None:
+            return Action("pull", name, "no such image"), None
+        target = await self._puller.resolve(request)
+        if target.digest != before.image.target.digest:
+            return Action("pull", name, f"the registry has {target.digest.short}"), target
+        return (None if whole else Action("pull", name, "incomplete")), target
+
+    async def ensure(
+        self, namespace: str, desired: ImageDesired, report: Reporter | None = None
+    ) -> ResolvedImage:
+        """Return the image, complete and unpacked, as containers need it."""
+        request = self._request(namespace, Reference.parse(desired.reference), desired)
+        current = await self._current(namespace, request) if desired.pull == "missing" else None
+        if current and current.unpacked and not current.missing:
+            return current
+        await self.put(namespace, desired, report=report)
+        image = await self._db.read(lambda tx: tx.images.get(namespace, str(request.reference)))
+        return await self._catalog.resolve(namespace, image, request.platform, request.snapshotter)
+
+    async def known_digest(self, namespace: str, reference: str) -> str:
+        """Return the digest the name has here now, "" if the image is not here."""
+        name = str(Reference.parse(reference))
+        image = await self._db.read(lambda tx: tx.images.find(namespace, name))
+        return image.target.digest if image else ""
+
+    async def delete(self, namespace: str, name: str, *, sync: bool = False, plan: bool = False) -> Change:
+        """Forget an image's name; its content goes with the next collection, with `sync` at once."""
+        image = await self._catalog.find(namespace, name)
+        return await self._absent(namespace, image.name, plan=plan, sync=sync)
+
+    collector: Trigger | None = None  # set by the composition root; the collector needs this side's services
+
+    async def _absent(self, namespace: str, name: str, *, plan: bool, sync: bool = False) -> Change:
+        image = await self._db.read(lambda tx: tx.images.find(namespace, name))
+        if image is None:
+            return Change(changed=False)
+        change = Change(
+            changed=True,
+            actions=(Action("remove", f"image/{name}"),),
+            before=await self._view(namespace, image),
+        )
+        if not plan:
+            await self._db.write(lambda tx: tx.images.delete(namespace, name))
+            if sync and self.collector:
+                await self.collector.collect()
+        return change
+
+    async def _view(self, namespace: str, image: Image | None) -> Mapping[str, Any]:
+        if image is None:
+            return {}
+        return attrs.asdict(await self._catalog.view(namespace, image, self._platform))
+
+
+def _expected(request: PullRequest, target: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {"name": str(request.reference)}
+    if target is not None:
+        known["digest"] = str(target.digest)
+    return known

@@ -1,0 +1,193 @@
+"""The layers of a pull: fetch ▸ hash ▸ decompress ▸ apply in one pass, layers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+import trio
+from attrs import Factory, define, frozen
+
+from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition
+from tricorn.failpoints import failpoint
+from tricorn.model.ids import Digest
+from tricorn.model.oci import Descriptor, Platform, layer_compression
+from tricorn.model.records import SnapshotKind
+from tricorn.model.reference import Reference
+from tricorn.model.requests import LayerProgress, RegistryAuth
+from tricorn.ports import (
+    BlobSink,
+    ContentStore,
+    ContentWriter,
+    Extraction,
+    Extractor,
+    ExtractResult,
+    Registry,
+    Snapshotter,
+    WhiteoutFormat,
+)
+from tricorn.rules.chains import source_label
+from tricorn.service.locks import KeyedLock
+from tricorn.service.operations import Reporter
+
+_REPORT_INTERVAL = 0.1  # seconds between two progress lines of one pull
+
+
+@frozen
+class PullRequest:
+    """What to pull, how to reach it and what to make of it."""
+
+    namespace: str
+    reference: Reference
+    platform: Platform
+    snapshotter: str  # "" leaves the image packed
+    labels: Mapping[str, str] = Factory(dict)
+    auth: RegistryAuth | None = None
+    plain_http: bool = False
+
+
+@define
+class Layer:
+    """One layer on its way. `backend_id` names its directory once one is reserved."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    chain_id: str
+    backend_id: str = ""
+    phase: str = "waiting"
+    offset: int = 0
+    extraction: Extraction | None = None
+
+    def progress(self) -> LayerProgress:
+        unpacked = self.extraction.consumed if self.extraction else 0
+        return LayerProgress(
+            str(self.descriptor.digest), self.phase, self.descriptor.size, self.offset, unpacked
+        )
+
+
+class LayerPipeline:
+    """Fetches and unpacks layers. Two pulls that want one blob at the same time transfer it once."""
+
+    def __init__(
+        self, content: ContentStore, registry: Registry, extractor: Extractor, downloads: int
+    ) -> None:
+        self._content = content
+        self._registry = registry
+        self._extractor = extractor
+        self._downloads = trio.CapacityLimiter(downloads)
+        self._blobs = KeyedLock()
+
+    async def fetch_all(
+        self, request: PullRequest, layers: Sequence[Layer], lease: str, backend: Snapshotter | None
+    ) -> None:
+        """Bring all blobs, and apply each layer that has a `backend_id` to its own directory."""
+        async with trio.open_nursery() as transfers:
+            for layer in layers:
+                transfers.start_soon(self._layer, request, layer, lease, backend)
+
+    async def unpack_on_parent(self, layer: Layer, backend: Snapshotter, parents: tuple[str, ...]) -> None:
+        """Apply a layer whose blob is here onto a copy of its parent's tree."""
+        await backend.create(layer.backend_id, SnapshotKind.ACTIVE, parents)
+        target = backend.mounts(layer.backend_id, SnapshotKind.ACTIVE, parents)[0].source
+        await self._extract(layer, target, "apply")
+        layer.phase = "done"
+
+    async def _layer(
+        self, request: PullRequest, layer: Layer, lease: str, backend: Snapshotter | None
+    ) -> None:
+        digest = layer.descriptor.digest
+        async with self._blobs.hold(digest), self._downloads:
+            target = ""
+            if layer.backend_id and backend:
+                await backend.create(layer.backend_id, SnapshotKind.ACTIVE, ())
+                target = backend.layer_root(layer.backend_id) or ""
+            try:
+                async with self._content.writer(
+                    request.namespace, _ref(digest), total=layer.descriptor.size, expected=digest, lease=lease
+                ) as writer:
+                    await self._download(request, layer, writer, target)
+            except AlreadyExists:
+                layer.phase, layer.offset = "exists", layer.descriptor.size
+                if target:
+                    await self._extract(layer, target, "overlay")
+            except FailedPrecondition as error:
+                await self._discard(request.namespace, digest, error)
+        layer.phase = "done"
+
+    async def _download(self, request: PullRequest, layer: Layer, writer: ContentWriter, target: str) -> None:
+        compression = layer_compression(layer.descriptor.media_type)
+        async with AsyncExitStack() as stack:
+            if target:
+                layer.extraction = await stack.enter_async_context(
+                    self._extractor.start(writer.path, target, compression)
+                )
+            layer.phase = "downloading"
+            await self._registry.fetch(
+                request.reference, layer.descriptor, _Tee(writer, layer),
+                auth=request.auth, plain_http=request.plain_http,
+            )  # fmt: skip
+            failpoint("pull.fetched")
+            labels = {"containerd.io/uncompressed": str(layer.diff_id), **source_label(request.reference)}
+            await writer.commit(size=layer.descriptor.size, expected=layer.descriptor.digest, labels=labels)
+            failpoint("pull.committed")
+            if layer.extraction:
+                layer.phase = "unpacking"
+                _verify(layer, await layer.extraction.finish(layer.descriptor.size))
+
+    async def _extract(self, layer: Layer, target: str, form: WhiteoutFormat) -> None:
+        source = self._content.blob_path(layer.descriptor.digest)
+        compression = layer_compression(layer.descriptor.media_type)
+        async with self._extractor.start(source, target, compression, form) as extraction:
+            layer.extraction, layer.phase = extraction, "unpacking"
+            _verify(layer, await extraction.finish(layer.descriptor.size))
+
+    async def _discard(self, namespace: str, digest: Digest, error: FailedPrecondition) -> None:
+        """Drop bytes that are not what their digest says, so that the next pull starts afresh."""
+        await self._content.abort(namespace, _ref(digest))
+        raise DataLoss(
+            f"layer {digest} does not match its descriptor",
+            why=str(error),
+            hint="the registry, or something on the way to it, serves other bytes",
+        ) from None
+
+
+class _Tee:
+    """A sink that tells the layer's extraction how far its source file has grown."""
+
+    def __init__(self, writer: BlobSink, layer: Layer) -> None:
+        self._writer = writer
+        self._layer = layer
+        self._tell()
+
+    @property
+    def offset(self) -> int:
+        return self._writer.offset
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await self._writer.write(data)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._layer.offset = self._writer.offset
+        if self._layer.extraction:
+            self._layer.extraction.grew(self._writer.offset)
+
+
+async def report_layers(layers: Sequence[Layer], reporter: Reporter) -> None:
+    """Publish the layers' progress a few times a second until cancelled."""
+    while True:
+        reporter.report("layers", layers=[layer.progress() for layer in layers])
+        await trio.sleep(_REPORT_INTERVAL)
+
+
+def _ref(digest: Digest) -> str:
+    return f"layer-{digest}"
+
+
+def _verify(layer: Layer, result: ExtractResult) -> None:
+    if result.diff_id != layer.diff_id:
+        raise DataLoss(
+            f"layer {layer.descriptor.digest} unpacks to other bytes than its image says",
+            why=f"diff id {result.diff_id}, the config says {layer.diff_id}",
+            hint="the image is malformed; rebuild it",
+        )

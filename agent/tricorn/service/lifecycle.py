@@ -1,0 +1,311 @@
+"""The life of a container: created, started, ended, deleted. Each change is journaled by an intent.
+
+An intent is written before the first side effect and ends in the transaction that completes the change;
+`recovery.py` undoes or finishes what a crash left between the two. Callers hold the container's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+import trio
+from attrs import evolve
+
+from tricorn import limits
+from tricorn.errors import FailedPrecondition, NotFound
+from tricorn.failpoints import failpoint
+from tricorn.model.records import Container, Snapshot, SnapshotKind, Task, TaskStatus
+from tricorn.model.requests import ContainerDesired
+from tricorn.ports import BundleRef, Created, Runtime
+from tricorn.rules.plan import canonical
+from tricorn.service.bundles import Bundles
+from tricorn.service.catalog import ResolvedImage
+from tricorn.service.locks import KeyedLock
+from tricorn.service.snapshots import SnapshotService
+from tricorn.service.specs import SpecFactory
+from tricorn.service.supervisor import Supervisor
+from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+ALIVE = frozenset({TaskStatus.CREATED, TaskStatus.RUNNING, TaskStatus.PAUSED})
+
+
+class Lifecycle:
+    """Makes, starts and removes containers; the services above decide when."""
+
+    def __init__(
+        self,
+        db: Database,
+        snapshots: SnapshotService,
+        runtime: Runtime,
+        bundles: Bundles,
+        specs: SpecFactory,
+        supervisor: Supervisor,
+        boot_id: str,
+    ) -> None:
+        self._db = db
+        self._snapshots = snapshots
+        self._runtime = runtime
+        self._specs = specs
+        self._boot_id = boot_id
+        self.bundles = bundles
+        self.supervisor = supervisor
+        self.locks = KeyedLock()
+
+    # ------------------------------------------------------------ creation
+    async def create(
+        self,
+        namespace: str,
+        container_id: str,
+        desired: ContainerDesired,
+        image: ResolvedImage,
+        *,
+        start: bool,
+    ) -> tuple[str, ...]:
+        """Make the container, and with `start` run it, in one change; return warnings.
+
+        AlreadyExists for a known id. On failure nothing is left of it.
+        """
+        snapshotter = desired.snapshotter or self._snapshots.default
+        parents = await self._parents(namespace, snapshotter, image)
+        runtime = await self._specs.runtime_name(desired.runtime)
+        async with self._snapshots.reservation(snapshotter) as reservation, AsyncExitStack() as undo:
+            backend_id = reservation.take()
+            data = {"snapshotter": snapshotter, "backend_id": backend_id, "runtime": runtime}
+            intent = await self._begin(undo, namespace, "create", container_id, data)
+            await self._snapshots.backend(snapshotter).create(backend_id, SnapshotKind.ACTIVE, parents)
+            failpoint("create.snapshot")
+            undo.push_async_callback(shielded, self.bundles.remove_all, namespace, container_id)
+            mounts = self._snapshots.backend(snapshotter).mounts(backend_id, SnapshotKind.ACTIVE, parents)
+            await self.bundles.make(namespace, container_id, mounts)
+            failpoint("create.mounted")
+            rootfs = self.bundles.rootfs(namespace, container_id)
+            built = await self._specs.build(namespace, container_id, desired, image.config, rootfs)
+            container = Container(
+                id=container_id, image=image.image.name, image_digest=image.image.target.digest,
+                runtime=runtime, snapshotter=snapshotter, snapshot_key=container_id, spec=built.spec,
+                desired=canonical(desired), labels={**built.labels, **desired.labels},
+            )  # fmt: skip
+            snapshot = Snapshot(
+                snapshotter, container_id, SnapshotKind.ACTIVE, backend_id,
+                image.chain[-1] if image.chain else "",
+            )  # fmt: skip
+            created = await self._run(undo, namespace, container, start=True) if start else None
+
+            def record(tx: Transaction) -> None:
+                tx.snapshots.create(namespace, snapshot)
+                tx.containers.create(namespace, container)
+                if created:
+                    _record_created(tx, namespace, container, created, self._task(container, created))
+                    _record_started(tx, namespace, container.id)
+                tx.intents.end(intent)
+
+            await self._db.write(record)
+            failpoint("create.recorded")
+            reservation.keep(backend_id)
+            undo.pop_all()
+        await self._settle(namespace, container, created)
+        return built.warnings
+
+    async def _parents(self, namespace: str, snapshotter: str, image: ResolvedImage) -> tuple[str, ...]:
+        if not image.chain:
+            return ()
+        return await self._snapshots.parents(namespace, snapshotter, image.chain[-1])
+
+    async def _begin(
+        self, undo: AsyncExitStack, namespace: str, kind: str, container_id: str, data: dict[str, Any]
+    ) -> int:
+        """Announce a change; unless the undo stack is emptied, its unwinding ends with the intent."""
+        intent = await self._db.write(lambda tx: tx.intents.begin(namespace, kind, container_id, data))
+        undo.push_async_callback(shielded, self._db.write, lambda tx: tx.intents.end(intent.id))
+        failpoint(f"{kind}.intent")
+        return intent.id
+
+    async def _run(
+        self, undo: AsyncExitStack, namespace: str, container: Container, *, start: bool
+    ) -> Created:
+        """Write the bundle's config, create the processes and, with `start`, let them go."""
+        ref = self.bundles.ref(namespace, container)
+        await self.bundles.write_config(namespace, container.id, container.spec)
+        undo.push_async_callback(shielded, self._runtime.delete, ref, None)
+        created = await self._runtime.create(ref)
+        failpoint("start.created")
+        if start:
+            await self._runtime.start(ref)
+            failpoint("start.started")
+        return created
+
+    def _task(self, container: Container, created: Created) -> Task:
+        terminal = bool(container.desired.get("terminal"))
+        return Task(
+            container=container.id, status=TaskStatus.CREATED, init=created.init, monitor=created.monitor,
+            terminal=terminal, boot_id=self._boot_id,
+        )  # fmt: skip
+
+    async def _settle(self, namespace: str, container: Container, created: Created | None) -> None:
+        if created:
+            self.supervisor.watch(self.bundles.ref(namespace, container), created)
+        else:
+            await self.bundles.remove(namespace, container.id)
+
+    # ------------------------------------------------------------ start
+    async def start(self, namespace: str, container_id: str, *, hold: bool = False) -> BundleRef:
+        """Give a container a new task and start it; with `hold` only create it, for `release`.
+
+        A task that has been created already is started; a running one is left alone.
+        """
+        container, task = await self.records(namespace, container_id)
+        ref = self.bundles.ref(namespace, container)
+        if task and task.status in {TaskStatus.RUNNING, TaskStatus.PAUSED}:
+            return ref
+        if task and task.status is TaskStatus.CREATED:
+            if not hold:
+                await self.release(namespace, ref)
+            return ref
+        async with AsyncExitStack() as undo:
+            intent = await self._begin(undo, namespace, "start", container_id, {})
+            if task:
+                await self._runtime.delete(ref, created_of(task))
+            await self.bundles.remove(namespace, container_id)
+            failpoint("start.cleared")
+            undo.push_async_callback(shielded, self.bundles.remove, namespace, container_id)
+            await self._mount(namespace, container)
+            failpoint("start.mounted")
+            created = await self._run(undo, namespace, container, start=not hold)
+
+            def record(tx: Transaction) -> None:
+                _record_created(tx, namespace, container, created, self._task(container, created))
+                if not hold:
+                    _record_started(tx, namespace, container_id)
+                tx.intents.end(intent)
+
+            await self._db.write(record)
+            failpoint("start.recorded")
+            undo.pop_all()
+        self.supervisor.watch(ref, created)
+        return ref
+
+    async def release(self, namespace: str, ref: BundleRef) -> None:
+        """Let a created task go."""
+        await self._runtime.start(ref)
+        await self._db.write(lambda tx: _record_started(tx, namespace, ref.id))
+
+    async def _mount(self, namespace: str, container: Container) -> None:
+        snapshot = await self._snapshots.get(namespace, container.snapshotter, container.snapshot_key)
+        parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
+        backend = self._snapshots.backend(container.snapshotter)
+        mounts = backend.mounts(snapshot.backend_id, SnapshotKind.ACTIVE, parents)
+        await self.bundles.make(namespace, container.id, mounts)
+
+    # ------------------------------------------------------------ deletion
+    async def delete(self, namespace: str, container_id: str) -> None:
+        """Remove the container, its processes, files and logs. NotFound."""
+        container, task = await self.records(namespace, container_id)
+        snapshot = await self._db.read(
+            lambda tx: tx.snapshots.find(namespace, container.snapshotter, container.snapshot_key)
+        )
+        data = {
+            "snapshotter": container.snapshotter,
+            "backend_id": snapshot.backend_id if snapshot else "",
+            "runtime": container.runtime,
+        }
+        if task and task.status in ALIVE:
+            await self.end(namespace, container_id)
+
+        def forget(tx: Transaction) -> int:
+            last = tx.tasks.find(namespace, container_id)  # its end may have come since
+            if last:
+                tx.tasks.delete(namespace, container_id)
+                tx.events.publish(namespace, "/tasks/delete", _delete_event(tx, container_id, last))
+            tx.containers.delete(namespace, container_id)
+            if snapshot:
+                tx.snapshots.remove(namespace, container.snapshotter, snapshot.key)
+            return tx.intents.begin(namespace, "delete", container_id, data).id
+
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+            intent = await self._db.write(forget)
+            failpoint("delete.recorded")
+            await self.clear(self.bundles.ref(namespace, container), created_of(task), data)
+            await self._db.write(lambda tx: tx.intents.end(intent))
+
+    async def end(self, namespace: str, container_id: str) -> None:
+        """Kill whatever runs in a container, wait until its end is on record."""
+        container, task = await self.records(namespace, container_id)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+            await self._runtime.delete(self.bundles.ref(namespace, container), created_of(task))
+            await self.supervisor.ended(namespace, container_id)
+
+    async def clear(self, ref: BundleRef, created: Created | None, data: dict[str, Any]) -> None:
+        """Remove all that a container had outside the database; may be repeated."""
+        await self._runtime.delete(ref, created)
+        failpoint("delete.runtime")
+        await self.bundles.remove(ref.namespace, ref.id, logs=True)
+        failpoint("delete.bundle")
+        if data.get("backend_id"):
+            await self._snapshots.discard(data["snapshotter"], data["backend_id"])
+        failpoint("delete.snapshot")
+
+    # ------------------------------------------------------------ records
+    async def records(self, namespace: str, container_id: str) -> tuple[Container, Task | None]:
+        """Return a container and its task. NotFound names the container."""
+        container, task = await self._db.read(
+            lambda tx: (tx.containers.find(namespace, container_id), tx.tasks.find(namespace, container_id))
+        )
+        if container is None:
+            raise NotFound(
+                f"container {container_id} does not exist in namespace {namespace}",
+                hint=f"`tricorn -n {namespace} ps -a` lists what there is",
+            )
+        return container, task
+
+    async def live(self, namespace: str, container_id: str) -> tuple[BundleRef, Container, Task]:
+        """Return the parts of a running container; FailedPrecondition when it isn't running."""
+        container, task = await self.records(namespace, container_id)
+        if task is None or task.status not in {TaskStatus.RUNNING, TaskStatus.PAUSED}:
+            state = task.status if task else "without a task"
+            raise FailedPrecondition(
+                f"container {container_id} is not running",
+                why=f"it is {state}",
+                hint=f"start it: `tricorn -n {namespace} start {container_id}`",
+            )
+        return self.bundles.ref(namespace, container), container, task
+
+
+def created_of(task: Task | None) -> Created | None:
+    """Return the processes a task record names."""
+    return Created(task.init, task.monitor) if task and task.init and task.monitor else None
+
+
+def _record_created(
+    tx: Transaction, namespace: str, container: Container, created: Created, task: Task
+) -> None:
+    tx.tasks.put(namespace, task)
+    event = {"container_id": container.id, "bundle": "", "pid": created.init.pid}
+    tx.events.publish(namespace, "/tasks/create", event)
+
+
+def _record_started(tx: Transaction, namespace: str, container_id: str) -> None:
+    task = tx.tasks.get(namespace, container_id)
+    if task.status is TaskStatus.CREATED:
+        tx.tasks.put(namespace, evolve(task, status=TaskStatus.RUNNING, started_at=tx.now))
+    event = {"container_id": container_id, "pid": task.init.pid if task.init else 0}
+    tx.events.publish(namespace, "/tasks/start", event)
+
+
+def _delete_event(tx: Transaction, container_id: str, task: Task) -> dict[str, Any]:
+    return {
+        "container_id": container_id,
+        "pid": task.init.pid if task.init else 0,
+        "exit_status": task.exit_code if task.exit_code is not None else 137,
+        "exited_at": (task.exited_at or tx.now).isoformat(),
+    }
+
+
+async def shielded(work: Callable[..., Awaitable[object]], *args: Any) -> None:
+    """Run a step of clean-up that cancellation may not interrupt, with a deadline of its own."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+        await work(*args)

@@ -1,0 +1,118 @@
+"""What this node is and can do, each missing thing with its reason and remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+import tricorn
+from tricorn.model.oci import Platform
+from tricorn.ports import Capability, Runtime
+from tricorn.runtime.network import host_interfaces
+from tricorn.service.snapshots import SnapshotService
+from tricorn.store.db import Database
+
+_CAP_SYS_RESOURCE = 24
+
+
+class NodeService:
+    """`probes` are the workers' own looks at the host, by name."""
+
+    def __init__(
+        self,
+        db: Database,
+        runtime: Runtime,
+        snapshots: SnapshotService,
+        paths: Mapping[str, str],
+        machine: Platform,
+        cgroup_mode: str,
+        sources: Mapping[str, Callable[[], Mapping[str, Any]]],
+    ) -> None:
+        self._db = db
+        self._runtime = runtime
+        self._snapshots = snapshots
+        self._paths = paths
+        self._machine = machine
+        self._cgroup_mode = cgroup_mode
+        self._sources = sources
+        self._started = time.monotonic()
+
+    async def version(self) -> dict[str, Any]:
+        """Return the agent's version and that of its API."""
+        return {
+            "version": tricorn.__version__,
+            "api": "1",
+            "python": platform.python_version(),
+            "revision": os.environ.get("TRICORN_REVISION", ""),
+        }
+
+    async def info(self) -> dict[str, Any]:
+        """Return what the node has: runtimes, snapshotters, capabilities, interfaces, figures."""
+        runtimes = await self._runtime.capabilities()
+        snapshotters = [await self._snapshotter(name) for name in self._snapshots.names]
+        return {
+            "version": tricorn.__version__,
+            **self._paths,
+            "platform": str(self._machine),
+            "kernel": platform.release(),
+            "cgroup": self._cgroup_mode,
+            "namespaces": [ns.name for ns in await self._db.read(lambda tx: tx.namespaces.list())],
+            "runtimes": [attrs.asdict(item) for item in runtimes.values()],
+            "snapshotters": snapshotters,
+            "capabilities": [attrs.asdict(item) for item in host_capabilities()],
+            "interfaces": await host_interfaces(),
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "statistics": self.statistics(),
+        }
+
+    async def _snapshotter(self, name: str) -> dict[str, Any]:
+        reason = await self._snapshots.backend(name).supported()
+        return {
+            "name": name,
+            "usable": not reason,
+            "reason": reason,
+            "default": name == self._snapshots.default,
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the figures of every part of the agent, by part."""
+        return {name: dict(source()) for name, source in self._sources.items()}
+
+
+def host_capabilities() -> list[Capability]:
+    """Look at what containers here can and can't be given."""
+    return [_sys_resource(), _python(), _criu()]
+
+
+def _sys_resource() -> Capability:
+    with open("/proc/self/status", encoding="ascii") as status:
+        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    if effective >> _CAP_SYS_RESOURCE & 1:
+        return Capability("rlimits", available=True)
+    return Capability(
+        "rlimits",
+        available=False,
+        reason="the agent lacks CAP_SYS_RESOURCE, so limits above its own hard limits can't be set",
+        hint="run the agent with full root capabilities; until then higher limits are lowered with a warning",
+    )
+
+
+def _python() -> Capability:
+    return Capability(
+        "python", available=True, details={"version": platform.python_version(), "path": sys.executable}
+    )
+
+
+def _criu() -> Capability:
+    return Capability(
+        "checkpoint",
+        available=False,
+        reason="this version of the agent has no checkpoint and restore",
+        hint="the changelog tells when it arrives",
+    )

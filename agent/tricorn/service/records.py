@@ -1,0 +1,164 @@
+"""Use cases on the plain records: namespaces, content, leases, events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+from attrs import frozen
+
+from tricorn import limits
+from tricorn.errors import InvalidArgument
+from tricorn.model import ids
+from tricorn.model.filters import select
+from tricorn.model.ids import Digest
+from tricorn.model.records import ContentInfo, Event, Lease, Namespace
+from tricorn.model.requests import Action, Change
+from tricorn.ports import Clock
+from tricorn.rules.plan import label_changes
+from tricorn.store.content import ContentStore
+from tricorn.store.db import Database
+
+
+class NamespaceService:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def list(self, filters: Sequence[str] = ()) -> list[Namespace]:
+        return await self._db.read(lambda tx: tx.namespaces.list(filters))
+
+    async def get(self, name: str) -> Namespace:
+        return await self._db.read(lambda tx: tx.namespaces.get(name))
+
+    async def put(self, name: str, labels: Mapping[str, str], *, plan: bool = False) -> Change:
+        """Make sure the namespace exists and has these labels; others it has are left alone."""
+        ids.namespace(name)
+        wanted = ids.labels(labels)
+        current = await self._db.read(lambda tx: tx.namespaces.find(name))
+        missing = label_changes(current.labels if current else {}, wanted)
+        before = {"name": name, "labels": dict(current.labels)} if current else {}
+        after = {"name": name, "labels": {**(current.labels if current else {}), **wanted}}
+        if current and not missing:
+            return Change(changed=False, before=before, after=before)
+        verb = "update" if current else "create"
+        if not plan and current:
+            await self._db.write(lambda tx: tx.namespaces.update(name, missing))
+        elif not plan:
+            await self._db.write(lambda tx: tx.namespaces.create(name, wanted))
+        return Change(changed=True, actions=(Action(verb, f"namespace/{name}"),), before=before, after=after)
+
+    async def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
+        """Merge labels in; an empty value removes its key."""
+        return await self._db.write(lambda tx: tx.namespaces.update(name, ids.labels(labels)))
+
+    async def delete(self, name: str, *, plan: bool = False) -> Change:
+        """Remove an empty namespace; FailedPrecondition names what is left in it."""
+        current = await self.get(name)
+        change = Change(
+            changed=True,
+            actions=(Action("remove", f"namespace/{name}"),),
+            before={"name": name, "labels": dict(current.labels)},
+        )
+        if not plan:
+            await self._db.write(lambda tx: tx.namespaces.delete(name))
+        return change
+
+
+class ContentService:
+    def __init__(self, db: Database, content: ContentStore) -> None:
+        self._db = db
+        self._content = content
+
+    async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[ContentInfo]:
+        return await self._db.read(lambda tx: tx.content.list(namespace, filters))
+
+    async def info(self, namespace: str, digest: str) -> ContentInfo:
+        return await self._content.info(namespace, Digest.parse(digest))
+
+    async def open(self, namespace: str, digest: str) -> tuple[str, int]:
+        """Return the path and size in bytes of a blob that the namespace has."""
+        info = await self.info(namespace, digest)
+        return self._content.blob_path(info.digest), info.size
+
+    async def delete(self, namespace: str, digest: str) -> None:
+        """Forget a blob; its bytes go with the next collection if no other namespace has it."""
+        await self._content.delete(namespace, Digest.parse(digest))
+
+
+class LeaseService:
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[Lease]:
+        return await self._db.read(lambda tx: tx.leases.list(namespace, filters))
+
+    async def create(
+        self, namespace: str, lease: str | None, labels: Mapping[str, str], expire_seconds: float | None
+    ) -> Lease:
+        """Make a lease that lasts `expire_seconds` (None: 24 hours, 0: until it is deleted)."""
+        seconds = limits.LEASE_DEFAULT_SECONDS if expire_seconds is None else expire_seconds
+        if seconds < 0:
+            raise InvalidArgument("a lease can't end before it begins", field="expire_seconds")
+        name = lease or uuid4().hex[:16]
+        expiry = (self._clock.now() + timedelta(seconds=seconds)).isoformat()
+        wanted = {**labels, **({"containerd.io/gc.expire": expiry} if seconds else {})}
+        return await self._db.write(lambda tx: tx.leases.create(namespace, name, wanted))
+
+    async def delete(self, namespace: str, lease: str) -> None:
+        """End a lease; what only it kept goes with the next collection."""
+        await self._db.write(lambda tx: tx.leases.delete(namespace, lease))
+
+
+@frozen
+class Lost:
+    """Events that a subscriber asked for and that are no longer kept."""
+
+    count: int
+
+
+@frozen
+class EventPage:
+    """Events in commit order; `cursor` is what to ask from next, `lost` how many are gone for good."""
+
+    items: tuple[Event, ...]
+    cursor: int
+    lost: int = 0
+
+
+class EventService:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def page(
+        self,
+        namespace: str | None,
+        since: int | None,
+        filters: Sequence[str] = (),
+        limit: int = limits.EVENTS_PAGE,
+    ) -> EventPage:
+        """Return what happened after the cursor `since` (None: all that is kept), oldest first."""
+        after = since or 0
+        page = await self._db.read(
+            lambda tx: tx.events.page(after, namespace, min(limit, limits.EVENTS_PAGE))
+        )
+        lost = max(0, page.oldest_kept - after - 1) if since is not None else 0
+        cursor = page.events[-1].sequence if page.events else max(after, page.newest)
+        return EventPage(tuple(select(filters, page.events)), cursor, lost)
+
+    async def stream(
+        self, namespace: str | None, since: int | None, filters: Sequence[str] = ()
+    ) -> AsyncIterator[Event | Lost]:
+        """Yield events as they are committed, from a cursor (None: only new ones), without end."""
+        cursor = self._db.newest if since is None else since
+        while True:
+            page = await self.page(namespace, cursor, filters)
+            if page.lost:
+                yield Lost(page.lost)
+            for event in page.items:
+                yield event
+            full = page.cursor < self._db.newest
+            cursor = page.cursor
+            if not full:
+                await self._db.wait_beyond(cursor)

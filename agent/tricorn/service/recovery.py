@@ -1,0 +1,136 @@
+"""What a start does about the end of the agent before it: finish, undo, sweep, watch again.
+
+Every step may be repeated: a crash in here is no different from one before.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from tricorn.errors import TricornError
+from tricorn.model.records import Container, Intent, Task
+from tricorn.ports import BundleRef, Clock, Exit, Runtime
+from tricorn.service.gc import GcService
+from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
+from tricorn.service.specs import SpecFactory
+from tricorn.service.supervisor import record_exit
+from tricorn.store.content import ContentStore
+from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+_LOST = 255  # the exit code of a task whose end nobody can tell
+
+
+class Recovery:
+    """Runs once, before the doors open."""
+
+    def __init__(
+        self,
+        db: Database,
+        content: ContentStore,
+        gc: GcService,
+        runtime: Runtime,
+        lifecycle: Lifecycle,
+        specs: SpecFactory,
+        clock: Clock,
+        boot_id: str,
+    ) -> None:
+        self._db = db
+        self._content = content
+        self._gc = gc
+        self._runtime = runtime
+        self._lifecycle = lifecycle
+        self._specs = specs
+        self._clock = clock
+        self._boot_id = boot_id
+
+    async def run(self) -> None:
+        """Bring node and records together again."""
+        for intent in await self._db.read(lambda tx: tx.intents.list_all()):
+            await self._resolve(intent)
+        await self._resume_tasks()
+        await self._sweep_bundles()
+        await self._gc.sweep()
+        await self._content.sweep()
+
+    # ------------------------------------------------------------ intents
+    async def _resolve(self, intent: Intent) -> None:
+        try:
+            await self._clear(intent)
+        except TricornError as error:
+            # The intent stays: the next start tries again, and this one can serve everything else.
+            log.error(
+                "an unfinished change could not be cleared",
+                intent=intent.kind,
+                object=intent.object,
+                error=error.one_line(),
+            )
+            return
+        await self._db.write(lambda tx: tx.intents.end(intent.id))
+        log.info(
+            "unfinished change cleared", change=intent.kind, namespace=intent.namespace, object=intent.object
+        )
+
+    async def _clear(self, intent: Intent) -> None:
+        namespace, name = intent.namespace, intent.object
+        container = await self._db.read(lambda tx: tx.containers.find(namespace, name))
+        if intent.kind == "start" and container:
+            await self._undo_start(namespace, container)
+        elif container is None:
+            ref = await self._orphan(namespace, name, str(intent.data.get("runtime", "")))
+            created = await self._runtime.recover_created(ref)
+            await self._lifecycle.clear(ref, created, dict(intent.data))
+
+    async def _undo_start(self, namespace: str, container: Container) -> None:
+        """Take back a task that never got its record; the container is as it was: stopped, or new."""
+        ref = self._lifecycle.bundles.ref(namespace, container)
+        await self._runtime.delete(ref, await self._runtime.recover_created(ref))
+        await self._lifecycle.bundles.remove(namespace, container.id)
+
+        def settle(tx: Transaction) -> None:
+            task = tx.tasks.find(namespace, container.id)
+            if task and task.status in ALIVE:
+                record_exit(tx, namespace, container.id, self._lost("its start was interrupted"))
+
+        await self._db.write(settle)
+
+    # ------------------------------------------------------------ tasks
+    async def _resume_tasks(self) -> None:
+        for namespace, task in await self._db.read(lambda tx: tx.tasks.list_all()):
+            if task.status in ALIVE:
+                await self._resume(namespace, task)
+
+    async def _resume(self, namespace: str, task: Task) -> None:
+        container = await self._db.read(lambda tx: tx.containers.find(namespace, task.container))
+        created = created_of(task)
+        if container is None or created is None:
+            await self._end(namespace, task, "its record is incomplete")
+        elif task.boot_id != self._boot_id:
+            await self._end(namespace, task, "the node was restarted")
+        else:
+            self._lifecycle.supervisor.watch(self._lifecycle.bundles.ref(namespace, container), created)
+            log.info("task found again", namespace=namespace, container=task.container, pid=created.init.pid)
+
+    async def _end(self, namespace: str, task: Task, why: str) -> None:
+        await self._db.write(lambda tx: record_exit(tx, namespace, task.container, self._lost(why)))
+        log.warning("task lost", namespace=namespace, container=task.container, why=why)
+
+    def _lost(self, why: str) -> Exit:
+        return Exit(code=_LOST, at=self._clock.now(), note=f"lost: {why}")
+
+    # ------------------------------------------------------------ orphans
+    async def _sweep_bundles(self) -> None:
+        """Remove bundles and logs of containers that no record knows."""
+        containers = await self._db.read(lambda tx: tx.containers.list_all())
+        known = {(namespace, container.id) for namespace, container in containers}
+        for namespace, name in self._lifecycle.bundles.on_disk() - known:
+            ref = await self._orphan(namespace, name, "")
+            created = await self._runtime.recover_created(ref)
+            await self._runtime.delete(ref, created)
+            await self._lifecycle.bundles.remove(namespace, name, logs=True)
+            log.info("orphaned bundle removed", namespace=namespace, container=name)
+
+    async def _orphan(self, namespace: str, name: str, runtime: str) -> BundleRef:
+        runtime = await self._specs.runtime_name(runtime)
+        return self._lifecycle.bundles.ref(namespace, Container(name, runtime=runtime, desired={"image": ""}))

@@ -1,0 +1,128 @@
+"""One child task per live container: it waits for the end and writes it down."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+from attrs import Factory, define, evolve
+
+from tricorn.errors import NotFound, ResourceExhausted, TricornError
+from tricorn.failpoints import failpoint
+from tricorn.model.records import Task, TaskStatus
+from tricorn.ports import BundleRef, Created, Exit, Runtime
+from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+_RETRY = 1.0  # seconds
+_ROTATION_INTERVAL = 2.0  # seconds between two looks at the size of the logs
+
+
+@define(eq=False)
+class _Watch:
+    ref: BundleRef
+    created: Created
+    recorded: trio.Event = Factory(trio.Event)
+
+
+class Supervisor:
+    """Watches live tasks. Containers go on without it: they are under their monitors, not under us."""
+
+    def __init__(self, nursery: trio.Nursery, db: Database, runtime: Runtime) -> None:
+        self._nursery = nursery
+        self._db = db
+        self._runtime = runtime
+        self._watches: dict[tuple[str, str], _Watch] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, db: Database, runtime: Runtime) -> AsyncIterator[Supervisor]:
+        """Own the watching tasks; at the exit they detach and the containers go on."""
+        async with trio.open_nursery() as nursery:
+            supervisor = cls(nursery, db, runtime)
+            nursery.start_soon(supervisor._rotate_logs)
+            try:
+                yield supervisor
+            finally:
+                nursery.cancel_scope.cancel()
+
+    def watch(self, ref: BundleRef, created: Created) -> None:
+        """Begin to wait for the end of a task that has been recorded."""
+        watch = _Watch(ref, created)
+        self._watches[ref.namespace, ref.id] = watch
+        self._nursery.start_soon(self._watch, watch, name=f"watch {ref.namespace}/{ref.id}")
+
+    def created(self, namespace: str, container: str) -> Created | None:
+        """Return the processes of a live task, None if there is none."""
+        watch = self._watches.get((namespace, container))
+        return watch.created if watch else None
+
+    def live(self) -> int:
+        return len(self._watches)
+
+    async def ended(self, namespace: str, container: str) -> None:
+        """Return when the task's end is on record; at once if it isn't watched (any more)."""
+        watch = self._watches.get((namespace, container))
+        if watch:
+            await watch.recorded.wait()
+
+    async def _watch(self, watch: _Watch) -> None:
+        key = watch.ref.namespace, watch.ref.id
+        try:
+            result = await self._runtime.wait(watch.ref, watch.created)
+            failpoint("exit.seen")
+            await self._record(key, result)
+            log.info("task ended", namespace=key[0], container=key[1], code=result.code, note=result.note)
+        except TricornError as error:
+            log.error(
+                "a task's end could not be recorded", namespace=key[0], container=key[1], error=str(error)
+            )
+        finally:
+            if self._watches.get(key) is watch:
+                del self._watches[key]
+            watch.recorded.set()
+
+    async def _record(self, key: tuple[str, str], result: Exit) -> None:
+        """Write the end down, however long a full disk makes that take."""
+        while True:
+            try:
+                await self._db.write(lambda tx: record_exit(tx, *key, result))
+            except ResourceExhausted as error:
+                log.warning("a task's end waits for room on disk", container=key[1], error=str(error))
+                await trio.sleep(_RETRY)
+            else:
+                return
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await trio.sleep(_ROTATION_INTERVAL)
+            for watch in list(self._watches.values()):
+                try:
+                    await self._runtime.rotate_logs(watch.ref)
+                except (TricornError, OSError) as error:
+                    log.warning("log not rotated", container=watch.ref.id, error=str(error))
+
+
+def record_exit(tx: Transaction, namespace: str, container: str, result: Exit) -> Task:
+    """Write a task's end and its event; a task that was removed meanwhile stays removed."""
+    task = tx.tasks.find(namespace, container)
+    if task is None:
+        raise NotFound(f"task {container} was removed before its end was recorded")
+    if task.status is TaskStatus.STOPPED:
+        return task
+    ended = evolve(
+        task, status=TaskStatus.STOPPED, exit_code=result.code, exit_note=result.note,
+        oom_killed=result.oom_killed, exited_at=result.at,
+    )  # fmt: skip
+    tx.tasks.put(namespace, ended)
+    event = {
+        "container_id": container, "id": container, "pid": task.init.pid if task.init else 0,
+        "exit_status": result.code, "exited_at": result.at.isoformat(),
+    }  # fmt: skip
+    if result.oom_killed:
+        tx.events.publish(namespace, "/tasks/oom", {"container_id": container})
+    tx.events.publish(namespace, "/tasks/exit", event)
+    return ended

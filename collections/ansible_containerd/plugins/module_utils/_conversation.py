@@ -73,33 +73,39 @@ def container(options, check_mode):
             query.append(("stop_timeout", "%g" % options["stop_timeout"]))
         (response,) = yield [request("DELETE", *place, query=query)]
         return _removed(response, "container", name)
-    body = (yield from _kept(place)) if options["image"] is None else _desired.container(options)
-    body["state"] = "started" if state == "restarted" else state
-    (response,) = yield [request("PUT", *place, query=_plan(check_mode), body=body)]
-    result = _changed(response.result(), "container", name)
-    if state == "restarted" and not any(action["verb"] == "start" for action in result["actions"]):
-        yield from _restart(place, options["stop_timeout"], result, check_mode)
+    if options["image"] is None:
+        result, verbs = yield from _as_it_is(place, state)
+    else:
+        body = dict(_desired.container(options), state="started" if state == "restarted" else state)
+        (response,) = yield [request("PUT", *place, query=_plan(check_mode), body=body)]
+        result = _changed(response.result(), "container", name)
+        started = any(action["verb"] == "start" for action in result["actions"])
+        verbs = ["stop", "start"] if state == "restarted" and not started else []
+    yield from _perform(place, verbs, options["stop_timeout"], result, check_mode)
     return result
 
 
-def _kept(place):
-    """Return the stored desired state of an existing container, for tasks that only name it."""
+def _as_it_is(place, state):
+    """Return the result and the verbs that bring an existing container into a state, whatever it is made of."""
     (response,) = yield [request("GET", *place)]
     if response.missing:
         raise AgentError("There is no container %r (hint: with the option 'image' it would be created)" % place[-1])
-    return dict(response.result()["desired"])
+    view = response.result()
+    running = (view.get("task") or {}).get("status") in ("running", "paused")
+    stop, start = ["stop"] * running, ["start"]
+    verbs = {"started": start * (not running), "stopped": stop, "restarted": stop + start}[state]
+    return _changed({"changed": False, "before": view, "after": view}, "container", place[-1]), verbs
 
 
-def _restart(place, stop_timeout, result, check_mode):
-    """Stop and start a container that the agent left running, and tell so in the result."""
-    reason = "restart asked for"
-    result["changed"] = True
-    result["actions"] += [{"verb": verb, "object": place[-1], "reason": reason} for verb in ("stop", "start")]
-    if not check_mode:
-        (response,) = yield [request("POST", *(place + ("stop",)), body=_desired.given({"timeout": stop_timeout}))]
-        response.result()
-        (response,) = yield [request("POST", *(place + ("start",)))]
-        result["container"] = response.result()
+def _perform(place, verbs, stop_timeout, result, check_mode):
+    """Stop and start a container, and tell so in the result."""
+    bodies = {"stop": _desired.given({"timeout": stop_timeout}), "start": None}
+    for verb in verbs:
+        result["changed"] = True
+        result["actions"].append({"verb": verb, "object": "container/" + place[-1], "reason": "asked for"})
+        if not check_mode:
+            (response,) = yield [request("POST", *(place + (verb,)), body=bodies[verb])]
+            result["container"] = result["diff"]["after"] = response.result()
 
 
 def image_info(options, check_mode):

@@ -211,7 +211,7 @@ class Cgroup:
         """Remove the cgroup and all below it from every hierarchy; busy ones are retried for `seconds`."""
         with trio.move_on_after(seconds):
             pause = 0.002
-            while any([_remove_tree(directory) for directory in self._h.directories(self.path)]):
+            while sum(_remove_tree(directory) for directory in self._h.directories(self.path)):
                 await trio.sleep(pause)
                 pause = min(pause * 2, 0.1)
 

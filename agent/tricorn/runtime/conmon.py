@@ -150,6 +150,12 @@ async def wait_started(monitor: Monitor, *, seconds: float = limits.RUNTIME_CALL
     raise DeadlineExceeded("the runtime does not answer", why=f"waited {seconds:g} s")
 
 
+async def wait_ready(pipe: int) -> None:
+    """Wait until a monitor of an exec can be attached to; FailedPrecondition when it ended instead."""
+    if await read_message(pipe) is None:
+        raise FailedPrecondition("the monitor ended early")
+
+
 async def read_message(sync: int) -> dict[str, Any] | None:
     """Return the next line of a sync FIFO, None once the monitor closed it."""
     buffer = b""

@@ -274,8 +274,7 @@ async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalS
     stack.callback(client.close)
     try:
         os.write(start, b"1")  # it may begin
-        if await conmon.read_message(attach) is None:
-            raise FailedPrecondition("the monitor ended early")
+        await conmon.wait_ready(attach)
         conmon.connect(client, plan.bundle)
         os.write(start, b"1")  # somebody listens: it may start the process
         pid = await conmon.wait_started(monitor)

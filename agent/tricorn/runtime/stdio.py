@@ -7,6 +7,7 @@ disconnects would close the container's stdin (conmon has no other way to close 
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
@@ -41,7 +42,7 @@ class Input(Protocol):
 class NoInput:
     """For a process that was started without stdin."""
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:  # noqa: ARG002 - the protocol's parameter
         raise FailedPrecondition(
             "the process has no stdin", hint="create the container with stdin or a terminal", field="stdin"
         )
@@ -105,9 +106,8 @@ def piped_input(monitor: ProcessIdentity) -> SocketInput:
     fd = process.borrow_descriptor(monitor, conmon.STDIN_FD)
     if fd is None:
         raise NotFound("the container doesn't run")
-    client = socket.socket(fileno=fd)
-    client.setblocking(False)
-    return SocketInput(client, terminal=False)
+    os.set_blocking(fd, False)
+    return SocketInput(socket.socket(fileno=fd), terminal=False)
 
 
 class ContainerStream:

@@ -336,9 +336,9 @@ class ConmonRuntime:
         if not conmon.control(bundle, "2 0 0\n"):
             log.warning("log not reopened", container=ref.id, why="its monitor doesn't listen")
             return False
-        with trio.move_on_after(_ROTATE_PATIENCE):
-            while not os.path.exists(ref.log):
-                await trio.sleep(0.002)
+        with trio.move_on_after(_ROTATE_PATIENCE), self._watcher.watching(os.path.dirname(ref.log)) as watch:
+            while logs.names(ref.log)[:1] != [ref.log]:
+                await watch.changed(watch.version)
         return True
 
 

@@ -40,6 +40,7 @@ LIST
   [ "$STAGE" != bench ] || cat <<'LIST'
 containerd       the peer that the benchmark measures beside us
 e2fsprogs        makes the journaled file system that both sides write to
+isal             igzip, with which containerd decompresses fastest
 mmdebstrap       builds the distribution image of the benchmark
 patchelf         lets the newer runc find the libc it was built for
 LIST

@@ -22,12 +22,22 @@ NAMESPACE = "bench"
 RUNTIME = "io.containerd.runc.v2"
 SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 CAPABILITIES = [
-    f"CAP_{name}"
-    for name in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE "
-        "SYS_CHROOT KILL AUDIT_WRITE"
-    ).split()
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID"),
+    *("CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL"),
+    "CAP_AUDIT_WRITE",
 ]
+MASKED = (
+    "asound",
+    "acpi",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "timer_list",
+    "timer_stats",
+    "sched_debug",
+    "scsi",
+)
+READONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
 def messages(work: Path) -> dict[str, Any]:
@@ -79,9 +89,9 @@ class GrpcClient:
 
 
 class ContainerdPeer:
-    """`prefix` holds the release's files ("/" for the system's own); `helpers` is put first in PATH."""
+    """`prefix` holds the release's files ("/" for the system's own)."""
 
-    def __init__(self, name: str, prefix: Path, base: Path, state: Path, helpers: str = "") -> None:
+    def __init__(self, name: str, prefix: Path, base: Path, state: Path) -> None:
         self.name = name
         self.prefix = prefix
         self.root = base / "root"
@@ -89,7 +99,7 @@ class ContainerdPeer:
         self.address = str(state / "containerd.sock")
         self.base = base
         binaries = [str(prefix / part) for part in ("usr/bin", "usr/sbin")]
-        self.environment = {**os.environ, "PATH": ":".join([*binaries, helpers, os.environ["PATH"]])}
+        self.environment = {**os.environ, "PATH": ":".join([*binaries, os.environ["PATH"]])}
         self.meter = CpuMeter(f"tricorn-bench-{name}", [NAMESPACE])
         self.process: subprocess.Popen[bytes] | None = None
         self.client: GrpcClient | None = None
@@ -263,8 +273,6 @@ class ContainerdPeer:
 
 def spec(name: str, args: list[str]) -> Mapping[str, Any]:
     """Return what containerd's own client makes by default, own network namespace included."""
-    masked = "asound acpi kcore keys latency_stats timer_list timer_stats sched_debug scsi".split()
-    readonly = "bus fs irq sys sysrq-trigger".split()
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -282,8 +290,8 @@ def spec(name: str, args: list[str]) -> Mapping[str, Any]:
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "cgroupsPath": f"/{NAMESPACE}/{name}",
             "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
-            "maskedPaths": [f"/proc/{path}" for path in masked] + ["/sys/firmware"],
-            "readonlyPaths": [f"/proc/{path}" for path in readonly],
+            "maskedPaths": [f"/proc/{path}" for path in MASKED] + ["/sys/firmware"],
+            "readonlyPaths": [f"/proc/{path}" for path in READONLY],
         },
     }
 

@@ -1,0 +1,196 @@
+"""What is measured. Sides alternate within each round, so that a busy moment hits all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pictures
+from containerd_peer import ContainerdPeer
+from rig import Bound, Measurement, stopwatch
+from sides import NEW, OLD, OURS, SYSTEM_RUNC, Stage
+
+from tricorn_testing.processes import proportional_kib, resident_kib
+
+SLEEP = ["/bin/sleep", "100000"]
+
+
+def run(stage: Stage) -> Measurement:
+    """create → start → exit → delete of `true` through each side's API."""
+    result = Measurement("run", "create → start → exit → delete of `true`, own network namespace", "ms")
+    usable = stage.tricorn.runtimes()
+    ours = [name for name in ("crun", "runc") if usable.get(name, {}).get("usable")]
+    chain, reference = stage.small.chain_id, stage.small.reference
+    newest, same = f"{NEW}, its runc", f"{NEW}, the system's runc"
+    sides: dict[str, tuple[object, Callable[[str], None]]] = {
+        f"{OURS}, {name}": (
+            stage.tricorn,
+            lambda key, name=name: stage.tricorn.run_once(key, reference, name),
+        )
+        for name in ours
+    }
+    sides[newest] = (stage.new, lambda key: stage.new.run_once(key, chain))
+    sides[same] = (stage.new, lambda key: stage.new.run_once(key, chain, SYSTEM_RUNC))
+    sides[f"{OLD}, the system's runc"] = (stage.old, lambda key: stage.old.run_once(key, chain))
+    for number in range(stage.plan.rounds):
+        for index, (name, (side, once)) in enumerate(sides.items()):
+            once(f"warm-{number}-{index}")
+            samples: list[float] = []
+            before = side.meter.seconds()  # type: ignore[attr-defined]  # both kinds of sides have one
+            for sample in range(stage.plan.runs):
+                with stopwatch(samples):
+                    once(f"r{number}-{index}-{sample}")
+            result.side(name).add_round(samples, side.meter.seconds() - before)  # type: ignore[attr-defined]
+    limits = {"crun": 0.40, "runc": 0.60}
+    result.bounds = [Bound(f"{OURS}, {name}", newest, limits[name]) for name in ours]
+    if "crun" not in ours:
+        result.notes.append(f"crun can't run here: {usable.get('crun', {}).get('reason', 'not installed')}")
+    return result
+
+
+def commands(stage: Stage) -> Measurement:
+    """The same run as a person types it: `tricorn run --rm` beside `ctr run --rm`, and bare `version`."""
+    result = Measurement("commands", "command lines, from the shell's view", "ms")
+    reference = stage.small.reference
+    sides: dict[str, Callable[[str], object]] = {
+        "tricorn run --rm": lambda key: stage.tricorn.cli(
+            "run", "--rm", "--name", key, reference, "/bin/true"
+        ),
+        f"ctr run --rm ({NEW})": lambda key: stage.new.ctr("run", "--rm", reference, key, "/bin/true"),
+        f"ctr run --rm ({OLD})": lambda key: stage.old.ctr("run", "--rm", reference, key, "/bin/true"),
+        "tricorn version": lambda _: stage.tricorn.cli("version"),
+        f"ctr version ({NEW})": lambda _: stage.new.ctr("version"),
+    }
+    for number in range(stage.plan.rounds):
+        for index, (name, once) in enumerate(sides.items()):
+            samples: list[float] = []
+            for sample in range(max(3, stage.plan.runs // 2)):
+                with stopwatch(samples):
+                    once(f"c{number}-{index}-{sample}")
+            result.side(name).add_round(samples)
+    return result
+
+
+def memory(stage: Stage) -> Measurement:
+    """Memory of what watches one container, at `plan.containers` of them; and how fast they start."""
+    count = stage.plan.containers
+    result = Measurement("memory", f"memory per container at {count} (PSS of its monitor)", "MB")
+    sides = {
+        OURS: _start_ours(stage),
+        NEW: _start_theirs(stage.new, stage),
+        OLD: _start_theirs(stage.old, stage),
+    }
+    for name, (start, watchers, end) in sides.items():
+        names = [f"m{index}" for index in range(count)]
+        began = time.perf_counter()
+        with ThreadPoolExecutor(1 if name == OURS else 4) as pool:
+            list(pool.map(start, names))
+        took = time.perf_counter() - began
+        time.sleep(1)
+        total = sum(map(proportional_kib, watchers()))
+        result.side(name).add_round([total / count / 1024])
+        result.notes.append(f"{name}: {count} containers started in {took:.1f} s")
+        with ThreadPoolExecutor(1 if name == OURS else 4) as pool:
+            list(pool.map(end, names))
+    result.bounds = [Bound(OURS, NEW, 0.10)]
+    return result
+
+
+Start = tuple[Callable[[str], None], Callable[[], list[int]], Callable[[str], None]]
+
+
+def _start_ours(stage: Stage) -> Start:
+    side = stage.tricorn
+
+    def start(name: str) -> None:
+        side.create(name, stage.small.reference, SLEEP, "")
+        side.start_task(name)
+
+    return start, side.monitors, lambda name: side.delete(name, force=True)
+
+
+def _start_theirs(peer: ContainerdPeer, stage: Stage) -> Start:
+    waiting = {}
+
+    def start(name: str) -> None:
+        waiting[name] = peer.start_task(name, peer.create(name, stage.small.chain_id, SLEEP))
+
+    def end(name: str) -> None:
+        peer.kill_task(name)
+        waiting.pop(name).result()
+        peer.delete(name)
+
+    return start, peer.shims, end
+
+
+def rest(stage: Stage) -> Measurement:
+    """Memory of each daemon, a moment after it has worked."""
+    result = Measurement("rest", "the daemon at rest (RSS)", "MB")
+    time.sleep(2)
+    for name, pid in ((OURS, stage.tricorn.pid), (NEW, stage.new.pid), (OLD, stage.old.pid)):
+        result.side(name).add_round([resident_kib(pid) / 1024])
+    result.bounds = [Bound(OURS, NEW, 1.30)]
+    return result
+
+
+def pull_distribution(stage: Stage) -> Measurement:
+    picture = pictures.distro(stage.work / "layouts", stage.registry)
+    return _pull(stage, "pull-distribution", picture, 0.45)
+
+
+def pull_many_files(stage: Stage) -> Measurement:
+    picture = pictures.many_files(stage.work / "layouts", stage.registry, stage.plan.files)
+    return _pull(stage, "pull-many-files", picture, 0.40)
+
+
+def _pull(stage: Stage, name: str, picture: pictures.Picture, bound: float) -> Measurement:
+    """Pull and unpack from one local registry; before each, all of the image is gone and disks are quiet."""
+    result = Measurement(name, f"pull + unpack of {picture.title}", "s")
+    reference = picture.reference
+    sides = {
+        OURS: (stage.tricorn, lambda: stage.tricorn.pull(reference)),
+        NEW: (stage.new, lambda: stage.new.pull(reference)),
+        f"{NEW}, --local": (stage.new, lambda: stage.new.pull(reference, "--local")),
+        OLD: (stage.old, lambda: stage.old.pull(reference)),
+    }
+    for _ in range(stage.plan.pulls):
+        for label, (side, pull) in sides.items():
+            os.sync()
+            samples: list[float] = []
+            before = side.meter.seconds()
+            with stopwatch(samples):
+                pull()
+            result.side(label).add_round(samples, side.meter.seconds() - before)
+            side.forget(reference)
+    fastest = min((NEW, f"{NEW}, --local"), key=lambda label: result.series[label].median)
+    result.bounds = [Bound(OURS, fastest, bound)]
+    return result
+
+
+def ansible(stage: Stage) -> Measurement:
+    """One task through the relay beside one `ping`, the module that does nothing: marginal cost of each."""
+    from ansible_tasks import TaskTimer
+
+    result = Measurement("ansible", "one Ansible task on a local connection", "ms")
+    timer = TaskTimer(stage.work / "ansible", stage.tricorn.daemon.socket_path, Path(sys.executable).parent)
+    tasks = {"relay: node_info": timer.node_info, "ping": timer.ping}
+    for _ in range(stage.plan.rounds):
+        for name, task in tasks.items():
+            result.side(name).add_round([timer.marginal(task)])
+    result.bounds = [Bound("relay: node_info", "ping", 0.25)]
+    return result
+
+
+ALL: dict[str, Callable[[Stage], Measurement]] = {
+    "rest": rest,
+    "run": run,
+    "commands": commands,
+    "memory": memory,
+    "pull-distribution": pull_distribution,
+    "pull-many-files": pull_many_files,
+    "ansible": ansible,
+}

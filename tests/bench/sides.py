@@ -1,0 +1,79 @@
+"""Everything a measurement works on: both kinds of sides, the images, how often."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pictures
+from attrs import frozen
+from containerd_peer import ContainerdPeer
+from packages import Release, make_runnable
+from pictures import Picture
+from rig import journaled_filesystem
+from tricorn_side import TricornSide
+
+from tricorn_testing.paths import short_directory
+from tricorn_testing.registry import Registry, running_registry
+
+NEW = "containerd 2"  # sid's, the baseline of every bound
+OLD = "containerd 1.6"  # Debian 12's own
+OURS = "tricorn"
+SYSTEM_RUNC = "/usr/sbin/runc"
+
+
+@frozen
+class Plan:
+    """How much is measured: `rounds` alternate between the sides, `runs` are the samples of one."""
+
+    rounds: int = 3
+    runs: int = 12
+    containers: int = 100
+    pulls: int = 3
+    files: int = pictures.MANY_FILES
+
+
+QUICK = Plan(rounds=2, runs=5, containers=20, pulls=1, files=8_000)
+
+
+@frozen
+class Stage:
+    plan: Plan
+    work: Path
+    registry: Registry
+    tricorn: TricornSide
+    new: ContainerdPeer
+    old: ContainerdPeer
+    small: Picture
+
+    @property
+    def peers(self) -> dict[str, ContainerdPeer]:
+        return {NEW: self.new, OLD: self.old}
+
+    def versions(self) -> dict[str, str]:
+        return {OURS: self.tricorn.version()} | {name: peer.version() for name, peer in self.peers.items()}
+
+
+@contextlib.contextmanager
+def stage(plan: Plan, work: Path) -> Iterator[Stage]:
+    """Prepare the ground, start all sides, pull the small image everywhere; undo it all at the end."""
+    work.mkdir(parents=True, exist_ok=True)
+    sid = Release("sid", work / "sid")
+    prefix = sid.unpack("containerd", "runc")
+    make_runnable(prefix / "usr/sbin/runc", sid)
+    with contextlib.ExitStack() as undo:
+        state = undo.enter_context(short_directory())
+        ground = undo.enter_context(journaled_filesystem(work / "ground.img", work / "ground"))
+        (work / "layouts").mkdir(exist_ok=True)
+        registry = undo.enter_context(running_registry(work / "registry"))
+        new = ContainerdPeer("new", prefix, ground / "new", state / "new")
+        old = ContainerdPeer("old", Path("/"), ground / "old", state / "old")
+        ours = TricornSide(ground / "tricorn", state / "tricorn")
+        for side in (new, old, ours):
+            undo.callback(side.stop)
+            side.start()
+        small = pictures.small(work / "layouts", registry)
+        for side in (new, old, ours):
+            side.pull(small.reference)
+        yield Stage(plan, work, registry, ours, new, old, small)

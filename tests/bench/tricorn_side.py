@@ -1,0 +1,143 @@
+"""Our side of the benchmark: a tricornd on the shared ground, its HTTP API over one kept connection."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rig import CpuMeter
+
+from tricorn_testing.agentclient import ApiError, UnixConnection, segment
+from tricorn_testing.daemon import Daemon
+from tricorn_testing.processes import command_line, process_ids
+
+NAMESPACE = "bench"
+
+
+class TricornSide:
+    """`base` is on the journaled file system; `state` is short enough for sockets."""
+
+    name = "tricorn"
+
+    def __init__(self, base: Path, state: Path) -> None:
+        self.daemon = MeteredDaemon(state)
+        self.daemon.root = base / "root"
+        self._connection: http.client.HTTPConnection | None = None
+        self._environment = {
+            **os.environ,
+            "TRICORN_SOCKET": self.daemon.socket_path,
+            "TRICORN_NAMESPACE": NAMESPACE,
+        }
+
+    @property
+    def meter(self) -> CpuMeter:
+        return self.daemon.meter
+
+    @property
+    def pid(self) -> int:
+        return self.daemon.pid
+
+    def start(self) -> None:
+        self.daemon.start()
+        self._connection = UnixConnection(self.daemon.socket_path, 120)
+
+    def stop(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self.daemon.clean_up()
+        self.meter.remove()
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One request on the kept connection."""
+        assert self._connection is not None, "the side isn't running"
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": "application/json"} if data else {}
+        self._connection.request(method, path, body=data, headers=headers)
+        answer = self._connection.getresponse()
+        document = json.loads(answer.read() or b"null")
+        if answer.status >= 400:
+            raise ApiError(answer.status, document)
+        return document
+
+    def version(self) -> str:
+        return str(self.call("GET", "/v1/version")["version"])
+
+    def runtimes(self) -> dict[str, Mapping[str, Any]]:
+        return {info["name"]: info for info in self.call("GET", "/v1/info")["runtimes"]}
+
+    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("tricorn")), *words]
+        outcome = subprocess.run(command, capture_output=True, text=True, env=self._environment, check=False)
+        if outcome.returncode:
+            raise RuntimeError(f"tricorn {' '.join(words)}: {outcome.stderr[-500:]}")
+        return outcome
+
+    # ------------------------------------------------------------ images
+    def pull(self, reference: str) -> None:
+        self.cli("image", "pull", "--plain-http", reference)
+
+    def forget(self, reference: str) -> None:
+        """Remove an image with everything only it keeps, and wait until the files are gone."""
+        try:
+            self.call("DELETE", f"/v1/{NAMESPACE}/images/{segment(reference)}?sync=true")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        self.call("POST", "/v1/gc")
+
+    # ------------------------------------------------------------ containers
+    def create(self, name: str, image: str, args: list[str], runtime: str) -> None:
+        body = {
+            "image": image,
+            "state": "present",
+            "pull": "never",
+            "args": args,
+            "runtime": runtime,
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}],
+        }
+        self.call("PUT", f"/v1/{NAMESPACE}/containers/{name}", body)
+
+    def start_task(self, name: str) -> None:
+        self.call("POST", f"/v1/{NAMESPACE}/containers/{name}/start", {})
+
+    def delete(self, name: str, *, force: bool = False) -> None:
+        query = "?force=true&stop_timeout=0" if force else ""
+        self.call("DELETE", f"/v1/{NAMESPACE}/containers/{name}{query}")
+
+    def run_once(self, name: str, image: str, runtime: str) -> None:
+        """create → start → exit → delete of `true` in its own network namespace."""
+        self.create(name, image, ["/bin/true"], runtime)
+        self.start_task(name)
+        exit_view = self.call("GET", f"/v1/{NAMESPACE}/containers/{name}/wait?condition=stopped")
+        assert exit_view["exit_code"] == 0, exit_view
+        self.delete(name)
+
+    def monitors(self) -> list[int]:
+        """Return the processes that watch this side's containers."""
+        state = f"{self.daemon.state}/"
+        return [
+            pid
+            for pid in process_ids()
+            if (words := command_line(pid))
+            and os.path.basename(words[0]) == "conmon"
+            and any(word.startswith(state) for word in words)
+        ]
+
+
+class MeteredDaemon(Daemon):
+    """A daemon in a cgroup that counts its CPU time."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(directory)
+        self.meter = CpuMeter("tricorn-bench-tricorn", ["tricorn"])
+
+    @property
+    def command(self) -> list[str]:
+        return self.meter.wrap(super().command)

@@ -7,12 +7,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from tricorn.cli.output import complain
-from tricorn.cli.settings import global_options
+from tricorn.cli.settings import Settings, global_options
 from tricorn.errors import TricornError
 
 INTERRUPTED: Final = 128 + signal.SIGINT
@@ -63,6 +63,18 @@ class LazyGroup(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C and a reader that left end it quietly, before click has its say."""
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:
+            _silence()
+            return INTERRUPTED
+        return status
+
 
 root = LazyGroup(
     "tricorn",
@@ -77,9 +89,9 @@ root = LazyGroup(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; nothing is raised but SystemExit by completion."""
+    settings = Settings()
     try:
-        status = root.main(args=arguments, prog_name="tricorn", standalone_mode=False)
-        sys.stdout.flush()
+        status = root.main(args=arguments, prog_name="tricorn", standalone_mode=False, obj=settings)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
@@ -88,11 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TricornError as error:
         complain(error)
         return error.exit_status
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         return INTERRUPTED
-    except BrokenPipeError:
-        _silence()
-        return INTERRUPTED
+    finally:
+        settings.close()
     return status if isinstance(status, int) else 0
 
 

@@ -16,7 +16,7 @@ _STYLES: Final = {"running": "green", "paused": "yellow", "failed": "red", "crea
 
 def complain(error: TricornError) -> None:
     """Print an error on one line of stderr."""
-    click.echo(f"tricorn: {clean(error.one_line())}", err=True)
+    click.echo(f"tricorn: {clean(' '.join(error.one_line().split()))}", err=True)
 
 
 def emit_json(value: Any) -> None:
@@ -60,12 +60,34 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        made.add_column(name, overflow="fold" if len(columns) < 3 else "ellipsis", no_wrap=len(columns) > 2)
-    for row in rows:
+        made.add_column(name, no_wrap=True)
+    for row in fit([columns, *rows], console.width)[1:]:
         made.add_row(*(Text(cell, style=_STYLES.get(cell.split(" ")[0], "")) for cell in row))
-    Console(soft_wrap=False).print(made)
+    console.print(made)
+
+
+def fit(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Return the rows (the first holds the columns' names) cut to a screen of `width`.
+
+    The widest columns give way first, down to their names and no less than eight characters.
+    """
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    least = [max(len(name), 8) for name in rows[0]]
+    while sum(widths) + len(widths) > width:
+        spare = [have - need for have, need in zip(widths, least, strict=True)]
+        if max(spare) <= 0:
+            break
+        widths[max(range(len(widths)), key=lambda index: widths[index] if spare[index] > 0 else 0)] -= 1
+    return [
+        [
+            cell if len(cell) <= room else cell[: room - 1] + "…"
+            for cell, room in zip(row, widths, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 def each(settings: Settings, names: Sequence[str], act: Callable[[str], Any], *, say: bool = True) -> int:

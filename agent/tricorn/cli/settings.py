@@ -32,6 +32,11 @@ class Settings:
             self._door = Door(self.socket)
         return self._door
 
+    def close(self) -> None:
+        """Close the connection, if one was made."""
+        if self._door is not None:
+            self._door.close()
+
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Take a global option, wherever on the line it stands: the innermost wins."""

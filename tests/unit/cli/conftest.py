@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -110,10 +111,8 @@ class FakeAgent:
         self._listener.close()
         self._acceptor.join(5)
         for link in self._links:
-            try:
+            with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(5)
             assert not thread.is_alive()
@@ -244,7 +243,5 @@ def spawn(agent: FakeAgent, command: list[str]) -> Iterator[Callable[..., subpro
         process.wait(10)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass

@@ -1,0 +1,414 @@
+"""The commands that ask and show: what they request, and what they print for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tricorn.errors import FailedPrecondition, NotFound
+
+Run = Callable[..., Any]
+AGO = (datetime.now(UTC) - timedelta(hours=2, minutes=5)).isoformat()
+DIGEST = "sha256:" + "ab" * 32
+
+
+def container(id: str = "web", **fields: Any) -> dict[str, Any]:
+    view = {
+        "id": id,
+        "namespace": "default",
+        "image": "docker.io/library/nginx:latest",
+        "image_digest": DIGEST,
+        "runtime": "crun",
+        "snapshotter": "overlay",
+        "labels": {"app": "web"},
+        "created_at": AGO,
+        "desired": {"args": ["nginx", "-g", "daemon off;"]},
+        "task": {"status": "running", "pid": 4711, "started_at": AGO, "exit_code": None},
+    }
+    return {**view, **fields}
+
+
+# ---------------------------------------------------------------- containers
+def test_ps(agent: Any, tricorn: Run) -> None:
+    stopped = {"status": "stopped", "exit_code": 137, "oom_killed": True, "exited_at": AGO}
+    agent.listed(
+        "GET /v1/default/containers?all=false",
+        container(),
+        container("job", task=stopped),
+        container("new", task=None),
+    )
+    outcome = tricorn("ps")
+    head, *rows = outcome.out.splitlines()
+    assert head.split() == ["ID", "IMAGE", "COMMAND", "STATUS", "PID", "CREATED"]
+    assert rows[0].split() == [
+        "web",
+        "nginx:latest",
+        "nginx",
+        "-g",
+        "daemon",
+        "off;",
+        "running",
+        "2h5m",
+        "4711",
+        "2h5m",
+    ]
+    assert "exited (137, out of memory) 2h5m ago" in rows[1]
+    assert rows[2].split()[-3:] == ["created", "-", "2h5m"]
+    assert len({row.index("2h5m", row.index("off;") + 20) for row in rows if "out of" in row}) == 1
+
+
+def test_ps_quiet_all_filtered(agent: Any, tricorn: Run) -> None:
+    line = "GET /v1/default/containers?all=true&filter=labels.app%3D%3Dweb&filter=id~%3Da"
+    agent.listed(line, container(), container("b"))
+    assert tricorn("ps", "-aq", "--filter", "labels.app==web", "--filter", "id~=a").out == "web\nb\n"
+
+
+def test_ps_json_is_one_list(agent: Any, tricorn: Run) -> None:
+    agent.listed("GET /v1/default/containers?all=false", container())
+    assert tricorn("--json", "ps").json == tricorn("ps", "--json").json == [container()]
+    agent.listed("GET /v1/default/containers?all=false")
+    assert tricorn("--json", "ps").json == []
+
+
+def test_container_ls_is_ps(agent: Any, tricorn: Run) -> None:
+    agent.listed("GET /v1/default/containers?all=true", container())
+    assert tricorn("container", "ls", "-aq").out == tricorn("container", "ps", "-aq").out == "web\n"
+
+
+def test_a_label_cannot_drive_the_terminal(agent: Any, tricorn: Run) -> None:
+    agent.listed("GET /v1/default/containers?all=false", container(labels={"a": "\x1b[2Jgone"}))
+    assert "\x1b" not in tricorn("ps", "--no-trunc").out
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("-n", "build", "ps", "-q"),
+        ("ps", "-q", "-n", "build"),
+        ("-n", "other", "ps", "-q", "--namespace", "build"),
+    ],
+)
+def test_the_namespace_counts_wherever_it_stands(agent: Any, tricorn: Run, where: tuple[str, ...]) -> None:
+    agent.listed("GET /v1/build/containers?all=false", container())
+    assert tricorn(*where).out == "web\n"
+
+
+def test_the_namespace_of_the_environment(agent: Any, tricorn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRICORN_NAMESPACE", "build")
+    agent.listed("GET /v1/build/containers?all=false", container())
+    agent.listed("GET /v1/mine/containers?all=false", container("mine"))
+    assert tricorn("ps", "-q").out == "web\n"
+    assert tricorn("-n", "mine", "ps", "-q").out == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line", "body"),
+    [
+        (["start", "web"], "POST /v1/default/containers/web/start", None),
+        (["pause", "web"], "POST /v1/default/containers/web/pause", None),
+        (["resume", "web"], "POST /v1/default/containers/web/resume", None),
+        (["stop", "web"], "POST /v1/default/containers/web/stop", {}),
+        (["stop", "-t", "1m30s", "web"], "POST /v1/default/containers/web/stop", {"timeout": 90.0}),
+        (["kill", "web"], "POST /v1/default/containers/web/kill", {"signal": "SIGKILL", "all": False}),
+        (
+            ["kill", "-s", "hup", "--all", "web"],
+            "POST /v1/default/containers/web/kill",
+            {"signal": "SIGHUP", "all": True},
+        ),
+        (
+            ["kill", "-s", "10", "web"],
+            "POST /v1/default/containers/web/kill",
+            {"signal": "SIGUSR1", "all": False},
+        ),
+        (["rm", "web"], "DELETE /v1/default/containers/web", None),
+        (
+            ["rm", "-f", "-t", "3", "web"],
+            "DELETE /v1/default/containers/web?force=true&stop_timeout=3.0",
+            None,
+        ),
+        (["container", "stop", "web"], "POST /v1/default/containers/web/stop", {}),
+    ],
+)
+def test_steering(agent: Any, tricorn: Run, arguments: list[str], line: str, body: Any) -> None:
+    agent.answer(line, container())
+    outcome = tricorn(*arguments)
+    assert (outcome.status, outcome.out, outcome.err) == (0, "web\n", "")
+    assert agent.lines == [line]
+    assert agent.requests[0].body == body
+
+
+def test_several_names_go_on_after_an_error(agent: Any, tricorn: Run) -> None:
+    agent.answer("DELETE /v1/default/containers/a", {"changed": True})
+    agent.refuse(
+        "DELETE /v1/default/containers/b", FailedPrecondition("container b is running", hint="use rm -f")
+    )
+    agent.refuse("DELETE /v1/default/containers/c", NotFound("container c does not exist"))
+    agent.answer("DELETE /v1/default/containers/d", {"changed": True})
+    outcome = tricorn("rm", "a", "b", "c", "d")
+    assert outcome.status == FailedPrecondition.exit_status
+    assert outcome.out == "a\nd\n"
+    assert (
+        outcome.err
+        == "tricorn: container b is running (hint: use rm -f)\ntricorn: container c does not exist\n"
+    )
+    assert agent.connections == 1
+
+
+def test_json_of_one_and_of_several(agent: Any, tricorn: Run) -> None:
+    for name in "ab":
+        agent.answer(f"DELETE /v1/default/containers/{name}", {"changed": True, "name": name})
+    assert tricorn("--json", "rm", "a").json == {"changed": True, "name": "a"}
+    assert [change["name"] for change in tricorn("--json", "rm", "a", "b").json] == ["a", "b"]
+
+
+def test_wait_prints_the_codes(agent: Any, tricorn: Run) -> None:
+    agent.answer("GET /v1/default/containers/a/wait?condition=stopped", {"exit_code": 3})
+    agent.answer("GET /v1/default/containers/b/wait?condition=stopped", {"exit_code": 0})
+    outcome = tricorn("wait", "a", "b")
+    assert (outcome.status, outcome.out) == (0, "3\n0\n")
+
+
+def test_inspect_looks_for_containers_then_images(agent: Any, tricorn: Run) -> None:
+    agent.answer("GET /v1/default/containers/web", container())
+    agent.answer("GET /v1/default/images/docker.io%2Flibrary%2Fnginx%3Alatest", {"name": "nginx"})
+    assert tricorn("inspect", "web").json == container()
+    outcome = tricorn("inspect", "web", "docker.io/library/nginx:latest", "neither")
+    assert outcome.status == NotFound.exit_status
+    assert [item.get("id", item.get("name")) for item in outcome.json] == ["web", "nginx"]
+    assert outcome.err == "tricorn: no container and no image is called neither\n"
+
+
+def test_stats(agent: Any, tricorn: Run) -> None:
+    agent.listed("GET /v1/default/containers?all=false", container())
+    agent.answer(
+        "GET /v1/default/containers/web/stats", {"memory": {"usage_bytes": 2048, "limit": None}, "pids": 3}
+    )
+    outcome = tricorn("stats")
+    assert [line.split() for line in outcome.out.splitlines()] == [
+        ["web"],
+        ["memory.usage_bytes", "2.0", "KiB"],
+        ["pids", "3"],
+    ]
+    assert tricorn("--json", "stats", "web").json["pids"] == 3
+    assert isinstance(tricorn("--json", "stats").json, list)
+
+
+# ---------------------------------------------------------------- logs and events
+LINES = (
+    {"timestamp": "2026-01-31T12:00:00.000000001Z", "stream": "stdout", "text": "one"},
+    {"timestamp": "2026-01-31T12:00:01.000000000Z", "stream": "stderr", "text": "two\n"},
+)
+
+
+def test_logs_keep_the_streams_apart(agent: Any, tricorn: Run) -> None:
+    agent.stream("GET /v1/default/containers/web/logs", *LINES)
+    outcome = tricorn("logs", "web")
+    assert (outcome.out, outcome.err) == ("one\n", "two\n")
+    assert tricorn("logs", "-t", "web").out == "2026-01-31T12:00:00.000000001Z one\n"
+    assert agent.requests[0].headers["accept"] == "application/x-ndjson"
+
+
+def test_logs_json(agent: Any, tricorn: Run) -> None:
+    agent.stream("GET /v1/default/containers/web/logs", *LINES)
+    agent.stream("GET /v1/default/containers/web/logs?follow=true", *LINES)
+    assert tricorn("--json", "logs", "web").json == list(LINES)
+    assert len(tricorn("--json", "logs", "-f", "web").out.splitlines()) == 2
+
+
+def test_logs_options(agent: Any, tricorn: Run) -> None:
+    line = "GET /v1/default/containers/web/logs?follow=true&tail=5&since=2026-01-31T12%3A00%3A00%2B00%3A00"
+    agent.stream(line)
+    assert tricorn("logs", "-f", "--tail", "5", "--since", "2026-01-31T12:00:00Z", "web").status == 0
+    assert agent.lines == [line]
+    assert tricorn("logs", "--tail", "few", "web").status == 2
+
+
+def test_an_error_in_the_middle_of_a_stream(agent: Any, tricorn: Run) -> None:
+    agent.stream(
+        "GET /v1/default/containers/web/logs", LINES[0], {"error": NotFound("the log is gone").problem()}
+    )
+    outcome = tricorn("logs", "web")
+    assert (outcome.status, outcome.out) == (NotFound.exit_status, "one\n")
+
+
+def event(sequence: int) -> dict[str, Any]:
+    return {
+        "sequence": sequence,
+        "timestamp": AGO,
+        "namespace": "default",
+        "topic": "/tasks/exit",
+        "event": {"id": "web"},
+    }
+
+
+def test_events_pages(agent: Any, tricorn: Run) -> None:
+    agent.answer("GET /v1/default/events?since=0", {"items": [event(1), event(2)], "cursor": 2, "lost": 0})
+    agent.answer("GET /v1/default/events?since=2", {"items": [event(3)], "cursor": 3, "lost": 0})
+    agent.answer("GET /v1/default/events?since=3", {"items": [], "cursor": 3, "lost": 0})
+    assert [line.split()[0] for line in tricorn("events").out.splitlines()] == ["1", "2", "3"]
+    assert [item["sequence"] for item in tricorn("--json", "events").json] == [1, 2, 3]
+
+
+def test_events_follow(agent: Any, tricorn: Run) -> None:
+    line = "GET /v1/events?since=7&follow=true&filter=topic%3D%3D%2Ftasks%2Fexit"
+    agent.stream(line, {"lost": 4}, event(12))
+    outcome = tricorn("events", "-f", "-A", "--since", "7", "--filter", "topic==/tasks/exit")
+    assert outcome.out == f"12 {AGO} default /tasks/exit id=web\n"
+    assert outcome.err == "tricorn: 4 events are no longer kept\n"
+
+
+# ---------------------------------------------------------------- images
+def test_image_ls(agent: Any, tricorn: Run) -> None:
+    item = {
+        "name": "docker.io/library/a:1",
+        "digest": DIGEST,
+        "size": 5 * 1024**2,
+        "platform": "linux/amd64",
+        "updated_at": AGO,
+    }
+    agent.listed("GET /v1/default/images", item)
+    rows = tricorn("image", "ls").out.splitlines()
+    assert rows[1].split() == ["docker.io/library/a:1", "abababababab", "linux/amd64", "5.0", "MiB", "2h5m"]
+    assert DIGEST in tricorn("image", "ls", "--no-trunc").out
+    assert tricorn("image", "ls", "-q").out == "docker.io/library/a:1\n"
+    assert tricorn("--json", "image", "ls").json == [item]
+
+
+def test_image_rm_and_inspect(agent: Any, tricorn: Run) -> None:
+    agent.answer("DELETE /v1/default/images/a%3A1?sync=true", {"changed": True})
+    agent.answer("GET /v1/default/images/a%3A1", {"name": "a:1"})
+    assert tricorn("image", "rm", "--sync", "a:1").out == "a:1\n"
+    assert tricorn("image", "inspect", "a:1").json == {"name": "a:1"}
+
+
+# ---------------------------------------------------------------- the rest
+def test_namespaces(agent: Any, tricorn: Run) -> None:
+    agent.listed("GET /v1/namespaces", {"name": "build", "labels": {"owner": "ci"}, "created_at": AGO})
+    agent.answer("PUT /v1/namespaces/build", {"changed": True})
+    agent.answer("PATCH /v1/namespaces/build", {"name": "build"})
+    agent.answer("DELETE /v1/namespaces/build", {"changed": True})
+    assert tricorn("namespace", "ls").out.splitlines()[1].split() == ["build", "2h5m", "owner=ci"]
+    assert tricorn("namespace", "create", "build", "-l", "owner=ci").out == "build\n"
+    assert agent.body("PUT /v1/namespaces/build") == {"labels": {"owner": "ci"}}
+    assert tricorn("namespace", "label", "build", "owner=", "x=y").status == 0
+    assert agent.body("PATCH /v1/namespaces/build") == {"labels": {"owner": "", "x": "y"}}
+    assert tricorn("namespace", "rm", "build").out == "build\n"
+
+
+def test_content(agent: Any, tricorn: Run) -> None:
+    path = f"/v1/default/content/{DIGEST.replace(':', '%3A')}"
+    agent.listed(
+        "GET /v1/default/content", {"digest": DIGEST, "size": 10, "labels": {"a": "b"}, "created_at": AGO}
+    )
+    agent.answer(f"DELETE {path}", None)
+    agent.raw(f"GET {path}/data", b"blob\x00bytes")
+    assert tricorn("content", "ls").out.splitlines()[1].split() == [DIGEST, "10", "B", "2h5m"]
+    assert tricorn("content", "ls", "--no-trunc").out.splitlines()[1].split()[-1] == "a=b"
+    assert tricorn("content", "get", DIGEST).out == "blob\x00bytes"
+    assert tricorn("content", "rm", DIGEST).out == f"{DIGEST}\n"
+
+
+def test_snapshots(agent: Any, tricorn: Run) -> None:
+    item = {
+        "snapshotter": "overlay",
+        "key": "web",
+        "kind": "active",
+        "parent": DIGEST,
+        "usage": {"size": 4096},
+    }
+    agent.listed("GET /v1/default/snapshots", item)
+    agent.answer("DELETE /v1/default/snapshots/overlay/web", None)
+    agent.answer("DELETE /v1/default/snapshots/native/web", None)
+    assert tricorn("snapshot", "ls").out.splitlines()[1].split() == [
+        "overlay",
+        "web",
+        "active",
+        DIGEST[:23] + "…",
+        "4.0",
+        "KiB",
+        "-",
+    ]
+    assert tricorn("snapshot", "rm", "web").status == 0
+    assert tricorn("snapshot", "rm", "--snapshotter", "native", "web").status == 0
+    assert tricorn("snapshot", "rm", "gone").status == NotFound.exit_status
+    agent.listed("GET /v1/default/snapshots", item, {**item, "snapshotter": "native"})
+    assert "exists in native, overlay" in tricorn("snapshot", "rm", "web").err
+
+
+def test_leases(agent: Any, tricorn: Run) -> None:
+    agent.listed(
+        "GET /v1/default/leases",
+        {"id": "l", "labels": {"containerd.io/gc.expire": "soon", "a": "b"}, "created_at": AGO},
+    )
+    agent.answer("POST /v1/default/leases", {"id": "l"}, 201)
+    agent.answer("DELETE /v1/default/leases/l", None)
+    assert tricorn("lease", "ls").out.splitlines()[1].split() == ["l", "2h5m", "soon", "a=b"]
+    assert tricorn("lease", "create", "--id", "l", "--expire", "2h", "-l", "a=b").out == "l\n"
+    assert agent.body("POST /v1/default/leases") == {
+        "id": "l",
+        "labels": {"a": "b"},
+        "expire_seconds": 7200.0,
+    }
+    assert tricorn("lease", "rm", "l").out == "l\n"
+
+
+def test_operations(agent: Any, tricorn: Run) -> None:
+    running = {
+        "id": "1",
+        "kind": "pull",
+        "object": "redis",
+        "state": "running",
+        "progress": {"phase": "fetch", "offset": 30, "total": 120},
+    }
+    failed = {"id": "2", "kind": "pull", "object": "x", "state": "failed", "error": {"detail": "no route"}}
+    agent.listed("GET /v1/default/operations", running, failed)
+    agent.answer("DELETE /v1/default/operations/1", None)
+    rows = tricorn("operation", "ls").out.splitlines()
+    assert rows[1].split() == ["1", "pull", "redis", "running", "fetch", "25", "%", "-"]
+    assert "no route" in rows[2]
+    assert tricorn("operation", "cancel", "1").out == "1\n"
+
+
+def test_gc(agent: Any, tricorn: Run) -> None:
+    report = {
+        "dry_run": True,
+        "removed": [{"namespace": "default", "type": "content", "key": DIGEST}],
+        "bytes": 2048,
+        "seconds": 0.04,
+    }
+    agent.answer("POST /v1/gc?dry_run=true", report)
+    agent.answer("POST /v1/gc", {**report, "dry_run": False, "removed": []})
+    agent.answer(
+        "GET /v1/default/gc/explain?object=image%2Fa",
+        {"object": "image/a", "kept": True, "chain": ["lease/x", "image/a"], "note": ""},
+    )
+    assert tricorn("gc", "--dry-run").out.splitlines()[-1] == "1 objects would be removed, 2.0 KiB, in 0.0 s"
+    assert tricorn("gc").out.startswith("0 objects removed")
+    assert tricorn("--json", "gc", "--dry-run").json == report
+    assert tricorn("gc", "explain", "image/a").out.splitlines() == ["image/a: kept", "lease/x", "  └ image/a"]
+    assert tricorn("gc", "--dry-run", "explain", "image/a").status == 0
+    assert agent.lines.count("POST /v1/gc?dry_run=true") == 2
+
+
+def test_info(agent: Any, tricorn: Run) -> None:
+    document = {
+        "version": "0.1.0",
+        "namespaces": ["default"],
+        "runtimes": [{"name": "crun", "path": "/usr/bin/crun", "features": ["+CRIU"]}],
+        "statistics": {"tasks": 3},
+    }
+    agent.answer("GET /v1/info", document)
+    assert tricorn("info").out.splitlines() == [
+        "version: 0.1.0", "namespaces: default", "runtimes:", "  crun: path /usr/bin/crun, features +CRIU", "statistics:", "  tasks: 3",
+    ]  # fmt: skip
+    assert tricorn("--json", "info").json == document
+
+
+def test_version(agent: Any, tricorn: Run) -> None:
+    agent.answer("GET /v1/version", {"version": "9.9", "api": "1", "python": "3.11.7", "revision": ""})
+    outcome = tricorn("version")
+    assert outcome.out == "client  0.1.0\nserver  9.9 (api 1, python 3.11.7)\n"
+    assert tricorn("--json", "version").json["server"]["version"] == "9.9"

@@ -118,6 +118,8 @@ def load_document(data: bytes, what: str) -> dict[str, Any]:
         )
     try:
         document = json.loads(data)
+        if b"\\ud" in data.lower():  # a lone surrogate is no text: it could be neither stored nor sent on
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{what} is not valid JSON", why=str(error)[:200]) from None
     if not isinstance(document, dict):

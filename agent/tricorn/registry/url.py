@@ -48,8 +48,7 @@ class Url:
     @classmethod
     def parse(cls, text: str, what: str = "URL") -> Url:
         """Return the URL in `text`; raise InvalidArgument, without quoting what may be secret."""
-        if len(text) > _LENGTH or not text.isascii() or any(c <= " " or c == "\x7f" for c in text):
-            raise InvalidArgument(f"{what} is malformed", why="too long, or not printable ASCII")
+        _check_text(text, what)
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -73,7 +72,8 @@ class Url:
         return f"{self.origin}{self.target}"
 
     def join(self, location: str) -> Url:
-        """Return the target of a redirect from here to `location`."""
+        """Return the target of a redirect from here to `location`; raise InvalidArgument."""
+        _check_text(location, "redirect target")  # urljoin would drop control characters silently
         try:
             joined = urljoin(self.absolute, location.partition("#")[0])
         except ValueError:
@@ -82,6 +82,11 @@ class Url:
 
     def __str__(self) -> str:
         return f"{self.origin}{self.path}" + ("?…" if self.query else "")
+
+
+def _check_text(text: str, what: str) -> None:
+    if len(text) > _LENGTH or not text.isascii() or any(c <= " " or c == "\x7f" for c in text):
+        raise InvalidArgument(f"{what} is malformed", why="too long, or not printable ASCII")
 
 
 def origin_of(host: RegistryHost) -> Origin:

@@ -107,7 +107,13 @@ def pushed_digest(registry: Registry, name: str) -> str:
 
 def apply_playbook(reference: str) -> PlaybookRun:
     step(4, "Let Ansible do the rest", "ansible-playbook -i inventory/local.yml tricorn.containerd.demo")
-    variables = {"demo_image": reference, "demo_plain_http": True, "demo_container": CONTAINER}
+    variables = {
+        "demo_image": reference,
+        "demo_plain_http": True,
+        "demo_container": CONTAINER,
+        "demo_exec": ["figlet", "tricorn"],
+        "agent_bundle_cache": str(DEMO / "bundles"),
+    }
     run = run_playbook(console, PLAYBOOKS / "demo.yml", variables, DEMO / "playbook.log", DEMO / "ansible")
     if run.returncode:
         raise DemoError(f"the playbook failed; its last words:\n{tail(DEMO / 'playbook.log')}")

@@ -19,6 +19,7 @@ from tricorn.fs.extraction import ExtractorPool
 from tricorn.fs.native import NativeSnapshotter
 from tricorn.fs.overlay import OverlaySnapshotter
 from tricorn.model.requests import RegistryAuth
+from tricorn.ports import Snapshotter
 from tricorn.registry.client import RegistryClient
 from tricorn.rules import platforms
 from tricorn.runtime.supervise import ConmonRuntime
@@ -92,7 +93,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 environment=environment,
             )
         )
-        backends = {
+        backends: dict[str, Snapshotter] = {
             "overlay": OverlaySnapshotter(os.path.join(config.root, "snapshots", "overlay")),
             "native": NativeSnapshotter(os.path.join(config.root, "snapshots", "native")),
         }

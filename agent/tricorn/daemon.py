@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import trio
+from attrs import define
 
 import tricorn
 from tricorn import failpoints, logs
 from tricorn.api.access import build_authoriser
-from tricorn.api.http.api import HttpApi
+from tricorn.api.http.site import HttpApi
 from tricorn.api.listen import Listener
 from tricorn.api.metrics import Metrics
 from tricorn.api.socketfile import inherit, listen
@@ -44,28 +45,40 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async with AsyncExitStack() as stack:
             agent = await stack.enter_async_context(open_agent(config, dict(os.environ)))
+            doors = await stack.enter_async_context(open_doors(config, agent, systemd))
             systemd.notify(STATUS="recovering")
             await agent.recovery.run()
-            api = await stack.enter_async_context(open_doors(config, agent, systemd))
             nursery = await stack.enter_async_context(trio.open_nursery())
             await nursery.start(agent.collector.run)
             nursery.start_soon(systemd.feed_watchdog)
+            doors.open = True
             systemd.notify(READY="1", STATUS="serving")
             log.info("ready", version=tricorn.__version__, socket=config.socket_path, root=config.root)
-            await obey(received, config, reload, api, systemd)
+            await obey(received, config, reload, doors.api, systemd)
             nursery.cancel_scope.cancel()
         log.info("stopped")
 
 
+@define
+class Doors:
+    """The API, which answers `not ready` until `open` is set."""
+
+    api: HttpApi
+    open: bool = False
+
+
 @asynccontextmanager
-async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIterator[HttpApi]:
+async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIterator[Doors]:
     """Serve the API on the agent's socket, or on those that systemd has opened."""
-    metrics = Metrics(agent.services.node.statistics)
+    doors: Doors
     api = HttpApi(
         agent.services,
         authoriser=build_authoriser(config.access, config.socket_group),
-        metrics=metrics,
+        metrics=Metrics(agent.services.node.statistics, version=tricorn.__version__),
+        ready=lambda: doors.open,
+        version=tricorn.__version__,
     )
+    doors = Doors(api)
     if systemd.listen_fds:
         sockets = inherit(systemd.listen_fds)
     else:
@@ -74,7 +87,7 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
     async with trio.open_nursery() as nursery:
         await nursery.start(listener.serve)
         try:
-            yield api
+            yield doors
         finally:
             with trio.CancelScope(shield=True):
                 await listener.stop()

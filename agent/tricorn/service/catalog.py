@@ -106,7 +106,8 @@ class Catalog:
         )
         there = await self._snapshots.committed(namespace, snapshotter, chain[-1:])
         return ResolvedImage(
-            image=image, platform=config.platform if config.platform.os else platform, manifest=manifest, config=config, chain=chain,
+            image=image, platform=config.platform if config.platform.os else platform,
+            manifest=manifest, config=config, chain=chain,
             size=size + len(raw) + sum(layer.size for layer in manifest.layers if layer.digest in present),
             missing=tuple(digest for digest in wanted if digest not in present),
             unpacked=bool(there) or not chain,

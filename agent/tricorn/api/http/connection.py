@@ -152,7 +152,7 @@ class Connection:
 
     async def read_body(self) -> bytes:
         """Return the current request's body."""
-        if self._wire.bodyless_request():
+        if self._wire.take_empty_body():
             return b""
         with trio.move_on_after(limits.HTTP_BODY_TIMEOUT):
             return await self._collect_body()

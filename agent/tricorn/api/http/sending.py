@@ -179,7 +179,7 @@ async def send_data(sender: Sender, wire: Wire, reply: Data, *, close: bool) -> 
     async with await trio.open_file(reply.path, "rb") as file:
         await sender.send(wire.start(reply.status, headers, close=close), stall=limits.HTTP_SEND_STALL)
         left = reply.size
-        while left and not wire.bodiless:
+        while left and not wire.head_only:
             piece = await file.read(min(left, limits.TRANSFER_BUFFER))
             if not piece:
                 raise DataLoss("a blob is shorter than its record", why=f"{left} bytes are missing")

@@ -52,7 +52,7 @@ class Wire:
     def __init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEADERS)
         self._no_body = False
-        self.bodiless = False  # the current request is a HEAD, and its answer has no body
+        self.head_only = False  # the current request is a HEAD, and its answer has no body
 
     def feed(self, data: bytes) -> None:
         """Take what the socket gave; empty means that the client sends no more."""
@@ -69,7 +69,7 @@ class Wire:
         match event:
             case h11.Request():
                 head = _head(event)
-                self.bodiless = head.method == "HEAD"
+                self.head_only = head.method == "HEAD"
                 self._no_body = not head.headers.keys() & {"content-length", "transfer-encoding"}
                 return head
             case h11.Data():
@@ -86,7 +86,7 @@ class Wire:
         """Whether parts of the current request's body are still to come."""
         return self._http.their_state is h11.SEND_BODY
 
-    def bodyless_request(self) -> bool:
+    def take_empty_body(self) -> bool:
         """Whether the request has no body; if so its end has been taken."""
         return self._no_body and self.next() is Mark.END
 
@@ -134,7 +134,7 @@ class Wire:
 
     def part(self, data: bytes) -> bytes:
         """Return a part of the answer's body (nothing in an answer to HEAD)."""
-        return b"" if self.bodiless else self._send(h11.Data(data=data))
+        return b"" if self.head_only else self._send(h11.Data(data=data))
 
     def finish(self) -> bytes:
         return self._send(h11.EndOfMessage())

@@ -1,0 +1,187 @@
+"""Every row of the API: its way to one service call, its answer, its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tricorn.errors import BY_CODE, NotFound
+from tricorn.model.requests import ContainerDesired, ExecRequest, ImageDesired, KillRequest, StopRequest
+from tricorn_testing.api import BLOB, DIGEST, EVENT, LOG, Server
+
+C = "/v1/default/containers/web"
+DESIRED = {"image": "redis"}
+
+# method, target, body, the service's method, its positional arguments, some keyword arguments
+ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
+    ("GET", "/v1/version", None, "node.version", (), {}),
+    ("GET", "/v1/info", None, "node.info", (), {}),
+    ("GET", "/v1/namespaces?filter=a&filter=b", None, "namespaces.list", (("a", "b"),), {}),
+    ("GET", "/v1/namespaces/default", None, "namespaces.get", ("default",), {}),
+    ("PUT", "/v1/namespaces/default", {"labels": {"a": "b"}}, "namespaces.put", ("default", {"a": "b"}), {"plan": False}),
+    ("PUT", "/v1/namespaces/default?plan=true", None, "namespaces.put", ("default", {}), {"plan": True}),
+    ("PATCH", "/v1/namespaces/default", {"labels": {"a": ""}}, "namespaces.update", ("default", {"a": ""}), {}),
+    ("DELETE", "/v1/namespaces/default?plan=true", None, "namespaces.delete", ("default",), {"plan": True}),
+    ("GET", "/v1/default/images", None, "images.list", ("default", ()), {}),
+    ("PUT", "/v1/default/images", {"reference": "redis"}, "images.put", ("default", ImageDesired("redis")), {}),
+    ("PUT", "/v1/default/images?plan=1", {"reference": "redis"}, "images.put", ("default", ImageDesired("redis")), {"plan": True}),
+    ("GET", "/v1/default/images/docker.io%2Flibrary%2Fredis%3A7", None, "images.get", ("default", "docker.io/library/redis:7"), {}),
+    ("DELETE", "/v1/default/images/redis?sync=true", None, "images.delete", ("default", "redis"), {"sync": True, "plan": False}),
+    ("GET", "/v1/default/containers?all=false", None, "containers.list", ("default", ()), {"all": False}),
+    ("PUT", C, DESIRED, "containers.put", ("default", "web", ContainerDesired("redis")), {}),
+    ("PUT", f"{C}?plan=true", DESIRED, "containers.put", ("default", "web", ContainerDesired("redis")), {"plan": True}),
+    ("POST", "/v1/default/containers", {"desired": DESIRED, "name": "web"}, "containers.create", ("default", "web", ContainerDesired("redis")), {}),
+    ("POST", "/v1/default/containers", {"desired": DESIRED}, "containers.create", ("default", None, ContainerDesired("redis")), {}),
+    ("GET", C, None, "containers.get", ("default", "web"), {}),
+    ("DELETE", f"{C}?force=true&stop_timeout=2.5", None, "containers.delete", ("default", "web"), {"force": True, "stop_timeout": 2.5, "plan": False}),
+    ("POST", f"{C}/start", None, "tasks.start", ("default", "web"), {}),
+    ("POST", f"{C}/stop", {"timeout": 3}, "tasks.stop", ("default", "web", StopRequest(3.0)), {}),
+    ("POST", f"{C}/stop", None, "tasks.stop", ("default", "web", StopRequest()), {}),
+    ("POST", f"{C}/kill", {"signal": "SIGHUP"}, "tasks.kill", ("default", "web", KillRequest("SIGHUP")), {}),
+    ("POST", f"{C}/pause", None, "tasks.pause", ("default", "web"), {}),
+    ("POST", f"{C}/resume", {}, "tasks.resume", ("default", "web"), {}),
+    ("GET", f"{C}/wait?condition=stopped", None, "tasks.wait", ("default", "web"), {}),
+    ("POST", f"{C}/exec", {"args": ["redis-cli", "ping"]}, "tasks.exec", ("default", "web", ExecRequest(("redis-cli", "ping"))), {}),
+    ("POST", f"{C}/resize", {"rows": 40, "columns": 120}, "tasks.resize", ("default", "web", 40, 120), {}),
+    ("GET", f"{C}/stats", None, "tasks.stats", ("default", "web"), {}),
+    ("GET", f"{C}/pids", None, "tasks.pids", ("default", "web"), {}),
+    ("GET", "/v1/default/content", None, "content.list", ("default", ()), {}),
+    ("GET", f"/v1/default/content/{DIGEST}", None, "content.info", ("default", DIGEST), {}),
+    ("DELETE", f"/v1/default/content/{DIGEST}", None, "content.delete", ("default", DIGEST), {}),
+    ("GET", "/v1/default/snapshots?snapshotter=overlay", None, "snapshots.list", ("default", "overlay", ()), {}),
+    ("GET", "/v1/default/snapshots/overlay/sha256%3Akey", None, "snapshots.get", ("default", "overlay", "sha256:key"), {}),
+    ("DELETE", "/v1/default/snapshots/overlay/a%2Fb", None, "snapshots.delete", ("default", "overlay", "a/b"), {}),
+    ("GET", "/v1/default/leases", None, "leases.list", ("default", ()), {}),
+    ("POST", "/v1/default/leases", {"id": "l1", "expire_seconds": 5}, "leases.create", ("default", "l1", {}, 5.0), {}),
+    ("DELETE", "/v1/default/leases/l1", None, "leases.delete", ("default", "l1"), {}),
+    ("GET", "/v1/default/events?since=3&limit=10", None, "events.page", ("default", 3, (), 10), {}),
+    ("GET", "/v1/events", None, "events.page", (None, None, (), 1000), {}),
+    ("POST", "/v1/gc?dry_run=true", None, "gc.collect", (), {"dry_run": True}),
+    ("GET", "/v1/default/gc/explain?object=container%2Fweb", None, "gc.explain", ("default", "container/web"), {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "target", "body", "called", "args", "kwargs"), ROWS)
+async def test_row(
+    server: Server, method: str, target: str, body: Any, called: str, args: Any, kwargs: Any
+) -> None:
+    answer = await server.request(method, target, body)
+    assert answer.status == (
+        201 if method == "POST" and target.endswith(("/containers", "/leases")) else 200
+    ), answer.body
+    got_args, got_kwargs = server.world.last(called)
+    assert got_args == args
+    assert {key: got_kwargs[key] for key in kwargs} == kwargs
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(("method", "target", "body", "called", "args", "kwargs"), ROWS)
+async def test_row_maps_errors(
+    server: Server, method: str, target: str, body: Any, called: str, args: Any, kwargs: Any
+) -> None:
+    server.world.failures[called] = NotFound("it is gone", why="so it is", hint="make it")
+    answer = await server.request(method, target, body)
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "NotFound"
+    assert answer.json()["hint"] == "make it"
+
+
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+async def test_every_error_class_has_its_status(server: Server, code: str) -> None:
+    error = BY_CODE[code]("no", detail={"deep": [1]})
+    server.world.failures["tasks.start"] = error
+    answer = await server.request("POST", f"{C}/start")
+    assert answer.status == error.http
+    assert answer.json()["code"] == code
+    assert answer.json()["details"] == {"detail": {"deep": [1]}}
+
+
+async def test_unforeseen_exception_is_a_problem_without_its_text(server: Server) -> None:
+    server.world.failures["tasks.start"] = RuntimeError("secret path /x")
+    answer = await server.request("POST", f"{C}/start")
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+    assert b"Traceback" not in answer.body
+
+
+async def test_lists_have_items_and_cursor(server: Server) -> None:
+    answer = (await server.request("GET", "/v1/default/containers")).json()
+    assert [item["id"] for item in answer["items"]] == ["web"]
+    assert answer["cursor"] is None
+    assert answer["items"][0]["created_at"] == "2026-01-31T12:00:00Z"
+
+
+async def test_snapshots_hide_the_directory(server: Server) -> None:
+    for target in ("/v1/default/snapshots", "/v1/default/snapshots/overlay/k"):
+        assert b"secret-directory" not in (await server.request("GET", target)).body
+
+
+async def test_blob_data(server: Server) -> None:
+    target = f"/v1/default/content/{DIGEST}/data"
+    answer = await server.request("GET", target)
+    assert answer.body == BLOB
+    assert answer.headers["content-type"] == "application/octet-stream"
+    head = await server.request("HEAD", target)
+    assert head.body == b""
+    assert head.headers["content-length"] == str(len(BLOB))
+
+
+async def test_operations(server: Server) -> None:
+    accepted = await server.request(
+        "PUT", "/v1/default/images", {"reference": "redis"}, {"Prefer": "respond-async, wait=5"}
+    )
+    assert accepted.status == 202
+    place = accepted.headers["location"]
+    view = (await server.request("GET", place)).json()
+    assert view["id"] == accepted.json()["id"]
+    assert view["object"] == "redis"
+    listed = (await server.request("GET", "/v1/default/operations")).json()["items"]
+    assert [item["id"] for item in listed] == [view["id"]]
+    lines = (await server.request("GET", f"{place}/progress")).lines()
+    assert lines[-1]["phase"] == "downloading"
+    assert (await server.request("DELETE", place)).status == 200
+    assert (await server.request("GET", f"{place}x")).status == 404
+    assert (await server.request("GET", place.replace("default", "other"))).status == 404
+
+
+async def test_events_follow_and_lost(server: Server) -> None:
+    from tricorn.service.records import Lost
+
+    server.world.stream_items = [Lost(4), EVENT, EVENT]
+    answer = await server.request("GET", "/v1/default/events?follow=true&since=1&filter=x&limit=1")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [line.get("lost", line.get("sequence")) for line in answer.lines()] == [4, 7]
+    assert server.world.last("stream")[0] == ("default", 1, ("x",))
+    assert server.world.left == ["stream"]  # closed, although it had more
+    page = await server.request("GET", "/v1/events", headers={"Accept": "application/x-ndjson"})
+    assert [line["sequence"] for line in page.lines()] == [7]
+
+
+async def test_logs(server: Server) -> None:
+    server.world.stream_items = [LOG, LOG]
+    answer = await server.request("GET", f"{C}/logs?tail=2&since=2026-01-31T12:00:00Z")
+    assert [line["text"] for line in answer.lines()] == ["hello", "hello"]
+    assert server.world.last("stream")[1]["tail"] == 2
+    assert server.world.last("stream")[1]["since"].isoformat() == "2026-01-31T12:00:00+00:00"
+
+
+async def test_health_and_readiness(server: Server) -> None:
+    assert (await server.request("GET", "/healthz")).json() == {"status": "ok"}
+    server.world.ready = False
+    assert (await server.request("GET", "/healthz")).status == 503
+    assert (await server.request("GET", "/v1/default/containers")).status == 503
+    assert (await server.request("GET", "/v1/version")).status == 200
+
+
+async def test_metrics(server: Server) -> None:
+    await server.request("GET", "/v1/version")
+    await server.request("GET", "/v1/nothing/here")
+    text = (await server.request("GET", "/metrics")).body.decode()
+    assert 'tricorn_http_requests_total{code="200",method="GET",route="/v1/version"} 1.0' in text
+    assert 'route="unmatched"' in text
+    assert "/v1/nothing" not in text
+    assert 'tricorn_containers{state="running"} 2.0' in text
+    assert 'tricorn_statistic{name="deep.er"} 3.0' in text
+    assert "process_open_fds" in text

@@ -21,7 +21,7 @@ Mode = Literal["v1", "hybrid", "unified", "none"]
 _KILL_ROUNDS: Final = 200
 _KILL_PAUSE: Final = 0.01
 _V1_SETS_PROCS: Final = ("freezer", "pids", "devices", "memory", "cpu", "name=systemd")
-UNITS_PER_SECOND: Final = 1e9
+OWN_TOP: Final = "/tricorn"
 
 
 @frozen
@@ -214,6 +214,16 @@ class Cgroup:
             while sum(_remove_tree(directory) for directory in self._h.directories(self.path)):
                 await trio.sleep(pause)
                 pause = min(pause * 2, 0.1)
+
+
+def prune(hierarchies: Hierarchies, top: str = OWN_TOP) -> None:
+    """Remove the agent's own parent cgroups (TOP and TOP/NAMESPACE) where nothing is in them."""
+    for directory in hierarchies.directories(top):
+        with suppress(OSError):
+            for name in os.listdir(directory):
+                with suppress(OSError):
+                    os.rmdir(f"{directory}/{name}")
+            os.rmdir(directory)
 
 
 def _remove_tree(directory: str) -> bool:

@@ -165,7 +165,9 @@ def _features_of(document: Mapping[str, object]) -> tuple[str, ...]:
 
 def refused(arguments: Sequence[str], why: str) -> bool:
     """Return whether a runtime's complaint is about the command to run, not about the container."""
-    marks = ("executable file", "executable path", "not found in $PATH", "no such file or directory")
     text = why.lower()
+    if "executable" in text or "exec format error" in text:
+        return True
     program = arguments[0].lower() if arguments else ""
-    return any(mark.lower() in text for mark in marks) and (program in text or "execut" in text)
+    denied = "no such file or directory" in text or "permission denied" in text
+    return denied and bool(program) and program in text

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from tricorn import limits
-from tricorn.errors import FailedPrecondition, NotFound, Unimplemented
+from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from tricorn.failpoints import failpoint
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MONITOR_PATIENCE: Final = 5.0
 _ROTATE_PATIENCE: Final = 2.0
+_PRUNE_DELAY: Final = 1.0
+_SIGKILL: Final = signal.SIGKILL
 
 
 class ConmonRuntime:
@@ -58,12 +60,15 @@ class ConmonRuntime:
         self._watcher = Watcher()
         self._stack = AsyncExitStack()
         self._conmon = ""
+        self._creating = 0
+        self._deleted = trio.Event()
 
     async def __aenter__(self) -> Self:
         process.become_subreaper()
         nursery = await self._stack.enter_async_context(trio.open_nursery())
         self._stack.callback(nursery.cancel_scope.cancel)
         nursery.start_soon(self._watcher.run)
+        nursery.start_soon(self._prune)
         return self
 
     async def __aexit__(
@@ -73,6 +78,16 @@ class ConmonRuntime:
             await self._stack.__aexit__(kind, error, trace)
         finally:
             self._watcher.close()
+            cgroup.prune(self._hierarchies)
+
+    async def _prune(self) -> None:
+        """Remove empty parent cgroups a moment after deletions, but never under a create's feet."""
+        while True:
+            if self._creating == 0:
+                cgroup.prune(self._hierarchies)
+            self._deleted = trio.Event()
+            await self._deleted.wait()
+            await trio.sleep(_PRUNE_DELAY)
 
     # ------------------------------------------------------------ which runtimes
     async def capabilities(self) -> dict[str, RuntimeInfo]:
@@ -118,12 +133,15 @@ class ConmonRuntime:
         bundle.prepare()
         bundle.save_cgroup(path)
         os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
+        self._creating += 1
         try:
             return await self._create(ref, runtime, bundle)
         except BaseException:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
                 await self.delete(ref, None)
             raise
+        finally:
+            self._creating -= 1
 
     async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
         options = conmon.MonitorOptions(log=ref.log, terminal=ref.terminal, stdin=ref.stdin)
@@ -150,7 +168,8 @@ class ConmonRuntime:
             pid = await conmon.wait_started(monitor)
         except FailedPrecondition as error:
             words = oci.readable(error.why) or "the runtime gave no reason"
-            raise FailedPrecondition(f"container {ref.id} can't be created", why=words) from None
+            kind = InvalidArgument if oci.refused((), words) else FailedPrecondition
+            raise kind(f"container {ref.id} can't be created", why=words) from None
         init = process.identify(pid)
         if init is None:
             raise FailedPrecondition(f"container {ref.id} ended before it was started")
@@ -161,7 +180,8 @@ class ConmonRuntime:
         try:
             await runtime.call(ref.namespace, "start", ref.id)
         except FailedPrecondition as error:
-            raise FailedPrecondition(f"container {ref.id} can't be started", why=error.why) from None
+            kind = InvalidArgument if oci.refused((), error.why) else FailedPrecondition
+            raise kind(f"container {ref.id} can't be started", why=error.why) from None
 
     async def kill(self, ref: BundleRef, init: ProcessIdentity, signal: int, *, all: bool = False) -> None:
         await trio.lowlevel.checkpoint()
@@ -211,6 +231,7 @@ class ConmonRuntime:
             await _end_monitors([exec_monitor])
         await group.remove()
         bundle.clear()
+        self._deleted.set()
 
     def _monitors(self, bundle: Bundle) -> list[ProcessIdentity]:
         saved = bundle.read_created()
@@ -340,9 +361,6 @@ class ConmonRuntime:
             while logs.names(ref.log)[:1] != [ref.log]:
                 await watch.changed(watch.version)
         return True
-
-
-_SIGKILL: Final = signal.SIGKILL
 
 
 def _exec_monitors(bundle: Bundle) -> list[ProcessIdentity]:

@@ -34,8 +34,8 @@ class Certificates:
 def make_certificates(directory: Path) -> Certificates:
     """Make a CA, a server's and a client's certificate in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
-    _openssl(directory, *"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(),
-             *"-subj /CN=test-ca -keyout ca.key -out ca.crt".split())  # fmt: skip
+    _openssl(directory, *["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"],
+             *["-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.crt"])  # fmt: skip
     _issue(directory, "server", "DNS:localhost,DNS:registry.test,IP:127.0.0.1")
     _issue(directory, "client", "DNS:client")
     pem = (directory / "client.crt").read_text() + (directory / "client.key").read_text()
@@ -44,10 +44,10 @@ def make_certificates(directory: Path) -> Certificates:
 
 
 def _issue(directory: Path, name: str, alternatives: str) -> None:
-    _openssl(directory, *"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(),
+    _openssl(directory, *["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
              "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
     (directory / f"{name}.ext").write_text(f"subjectAltName={alternatives}\n")
-    _openssl(directory, *"x509 -req -days 2 -CA ca.crt -CAkey ca.key -CAcreateserial".split(),
+    _openssl(directory, *["x509", "-req", "-days", "2", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"],
              "-in", f"{name}.csr", "-out", f"{name}.crt", "-extfile", f"{name}.ext")  # fmt: skip
 
 

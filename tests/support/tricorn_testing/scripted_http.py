@@ -102,7 +102,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         nursery.start_soon(trio.serve_listeners, serve, listeners)
         try:
             yield server
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery
             failure = error
         finally:
             nursery.cancel_scope.cancel()

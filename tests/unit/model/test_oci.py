@@ -167,10 +167,12 @@ shaped = st.recursive(
 def test_any_document_parses_or_is_refused(document: Any, media_type: str) -> None:
     data = json.dumps(document).encode()
     for read in (lambda: parse_image_document(data, media_type), lambda: parse_image_config(data)):
+        refusal = None
         try:
             read()
         except TricornError as error:
-            assert len(str(error)) < 2000
+            refusal = error
+        assert len(str(refusal)) < 2000
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), shaped, max_size=6))

@@ -17,6 +17,7 @@ from tricorn.model.oci import OCI_LAYER, OCI_MANIFEST, Descriptor
 from tricorn.model.reference import Reference
 from tricorn.model.requests import RegistryAuth
 from tricorn.registry.client import RegistryClient
+from tricorn.registry.pacing import Pacing
 from tricorn_testing.memory_sink import MemorySink
 from tricorn_testing.scripted_http import Exchange, Handler, Server, serving
 
@@ -146,7 +147,7 @@ async def test_a_stalled_connection_is_broken_and_resumed(client: ClientMaker) -
 
 
 async def test_a_slow_disk_is_no_stall(client: ClientMaker) -> None:
-    await fetched(client, serve_range, MemorySink(delay=0.4))
+    await fetched(client, serve_range, MemorySink(delay=0.35))
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -329,9 +330,12 @@ def document(data: bytes = SMALL, size: int | None = None, media_type: str = OCI
 
 
 async def fetch_document(
-    client: ClientMaker, handler: Callable[[Exchange], Awaitable[None]], descriptor: Descriptor
+    client: ClientMaker,
+    handler: Callable[[Exchange], Awaitable[None]],
+    descriptor: Descriptor,
+    **more: object,
 ) -> tuple[bytes, list[str]]:
-    async with serving(handler) as server, client() as c:
+    async with serving(handler) as server, client(**more) as c:
         with trio.fail_after(10):
             data = await c.fetch_document(Reference.parse(f"{server.address}/a:1"), descriptor)
         return data, server.lines()
@@ -374,7 +378,9 @@ async def test_a_dripping_document_ends(client: ClientMaker) -> None:
             await trio.sleep(0.02)
 
     with pytest.raises(Unavailable, match="too slow"):
-        await fetch_document(client, drip, document(size=4 * limits.MIB))
+        await fetch_document(
+            client, drip, document(size=4 * limits.MIB), pacing=Pacing(stall=0.1, slowest=1000, attempts=1)
+        )
 
 
 async def test_a_document_comes_from_the_host_that_has_the_right_one(

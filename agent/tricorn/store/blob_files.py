@@ -61,11 +61,10 @@ class BlobFiles:
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()  # blob and ingest directories that somebody works on
         self._touched: set[str] = set()  # … since the sweep under way took its snapshot
-        for algorithm in _ALGORITHMS:
-            os.makedirs(os.path.join(root, "blobs", algorithm), mode=0o700, exist_ok=True)
-        for directory in (self._ingests, self._trash):
+        algorithms = [os.path.join(root, "blobs", algorithm) for algorithm in _ALGORITHMS]
+        for directory in (root, os.path.join(root, "blobs"), *algorithms, self._ingests, self._trash):
             os.makedirs(directory, mode=0o700, exist_ok=True)
-        os.chmod(root, 0o700)
+            os.chmod(directory, 0o700)  # an older installation may have had it wider
 
     def blob(self, digest: str) -> str:
         """Return the path of a blob; InvalidArgument for anything that isn't a digest."""

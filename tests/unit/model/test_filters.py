@@ -73,7 +73,9 @@ def test_an_unquoted_path_into_labels_is_joined() -> None:
 def test_other_values() -> None:
     assert filters.parse("kind==committed").matches(Snapshot("o", "k", SnapshotKind.COMMITTED, "1"))
     assert not filters.parse("parent").matches(Snapshot("o", "k", SnapshotKind.COMMITTED, "1"))
-    event = Event(1, datetime(2026, 1, 1, tzinfo=UTC), "n", "/tasks/exit", {"pid": 3, "oom": True, "x": {"y": "z"}})
+    event = Event(
+        1, datetime(2026, 1, 1, tzinfo=UTC), "n", "/tasks/exit", {"pid": 3, "oom": True, "x": {"y": "z"}}
+    )
     for text in (
         "namespace==n", "event.pid==3", "event.oom==true", "event.x.y==z", "timestamp==2026-01-01T00:00:00Z",
     ):  # fmt: skip
@@ -113,12 +115,16 @@ def test_malformed_filters(text: str) -> None:
         "(?P<n>a)", "^$", "a||b", "()", "[a-c-]", r"\x61", "(a{2}){2}",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("text", ["", "a", "ab", "abc", "aab", "cdcd", "b a", "AB", "a.b", "]-", "1a ", "aaaa", "a{,2}"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "ab", "abc", "aab", "cdcd", "b a", "AB", "a.b", "]-", "1a ", "aaaa", "a{,2}"]
+)
 def test_patterns_agree_with_pythons(pattern: str, text: str) -> None:
     if pattern == "a{,2}":  # literal in Go, a repetition in Python
         assert Pattern(pattern).search(text) is (pattern in text)
     else:
-        assert Pattern(pattern).search(text) is bool(re.search(pattern.replace("$", r"\Z"), text, re.ASCII)), pattern
+        assert Pattern(pattern).search(text) is bool(
+            re.search(pattern.replace("$", r"\Z"), text, re.ASCII)
+        ), pattern
 
 
 pieces = st.recursive(
@@ -126,7 +132,9 @@ pieces = st.recursive(
     lambda inner: st.one_of(
         st.tuples(inner, inner).map("".join),
         st.tuples(inner, inner).map(lambda two: f"(?:{two[0]}|{two[1]})"),
-        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{0,2}", "{1,}"])).map(lambda two: f"({two[0]}){two[1]}"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{0,2}", "{1,}"])).map(
+            lambda two: f"({two[0]}){two[1]}"
+        ),
     ),
     max_leaves=6,
 )

@@ -13,8 +13,9 @@ import click
 
 from tricorn.cli.output import complain
 from tricorn.cli.settings import Settings, global_options
-from tricorn.errors import TricornError
+from tricorn.errors import TricornError, Unavailable
 
+VARIABLE: Final = "_TRICORN_COMPLETE"  # set by the completion scripts
 INTERRUPTED: Final = 128 + signal.SIGINT
 
 COMMANDS: Final[dict[str, str]] = {
@@ -90,8 +91,12 @@ root = LazyGroup(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; nothing is raised but SystemExit by completion."""
     settings = Settings()
+    if VARIABLE in os.environ:
+        import_module("tricorn.cli.completion")  # knows what click's own completion doesn't
     try:
-        status = root.main(args=arguments, prog_name="tricorn", standalone_mode=False, obj=settings)
+        status = root.main(
+            args=arguments, prog_name="tricorn", standalone_mode=False, complete_var=VARIABLE, obj=settings
+        )
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
@@ -102,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except click.Abort:
         return INTERRUPTED
+    except OSError as error:  # a full disk behind stdout; what concerns the agent is a TricornError
+        complain(Unavailable("cannot go on", why=str(error)))
+        return 1
     finally:
         settings.close()
     return status if isinstance(status, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -55,6 +56,7 @@ class Foreground:
 
     def __init__(self, link: socket.socket, first: bytes, wishes: Wishes) -> None:
         self._link = link
+        self._first = first
         self._wishes = wishes
         self._decoder = FrameDecoder(FROM_AGENT)
         self._outbound = bytearray()
@@ -65,7 +67,6 @@ class Foreground:
         self._interrupts = 0
         self._ended = False
         self._ending = Ending(None)
-        self._take(first)
 
     def send(self, kind: FrameKind, document: dict[str, Any] | None = None) -> None:
         """Queue a frame for the agent."""
@@ -82,8 +83,10 @@ class Foreground:
         mode = terminal.raw(0) if self._wishes.stdin and self._wishes.terminal else nullcontext()
         with self._link, _woken_by_signals(self._wishes) as wake, mode:
             self._resize()
+            self._take(self._first)
             while not self._finished():
                 self._turn(wake)
+            self._send()  # what was typed before the detach keys
         return self._ending
 
     def _finished(self) -> bool:
@@ -117,6 +120,11 @@ class Foreground:
 
     def _exchange(self) -> None:
         """Send and receive what the socket takes and has."""
+        self._send()
+        if sum(map(len, self._pending.values())) < limits.SESSION_BUFFER:
+            self._receive()
+
+    def _send(self) -> None:
         try:
             if self._outbound:
                 del self._outbound[: self._link.send(self._outbound)]
@@ -124,8 +132,6 @@ class Foreground:
             pass
         except OSError:
             self._outbound.clear()  # the agent closed its end; its last frames are still to be read
-        if sum(map(len, self._pending.values())) < limits.SESSION_BUFFER:
-            self._receive()
 
     def _receive(self) -> None:
         try:
@@ -170,7 +176,14 @@ class Foreground:
 
     def _write(self, descriptor: int) -> None:
         data = self._pending[descriptor]
-        del data[: os.write(descriptor, data[: self._pieces[descriptor]])]
+        try:
+            del data[: os.write(descriptor, data[: self._pieces[descriptor]])]
+        except BlockingIOError:
+            pass  # somebody who shares it made it non-blocking, and was quicker
+        except OSError as error:
+            if error.errno == errno.EIO:  # the terminal hung up: nobody reads any more
+                raise BrokenPipeError from error
+            raise
 
     def _signals(self, numbers: bytes) -> None:
         for number in numbers:

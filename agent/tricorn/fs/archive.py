@@ -11,7 +11,6 @@ import os
 import stat
 from typing import Final, Literal
 
-from tricorn import limits
 from tricorn.errors import InvalidArgument, ResourceExhausted, TricornError
 from tricorn.fs import sparse, whiteouts
 from tricorn.fs.directories import Directory, DirectoryTree, clean_name, is_plain
@@ -63,6 +62,8 @@ class LayerApplier:
         self._skip_devices = skip_devices
         self._tree = DirectoryTree(root)
         self._whiteouts = whiteouts.of_form(form, self._tree)
+        # Only removals ask later what this layer brought: marks never touch it.
+        self._note_unpacked = self._whiteouts.unpacked if form == "apply" else None
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._times: dict[bytes, int] = {}
         self._acls: dict[bytes, bytes] = {}
@@ -103,38 +104,35 @@ class LayerApplier:
             raise malformed(str(error), entry.name) from error
 
     def _entry(self, stream: TarStream, entry: Entry) -> None:
-        name = entry.name
-        if len(name) > limits.TAR_PATH_LENGTH:
-            raise Refusal(f"its name has {len(name)} bytes, at most {limits.TAR_PATH_LENGTH}")
-        path = clean_name(name)
+        path = clean_name(entry.name)
         if not path:
             self._describe_root(entry)
             return
-        slash = path.rfind(b"/")
-        if slash < 0:
-            parent_path, base = b"", path
-        else:
-            parent_path, base = path[:slash], path[slash + 1 :]
-        if base.startswith(b".wh.") or b"/.wh..wh." in path or path.startswith(b".wh..wh."):
-            self._whiteout(parent_path, base, path)
+        parent_path, _, base = path.rpartition(b"/")
+        if b".wh." in path and self._whiteout(parent_path, base, path):
             return
         apply = self._kinds.get(entry.type)
         if apply is None:
             raise Refusal(f"its type {entry.type!r} is unknown")
         _check_ranges(entry)
         apply(stream, entry, self._tree.ensure(parent_path), path, base)
-        self._whiteouts.unpacked(path)
+        if self._note_unpacked is not None:
+            self._note_unpacked(path)
 
-    def _whiteout(self, parent_path: bytes, base: bytes, path: bytes) -> None:
+    def _whiteout(self, parent_path: bytes, base: bytes, path: bytes) -> bool:
+        """Put a whiteout into effect; False if the entry is something else."""
         if base == whiteouts.OPAQUE and b"/.wh..wh." not in b"/" + parent_path:
             self._whiteouts.opaque(parent_path)
         elif b"/.wh..wh." in b"/" + path:
             self._warn(f"{show(path)}: metadata of aufs is left out")
-        else:
+        elif base.startswith(whiteouts.PREFIX):
             name = base[len(whiteouts.PREFIX) :]
             if name in (b"", b".", b".."):
                 raise Refusal("a whiteout names nothing that can be removed")
             self._whiteouts.hide(parent_path, name)
+        else:
+            return False
+        return True
 
     # ------------------------------------------------------------ kinds of members
     def _regular(self, stream: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
@@ -144,7 +142,7 @@ class LayerApplier:
             parent = self._displace(parent, base)
             fd = os.open(base, _CREATE, entry.mode, dir_fd=parent.fd)
         try:
-            if entry.pax is None and entry.type != GNU_SPARSE:
+            if entry.pax is None and entry.segments is None:
                 if entry.size:
                     stream.copy(fd, entry.size)
             else:

@@ -11,6 +11,7 @@ import os
 import stat
 from typing import Final
 
+from tricorn import limits
 from tricorn.fs import syscalls
 from tricorn.fs.tarheader import Refusal
 
@@ -156,11 +157,13 @@ def clean_name(name: bytes) -> bytes:
 
     A leading slash is dropped, since builders in wide use write one. Raises Refusal for `..`.
     """
+    if len(name) > limits.TAR_PATH_LENGTH:
+        raise Refusal(f"its name has {len(name)} bytes, at most {limits.TAR_PATH_LENGTH}")
     if name.startswith(b"./"):
         name = name[2:]
     if name.endswith(b"/"):
         name = name.rstrip(b"/")
-    if b"/." not in name and b"//" not in name and not name.startswith((b"/", b".")):
+    if b"/." not in name and b"//" not in name and name[:1] not in (b"/", b"."):
         return name
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:

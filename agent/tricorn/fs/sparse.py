@@ -6,11 +6,12 @@ Imported by the layer extractor: no third-party module.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tricorn import limits
 from tricorn.errors import ResourceExhausted
-from tricorn.fs.tarheader import GNU_SPARSE, Entry, Refusal
+from tricorn.fs.tarheader import Entry, Refusal, malformed, number
 
 if TYPE_CHECKING:
     from tricorn.fs.tarstream import TarStream
@@ -21,8 +22,9 @@ _SEGMENTS: Final = 65536
 def restore(stream: TarStream, entry: Entry, fd: int) -> None:
     """Write a sparse member's segments to the new file `fd` and set its size; holes stay holes."""
     records = entry.pax or {}
-    if entry.type == GNU_SPARSE:
-        raise Refusal("the old GNU sparse form is not supported")
+    if entry.segments is not None:
+        _write(stream, fd, entry.segments, entry.size, entry.real_size)
+        return
     size_text = records.get(b"GNU.sparse.realsize") or records.get(b"GNU.sparse.size")
     if size_text is None:
         raise Refusal("a sparse file has no size")
@@ -37,10 +39,29 @@ def restore(stream: TarStream, entry: Entry, fd: int) -> None:
     _write(stream, fd, segments, payload, size)
 
 
+def read_old_map(entry: Entry, gather: Callable[[int], bytes]) -> None:
+    """Read the map of the old GNU form: in the header, and in blocks that follow it. InvalidArgument."""
+    block, start, count, more = entry.block, 386, 4, 482
+    entry.real_size = number(block[483:495])
+    entry.segments = []
+    if not 0 <= entry.real_size <= limits.LAYER_UNPACKED_SIZE:
+        raise malformed(f"the size of a sparse file is {entry.real_size}", entry.name)
+    while True:
+        for position in range(start, start + 24 * count, 24):
+            offset, length = block[position : position + 12], block[position + 12 : position + 24]
+            if offset[0]:
+                entry.segments.append((number(offset), number(length)))
+        if not block[more]:
+            return
+        block, start, count, more = gather(512), 0, 21, 504
+        if len(block) != 512 or len(entry.segments) > _SEGMENTS:
+            raise malformed("the map of a sparse file is cut or too long", entry.name)
+
+
 def _write(stream: TarStream, fd: int, segments: list[tuple[int, int]], payload: int, size: int) -> None:
     end = 0
     for offset, length in segments:
-        if offset < end or offset + length > size or length > payload:
+        if length < 0 or offset < end or offset + length > size or length > payload:
             raise Refusal("the map of a sparse file is inconsistent")
         end = offset + length
         payload -= length

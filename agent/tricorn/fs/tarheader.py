@@ -6,10 +6,10 @@ disagree, something can hide. Imported by the layer extractor: standard library 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
+from zlib import adler32
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, ResourceExhausted
@@ -30,48 +30,45 @@ PAX_GLOBAL: Final = b"g"
 GNU_LONG_NAME: Final = b"L"
 GNU_LONG_LINK: Final = b"K"
 GNU_SPARSE: Final = b"S"
+EXTENSIONS: Final = frozenset({PAX_LOCAL, PAX_GLOBAL, GNU_LONG_NAME, GNU_LONG_LINK})
+_DEVICES: Final = frozenset({CHARACTER, BLOCK_DEVICE})
+_WITH_DETAILS: Final = frozenset({GNU_SPARSE, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE})
 HEADER_ONLY: Final = frozenset({HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
 
-_HEADER: Final = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
+# name; mode, uid and gid together; size; mtime; checksum; type. The rest is read where the type needs it.
+_HEADER: Final = Struct("100s24s12s12s8sc")
+_LINK: Final = slice(157, 257)
+_MAJOR: Final = slice(329, 337)
+_MINOR: Final = slice(337, 345)
+_PREFIX: Final = slice(345, 500)
 _XATTR: Final = b"SCHILY.xattr."
 _SIZE_MAX: Final = 2**63 - 1
 _NANOSECONDS: Final = 1_000_000_000
-_CACHED_NUMBERS: Final = 4096
+_CACHED_OWNERS: Final = 4096
 _ADLER_BASE: Final = 65521
 
-_numbers: dict[bytes, int] = {}
+_owners: dict[bytes, tuple[int, int, int]] = {}  # an archive holds few combinations of mode, uid and gid
 
 
 class Entry:
     """What the headers say of one member. Names are bytes as they came; `mtime` is in nanoseconds."""
 
-    __slots__ = (
-        "gid",
-        "link",
-        "major",
-        "minor",
-        "mode",
-        "mtime",
-        "name",
-        "pax",
-        "size",
-        "type",
-        "uid",
-        "xattrs",
-    )
-
     name: bytes
-    link: bytes
     type: bytes
     mode: int
     uid: int
     gid: int
     size: int  # bytes of payload that follow in the archive
     mtime: int
-    major: int
-    minor: int
-    xattrs: dict[str, bytes] | None
-    pax: dict[bytes, bytes] | None
+    link: bytes = b""
+    major: int = 0
+    minor: int = 0
+    xattrs: dict[str, bytes] | None = None
+    # Of sparse members only: the PAX records; the header block; what the latter's map says.
+    pax: dict[bytes, bytes] | None = None
+    block: bytes = b""
+    segments: list[tuple[int, int]] | None = None
+    real_size: int = 0
 
 
 class Refusal(Exception):
@@ -92,23 +89,20 @@ def show(name: bytes) -> str:
 
 def number(field: bytes) -> int:
     """Return the value of a numeric field: octal digits, or base-256 with the top bit set."""
-    value = _numbers.get(field)
-    if value is not None:
-        return value
-    if field[0] & 0x80:
-        value = _base256(field)
-    else:
+    digits = field[:-1]
+    if not digits.isdigit() or field[-1] not in (0, 32):  # else the form that nearly all writers use
+        if field[0] & 0x80:
+            return _base256(field)
         # A NUL ends the field; spaces pad it on either side.
         digits = field.partition(b"\0")[0].strip(b" ")
-        if digits and not digits.isdigit():
+        if not digits:
+            return 0
+        if not digits.isdigit():
             raise malformed(f"a numeric header field holds {field!r}")
-        try:
-            value = int(digits, 8) if digits else 0
-        except ValueError:
-            raise malformed(f"a numeric header field holds {field!r}") from None
-    if len(_numbers) < _CACHED_NUMBERS:
-        _numbers[field] = value
-    return value
+    try:
+        return int(digits, 8)
+    except ValueError:
+        raise malformed(f"a numeric header field holds {field!r}") from None
 
 
 def _base256(field: bytes) -> int:
@@ -128,9 +122,10 @@ def _text(field: bytes) -> bytes:
 
 def _verify_checksum(block: bytes, stored: bytes) -> None:
     expected = number(stored)
-    # adler32's lower half is the sum of the bytes modulo 65521, at the speed of C.
-    plain = (zlib.adler32(block) & 0xFFFF) - 1 - sum(stored) + 256
-    if (plain - expected) % _ADLER_BASE == 0:
+    # adler32's lower half is one more than the sum of the bytes modulo 65521, at the speed of C. The
+    # checksum's own eight bytes count as spaces.
+    total = adler32(block[156:], adler32(block[:148])) & 0xFFFF
+    if (total + 255 - expected) % _ADLER_BASE == 0:
         return
     # Some old writers summed signed characters.
     signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:]) + 256
@@ -140,33 +135,40 @@ def _verify_checksum(block: bytes, stored: bytes) -> None:
 
 def parse_header(block: bytes) -> Entry:
     """Return the entry that one 512-byte header describes. Raises InvalidArgument."""
-    (
-        name, mode, uid, gid, size, mtime, checksum, kind, link,
-        magic, _user, _group, major, minor, prefix, _,
-    ) = _HEADER.unpack(block)  # fmt: skip
+    name, owner, size, mtime, checksum, kind = _HEADER.unpack_from(block)
     _verify_checksum(block, checksum)
     entry = Entry()
-    entry.name = _text(name)
-    entry.link = _text(link)
+    if kind in EXTENSIONS:  # nothing else of their headers counts
+        entry.type, entry.size = kind, number(size)
+        return entry
+    entry.name = name[:end] if (end := name.find(0)) >= 0 else name
     entry.type = kind
-    entry.mode = number(mode) & 0o7777
-    entry.uid = number(uid)
-    entry.gid = number(gid)
+    entry.mode, entry.uid, entry.gid = _owners.get(owner) or _parse_owner(owner)
     entry.size = number(size)
     entry.mtime = number(mtime) * _NANOSECONDS
-    entry.major = entry.minor = 0
-    entry.xattrs = entry.pax = None
-    if magic[:5] == b"ustar":
-        if kind in (CHARACTER, BLOCK_DEVICE):
-            entry.major, entry.minor = number(major), number(minor)
-        if magic[5] == 0 and prefix[0]:
-            _add_prefix(entry, block, prefix)
+    magic = block[257:263]
+    if kind in _WITH_DETAILS:
+        if kind == GNU_SPARSE:
+            entry.block = block
+        entry.link = _text(block[_LINK])
+        if kind in _DEVICES and magic[:5] == b"ustar":
+            entry.major, entry.minor = number(block[_MAJOR]), number(block[_MINOR])
+    if magic == b"ustar\0" and block[345]:
+        _add_prefix(entry, block)
     if kind == b"\0":  # the V7 form of a regular file, or of a directory by its trailing slash
         entry.type = DIRECTORY if entry.name.endswith(b"/") else REGULAR
     return entry
 
 
-def _add_prefix(entry: Entry, block: bytes, prefix: bytes) -> None:
+def _parse_owner(fields: bytes) -> tuple[int, int, int]:
+    owner = number(fields[:8]) & 0o7777, number(fields[8:16]), number(fields[16:])
+    if len(_owners) < _CACHED_OWNERS:
+        _owners[fields] = owner
+    return owner
+
+
+def _add_prefix(entry: Entry, block: bytes) -> None:
+    prefix = block[_PREFIX]
     if block[508:512] == b"tar\0":  # star: the end of the prefix holds times
         prefix = prefix[:131]
     start = _text(prefix)

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 
 from tricorn import limits
 from tricorn.errors import ResourceExhausted
+from tricorn.fs import sparse
 from tricorn.fs.tarheader import (
     BLOCK,
+    EXTENSIONS,
     GNU_LONG_LINK,
     GNU_LONG_NAME,
+    GNU_SPARSE,
     HEADER_ONLY,
     PAX_GLOBAL,
     PAX_LOCAL,
@@ -50,31 +53,24 @@ class TarStream:
 
     def next(self) -> Entry | None:
         """Return the next member, or None at the end of the archive. Raises InvalidArgument."""
-        records: dict[bytes, bytes] | None = None
-        long_name = long_link = b""
+        extensions: dict[bytes, bytes] | None = None
         while True:
             self._skip(self._left + self._padding)
             self._left = self._padding = 0
             entry = self._header()
             if entry is None:
-                if records is not None or long_name or long_link:
+                if extensions:
                     raise malformed("the archive ends after an extension header")
                 return None
-            kind = entry.type
-            if kind == PAX_LOCAL:
-                records = parse_pax(self._extension(entry))
-            elif kind == PAX_GLOBAL:
-                self._extension(entry)
-            elif kind == GNU_LONG_NAME:
-                long_name = self._extension(entry).partition(b"\0")[0]
-            elif kind == GNU_LONG_LINK:
-                long_link = self._extension(entry).partition(b"\0")[0]
-            else:
-                if records:
-                    apply_pax(entry, records)
-                entry.name = long_name or entry.name
-                entry.link = long_link or entry.link
+            if entry.type not in EXTENSIONS:
+                if extensions:
+                    _extend(entry, extensions)
                 return self._begin(entry)
+            data = self._extension(entry)
+            if entry.type != PAX_GLOBAL:
+                if extensions is None:
+                    extensions = {}
+                extensions[entry.type] = data  # of two alike the later one counts
 
     def _begin(self, entry: Entry) -> Entry:
         self.entries += 1
@@ -85,6 +81,8 @@ class TarStream:
             entry.size = 0  # whatever the field says: no payload follows these
         elif entry.size:
             self._bound(entry)
+        if entry.type == GNU_SPARSE:
+            sparse.read_old_map(entry, self._gather)
         return entry
 
     def _bound(self, entry: Entry) -> None:
@@ -115,12 +113,10 @@ class TarStream:
         if len(block) == BLOCK:
             self._position = position + BLOCK
             return block
-        parts = self._gather(BLOCK)
-        if not parts:
-            return None
-        if len(parts) != BLOCK:
+        block = self._gather(BLOCK)
+        if block and len(block) != BLOCK:
             raise malformed("it ends within a header")
-        return parts
+        return block or None
 
     def _extension(self, entry: Entry) -> bytes:
         if entry.size < 0:
@@ -152,11 +148,13 @@ class TarStream:
         while count:
             position = self._position
             available = len(self._chunk) - position
-            if not available:
+            if count <= available:
+                available = count
+            elif not available:
                 if not self._refill():
                     raise malformed("the archive ends within its content", self._name)
                 continue
-            written = os.write(fd, self._view[position : position + min(count, available)])
+            written = os.write(fd, self._view[position : position + available])
             self._position = position + written
             count -= written
 
@@ -189,9 +187,26 @@ class TarStream:
         return b"".join(parts)
 
     def _skip(self, count: int) -> None:
+        position = self._position + count
+        if position <= len(self._chunk):
+            self._position = position
+            return
         while count:
             step = min(count, len(self._chunk) - self._position)
             self._position += step
             count -= step
             if count and not self._refill():
                 raise malformed("the archive ends within its content", self._name)
+
+
+def _extend(entry: Entry, extensions: dict[bytes, bytes]) -> None:
+    """Merge the extension headers that came before an entry; GNU long names win over PAX."""
+    records = extensions.get(PAX_LOCAL)
+    if records:
+        apply_pax(entry, parse_pax(records))
+    name = extensions.get(GNU_LONG_NAME)
+    if name is not None:
+        entry.name = name.partition(b"\0")[0] or entry.name
+    link = extensions.get(GNU_LONG_LINK)
+    if link is not None:
+        entry.link = link.partition(b"\0")[0] or entry.link

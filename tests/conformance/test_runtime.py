@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,8 @@ async def test_a_killed_container_exits_with_137_and_is_gone_for_the_next_signal
 
 async def test_a_signal_reaches_the_process(node):
     ref, created = await node.start("sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done")
-    async for line in node.runtime.logs(ref, follow=True):
-        assert line.text == "up"
-        break
+    async with aclosing(node.runtime.logs(ref, follow=True)) as lines:
+        assert (await anext(lines)).text == "up"
     await node.runtime.kill(ref, created.init, signal.SIGTERM)
     with trio.fail_after(WAIT):
         assert (await node.runtime.wait(ref, created)).code == 7
@@ -380,7 +380,7 @@ async def test_rotation_loses_no_line_and_keeps_few_files(node):
 
 
 async def test_rotation_drops_the_oldest_files(node):
-    ref, created = await node.start("sh", "-c", "yes | head -c 30000000", log_size=100_000, log_files=3)
+    ref, created = await node.start("sh", "-c", "yes | head -c 8000000", log_size=100_000, log_files=3)
     with trio.fail_after(60):
         while os.path.exists(f"/proc/{created.monitor.pid}/exe"):
             await node.runtime.rotate_logs(ref)

@@ -11,10 +11,11 @@ import os
 import select
 import signal
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 import trio
@@ -129,44 +130,54 @@ class PipeSession(_Session):
         outputs: Mapping[int, StreamKind],
     ) -> None:
         super().__init__(bundle, monitor, init, input_)
-        self._outputs = outputs
+        self._open = dict(outputs)
+        self._deadline = float("inf")
+        self._ended = process.open_process(monitor)
+        self._poller = select.epoll()
+        self._ready: deque[int] = deque()
+        for fd in self._open:
+            self._poller.register(fd, select.EPOLLIN)
+        if self._ended is None:
+            self._deadline = trio.current_time() + limits.EXEC_DRAIN
+        else:
+            self._poller.register(self._ended, select.EPOLLIN)
 
-    async def __aiter__(self) -> AsyncIterator[tuple[StreamKind, bytes]]:
-        deadline = float("inf")
-        watched = dict(self._outputs)
-        ended = process.open_process(self._monitor)
-        try:
-            with select.epoll() as poller:
-                for fd in (*watched, *([ended] if ended is not None else [])):
-                    poller.register(fd, select.EPOLLIN)
-                if ended is None:
-                    deadline = trio.current_time() + limits.EXEC_DRAIN
-                while watched:
-                    for fd in await _ready(poller, deadline):
-                        if fd == ended:
-                            poller.unregister(fd)
-                            deadline = trio.current_time() + limits.EXEC_DRAIN
-                        elif data := os.read(fd, _CHUNK):
-                            yield watched[fd], data
-                        else:
-                            poller.unregister(fd)
-                            del watched[fd]
-                    if trio.current_time() >= deadline and watched:
-                        log.info("exec output cut", pid=self.pid, why="a process left behind holds it open")
-                        return
-        finally:
-            if ended is not None:
-                os.close(ended)
+    def release(self) -> None:
+        self._poller.close()
+        if self._ended is not None:
+            os.close(self._ended)
+            self._ended = None
 
+    def __aiter__(self) -> Self:
+        return self
 
-async def _ready(poller: select.epoll, deadline: float) -> list[int]:
-    await trio.lowlevel.checkpoint()
-    events = poller.poll(0)
-    if not events:
-        with trio.move_on_at(deadline):
-            await trio.lowlevel.wait_readable(poller.fileno())
-        events = poller.poll(0)
-    return [fd for fd, _mask in events]
+    async def __anext__(self) -> tuple[StreamKind, bytes]:
+        while self._open:
+            if not self._ready:
+                await self._wait()
+            if not self._ready and trio.current_time() >= self._deadline:
+                log.info("exec output cut", pid=self.pid, why="a process left behind holds it open")
+                break
+            while self._ready:
+                fd = self._ready.popleft()
+                if fd == self._ended:
+                    self._poller.unregister(fd)
+                    self._deadline = trio.current_time() + limits.EXEC_DRAIN
+                elif data := os.read(fd, _CHUNK):
+                    return self._open[fd], data
+                else:
+                    self._poller.unregister(fd)
+                    del self._open[fd]
+        raise StopAsyncIteration
+
+    async def _wait(self) -> None:
+        await trio.lowlevel.checkpoint()
+        events = self._poller.poll(0)
+        if not events:
+            with trio.move_on_at(self._deadline):
+                await trio.lowlevel.wait_readable(self._poller.fileno())
+            events = self._poller.poll(0)
+        self._ready.extend(fd for fd, _mask in events)
 
 
 class TerminalSession(_Session):
@@ -178,7 +189,10 @@ class TerminalSession(_Session):
         super().__init__(bundle, monitor, init, SocketInput(client, terminal=True))
         self._client = client
 
-    async def __aiter__(self) -> AsyncIterator[tuple[StreamKind, bytes]]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[StreamKind, bytes]:
         while True:
             try:
                 packet = self._client.recv(_PACKET)
@@ -186,10 +200,10 @@ class TerminalSession(_Session):
                 await trio.lowlevel.wait_readable(self._client)
                 continue
             except ConnectionError:
-                return
+                packet = b""
             if not packet:
-                return
-            yield ("stderr" if packet[0] == 3 else "stdout"), packet[1:]
+                raise StopAsyncIteration
+            return ("stderr" if packet[0] == 3 else "stdout"), packet[1:]
 
 
 @asynccontextmanager
@@ -256,7 +270,9 @@ async def _start_on_pipes(plan: ExecPlan, stack: AsyncExitStack) -> PipeSession:
         # with stdio passed through, the runtime speaks to the process's stderr
         raise _refusal(plan, error.why or _peek(err)) from None
     init = _identify(pid, monitor)
-    return PipeSession(plan.bundle, monitor.identity, init, input_, {out: "stdout", err: "stderr"})
+    session = PipeSession(plan.bundle, monitor.identity, init, input_, {out: "stdout", err: "stderr"})
+    stack.callback(session.release)
+    return session
 
 
 async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalSession:

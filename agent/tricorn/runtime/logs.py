@@ -8,7 +8,7 @@ on reading the renamed file until the new one exists.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Final, Literal
@@ -206,20 +206,29 @@ class LineJoiner:
         return left
 
 
-async def follow(
-    reader: LogReader, watch: Watch, ended: Callable[[], bool], wait_change: Callable[[int], Awaitable[None]]
-) -> AsyncIterator[Record]:
-    """Yield records until `ended()` and all is read; `wait_change(version)` waits for more or the end."""
-    while True:
-        version, over = watch.version, ended()
-        records = await reader.batch()
-        for record in records:
-            yield record
-        if records:
-            continue
-        if over:
-            return
-        await wait_change(version)
+class Follower:
+    """Reads on until `ended()` and all is read; `wait_change(version)` waits for more or the end."""
+
+    def __init__(
+        self,
+        reader: LogReader,
+        watch: Watch,
+        ended: Callable[[], bool],
+        wait_change: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._reader = reader
+        self._watch = watch
+        self._ended = ended
+        self._wait_change = wait_change
+
+    async def batch(self) -> list[Record]:
+        """Return the next records, [] at the end."""
+        while True:
+            version, over = self._watch.version, self._ended()
+            records = await self._reader.batch()
+            if records or over:
+                return records
+            await self._wait_change(version)
 
 
 def after(since: datetime | None) -> Callable[[LogLine], bool]:
@@ -246,3 +255,9 @@ def rotate(path: str, keep: int) -> None:
                 os.unlink(existing[number])
         else:
             os.rename(existing[number], f"{path}.{number + 1}")
+
+
+def touch(path: str) -> None:
+    """Make an empty log if there is none."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

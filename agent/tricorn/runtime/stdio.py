@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from collections import deque
+from typing import Final, Protocol, Self
 
 import trio
 
@@ -20,7 +20,7 @@ from tricorn.model.records import ProcessIdentity
 from tricorn.ports import StreamKind
 from tricorn.runtime import conmon, process
 from tricorn.runtime.bundle import Bundle
-from tricorn.runtime.logs import LogReader, follow
+from tricorn.runtime.logs import Follower, LogReader, Record
 from tricorn.runtime.watch import Watch
 
 _PACKET: Final = 16 * limits.KIB  # the monitor reads at most 32 KiB of a packet
@@ -117,20 +117,20 @@ class ContainerStream:
         self, bundle: Bundle, reader: LogReader, watch: Watch, monitor: ProcessIdentity, input_: Input
     ) -> None:
         self._bundle = bundle
-        self._reader = reader
-        self._watch = watch
-        self._monitor = monitor
         self._input = input_
+        self._follower = follower(reader, watch, monitor)
+        self._pending: deque[Record] = deque()
 
-    async def __aiter__(self) -> AsyncIterator[tuple[StreamKind, bytes]]:
-        records = follow(
-            self._reader,
-            self._watch,
-            lambda: monitor_ended(self._monitor),
-            lambda version: change_or_end(self._watch, version, self._monitor),
-        )
-        async for record in records:
-            yield record.stream, record.raw()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[StreamKind, bytes]:
+        if not self._pending:
+            self._pending.extend(await self._follower.batch())
+        if not self._pending:
+            raise StopAsyncIteration
+        record = self._pending.popleft()
+        return record.stream, record.raw()
 
     async def send(self, data: bytes) -> None:
         await self._input.send(data)
@@ -141,6 +141,16 @@ class ContainerStream:
     async def resize(self, rows: int, columns: int) -> None:
         await trio.lowlevel.checkpoint()
         resize_terminal(self._bundle, rows, columns)
+
+
+def follower(reader: LogReader, watch: Watch, monitor: ProcessIdentity) -> Follower:
+    """Return a follower of a log until its monitor ended."""
+    return Follower(
+        reader,
+        watch,
+        lambda: not process.alive(monitor),
+        lambda version: change_or_end(watch, version, monitor),
+    )
 
 
 def monitor_ended(monitor: ProcessIdentity) -> bool:

@@ -324,16 +324,12 @@ class ConmonRuntime:
             try:
                 if tail is not None:
                     await reader.skip_to_tail(tail)
-                records = logs.follow(
-                    reader,
-                    watch,
-                    lambda: stdio.monitor_ended(monitor),
-                    lambda version: stdio.change_or_end(watch, version, monitor),
-                )
-                async for record in records:
-                    line = joiner.feed(record)
-                    if line and wanted(line):
-                        yield line
+                follower = stdio.follower(reader, watch, monitor)
+                while records := await follower.batch():
+                    for record in records:
+                        line = joiner.feed(record)
+                        if line and wanted(line):
+                            yield line
                 for line in filter(wanted, joiner.flush()):
                     yield line
             finally:
@@ -354,13 +350,20 @@ class ConmonRuntime:
             return False
         logs.rotate(ref.log, max(2, ref.log_files or limits.LOG_FILES))
         failpoint("logs.renamed")
-        if not conmon.control(bundle, "2 0 0\n"):
-            log.warning("log not reopened", container=ref.id, why="its monitor doesn't listen")
-            return False
+        conmon.control(bundle, "2 0 0\n")
+        await self._log_reopened(ref, created.monitor)
+        return True
+
+    async def _log_reopened(self, ref: BundleRef, monitor: ProcessIdentity) -> None:
+        """Wait for the monitor's new log; one that ended meanwhile gets an empty one."""
         with trio.move_on_after(_ROTATE_PATIENCE), self._watcher.watching(os.path.dirname(ref.log)) as watch:
             while logs.names(ref.log)[:1] != [ref.log]:
-                await watch.changed(watch.version)
-        return True
+                if stdio.monitor_ended(monitor):
+                    logs.touch(ref.log)
+                    return
+                await stdio.change_or_end(watch, watch.version, monitor)
+            return
+        log.warning("log not reopened", container=ref.id, why="its monitor doesn't answer")
 
 
 def _exec_monitors(bundle: Bundle) -> list[ProcessIdentity]:

@@ -93,10 +93,12 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 environment=environment,
             )
         )
-        backends: dict[str, Snapshotter] = {
-            "overlay": OverlaySnapshotter(os.path.join(config.root, "snapshots", "overlay")),
-            "native": NativeSnapshotter(os.path.join(config.root, "snapshots", "native")),
-        }
+        directory = os.path.join(config.root, "snapshots")
+        made: list[Snapshotter] = [
+            OverlaySnapshotter(os.path.join(directory, "overlayfs")),
+            NativeSnapshotter(os.path.join(directory, "native")),
+        ]
+        backends = {backend.name: backend for backend in made}
         snapshots = SnapshotService(db, backends, config.snapshots.default)
         yield Workers(clock, db, content, extractor, registry, runtime, snapshots)
 

@@ -53,7 +53,7 @@ class RegistryConfig:
 class Snapshots:
     """`sync` flushes an image's unpacked files to disk before the image is recorded."""
 
-    default: str = "overlay"
+    default: str = "overlayfs"
     sync: bool = False
 
 
@@ -152,10 +152,10 @@ def _check(config: Config) -> None:
             raise InvalidArgument(f"{key} must be an absolute, clean path", why=repr(value), field=key)
     if config.root == config.state:
         raise InvalidArgument("root and state must be different directories", field="state")
-    if config.snapshots.default not in {"overlay", "native"}:
+    if config.snapshots.default not in {"overlayfs", "native"}:
         raise InvalidArgument(
             f"no snapshotter {config.snapshots.default!r}",
-            hint="overlay or native",
+            hint="overlayfs or native",
             field="snapshots.default",
         )
     _check_ranges(config)

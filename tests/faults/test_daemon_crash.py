@@ -53,7 +53,7 @@ def check_nothing_unexplained(daemon: Daemon) -> None:
         assert database.execute("SELECT kind, object FROM intents").fetchall() == []
         recorded = {row[0] for row in database.execute("SELECT backend_id FROM snapshots")}
     database.close()
-    on_disk = {path.name for path in daemon.root.glob("snapshots/overlay/snapshots/*")}
+    on_disk = {path.name for path in daemon.root.glob("snapshots/overlayfs/snapshots/*")}
     assert on_disk == recorded, "snapshot directories and records differ"
     assert len(snapshots) == len(recorded)
     mounts = Path("/proc/self/mountinfo").read_text()

@@ -13,7 +13,7 @@ _EXAMPLES = """\
 tricorn gc --dry-run
 tricorn gc
 tricorn gc explain image/docker.io/library/alpine:latest
-tricorn gc explain snapshot/overlay/web"""
+tricorn gc explain snapshot/overlayfs/web"""
 
 
 @group("gc", examples=_EXAMPLES)

@@ -17,7 +17,7 @@ snapshot_command = click.Group("snapshot", help="Look at and remove snapshots.")
 _snapshotter = click.option("--snapshotter", default="", metavar="NAME", help="Only of this snapshotter.")
 
 
-@command("ls", examples="tricorn snapshot ls\ntricorn snapshot ls --snapshotter overlay -q")
+@command("ls", examples="tricorn snapshot ls\ntricorn snapshot ls --snapshotter overlayfs -q")
 @_snapshotter
 @click.option("-q", "--quiet", is_flag=True, help="Print keys only.")
 @click.option("--no-trunc", is_flag=True, help="Print whole keys and parents.")
@@ -46,7 +46,7 @@ def _row(item: dict[str, Any], *, full: bool) -> tuple[str, ...]:
     )
 
 
-@command("rm", examples="tricorn snapshot rm --snapshotter overlay web")
+@command("rm", examples="tricorn snapshot rm --snapshotter overlayfs web")
 @_snapshotter
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...", shell_complete=complete.snapshots)
 def rm(settings: Settings, snapshotter: str, keys: tuple[str, ...]) -> int:

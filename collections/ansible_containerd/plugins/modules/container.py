@@ -298,7 +298,7 @@ container:
     namespace: default
     image: docker.io/library/redis:7
     runtime: crun
-    snapshotter: overlay
+    snapshotter: overlayfs
     labels:
       app: cache
     task:

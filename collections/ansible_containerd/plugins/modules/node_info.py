@@ -44,7 +44,7 @@ node:
     root: /var/lib/tricorn
     state: /run/tricorn
     namespaces: [default]
-    snapshotters: [overlay, native]
+    snapshotters: [overlayfs, native]
 """
 
 from ansible_collections.tricorn.containerd.plugins.module_utils._module import run

@@ -144,7 +144,7 @@ class Daemon(AgentClient):
         self, *arguments: str, stdin: str | None = None, timeout: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line against this agent."""
-        command = [sys.executable, "-m", "tricorn.cli.main", "--socket", self.socket_path, *arguments]
+        command = [sys.executable, "-m", "tricorn.cli", "--socket", self.socket_path, *arguments]
         return subprocess.run(
             command, input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False
         )

@@ -71,7 +71,7 @@ def _is_table_array(value):
 
 
 def _key(key):
-    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+    return key if _BARE_KEY.fullmatch(key) else _value(key)
 
 
 def _value(value):
@@ -81,7 +81,7 @@ def _value(value):
         return "{%s}" % ", ".join("%s = %s" % (_key(key), _value(item)) for key, item in value.items())
     if isinstance(value, (bool, int, float, str)):
         # JSON writes these as TOML does, DEL apart
-        return json.dumps(value).replace("\x7f", "\\u007f")
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     raise AnsibleFilterError("to_toml cannot write a value of type %s" % type(value).__name__)
 
 

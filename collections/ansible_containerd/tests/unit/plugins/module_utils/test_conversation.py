@@ -1,0 +1,207 @@
+# Copyright (c) 2026, The Tricorn authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
+from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response
+from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS, converse
+
+CREATED = {"verb": "create", "object": "container/c", "reason": "no such container"}
+STARTED = {"verb": "start", "object": "container/c", "reason": ""}
+MISSING = Response(404, {"code": "NotFound", "detail": "not found"})
+
+
+def change(*actions, **more):
+    return Response(200, dict({"changed": bool(actions), "actions": list(actions), "before": {}, "after": {}}, **more))
+
+
+def run(module, responses, check_mode=False, **given):
+    """Converse with an agent that answers as scripted; return the result and the lines of its requests."""
+    validation = ArgumentSpecValidator(**MODULES[module]).validate(given)
+    assert not validation.error_messages
+    asked, script = [], list(responses)
+
+    def deliver(requests):
+        asked.extend(requests)
+        return [script.pop(0) for dummy in requests]
+
+    result = converse(CONVERSATIONS[module](validation.validated_parameters, check_mode), deliver)
+    assert not script
+    return result, ["%s %s" % (message.method, message.path) for message in asked], asked
+
+
+def test_every_module_has_a_conversation():
+    assert set(CONVERSATIONS) == set(MODULES)
+
+
+def test_an_image_is_put():
+    answer = change({"verb": "pull"}, before={"digest": "a"}, after={"digest": "b"}, warnings=["old"])
+    result, lines, asked = run("image", [answer], name="redis")
+    assert lines == ["PUT /v1/default/images"]
+    assert asked[0].query == []
+    assert result == {
+        "changed": True,
+        "actions": [{"verb": "pull"}],
+        "warnings": ["old"],
+        "image": {"digest": "b"},
+        "diff": {
+            "before": {"digest": "a"}, "after": {"digest": "b"},
+            "before_header": "image redis", "after_header": "image redis",
+        },
+    }
+
+
+@pytest.mark.parametrize("module, more", [("image", {}), ("container", {"image": "x"})])
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_check_mode_asks_for_the_plan(module, more, state):
+    asked = run(module, [change()], check_mode=True, name="c", state=state, **more)[2]
+    assert [message.query for message in asked] == [[("plan", "true")]]
+
+
+@pytest.mark.parametrize("module", ["image", "container"])
+def test_what_is_not_there_needs_no_removal(module):
+    result, lines, dummy = run(module, [MISSING], name="a/b", namespace="n", state="absent")
+    assert lines == ["DELETE /v1/n/%ss/a%%2Fb" % module]
+    assert result["changed"] is False
+    assert result[module] == {}
+
+
+def test_a_running_container_is_removed_by_force():
+    asked = run("container", [change()], name="c", state="absent", force=True, stop_timeout=1.5)[2]
+    assert asked[0].query == [("force", "true"), ("stop_timeout", "1.5")]
+
+
+def test_a_refusal_is_an_error():
+    with pytest.raises(AgentError, match="it is running"):
+        run("container", [Response(412, {"detail": "it is running"})], name="c", state="absent")
+
+
+def test_a_new_container_is_not_restarted_again():
+    result, lines, asked = run("container", [change(CREATED, STARTED)], name="c", image="x", state="restarted")
+    assert lines == ["PUT /v1/default/containers/c"]
+    assert asked[0].body["state"] == "started"
+    assert result["actions"] == [CREATED, STARTED]
+
+
+def test_a_running_container_is_restarted():
+    view = Response(200, {"id": "c", "task": {"pid": 2}})
+    result, lines, asked = run(
+        "container", [change(), Response(200, {}), view], name="c", image="x", state="restarted", stop_timeout=3
+    )
+    assert lines[1:] == ["POST /v1/default/containers/c/stop", "POST /v1/default/containers/c/start"]
+    assert asked[1].body == {"timeout": 3}
+    assert result["changed"] is True
+    assert [action["verb"] for action in result["actions"]] == ["stop", "start"]
+    assert result["container"] == view.document
+
+
+def test_a_restart_is_only_told_in_check_mode():
+    result, lines, dummy = run("container", [change()], check_mode=True, name="c", image="x", state="restarted")
+    assert len(lines) == 1
+    assert result["changed"] is True
+
+
+@pytest.mark.parametrize(
+    "status, state, verbs",
+    [
+        ("running", "started", []),
+        ("stopped", "started", ["start"]),
+        (None, "started", ["start"]),
+        ("running", "stopped", ["stop"]),
+        ("paused", "stopped", ["stop"]),
+        ("stopped", "stopped", []),
+        ("running", "restarted", ["stop", "start"]),
+        ("created", "restarted", ["start"]),
+    ],
+)
+def test_a_container_without_image_keeps_its_description(status, state, verbs):
+    view = Response(200, {"id": "c", "task": status and {"status": status}})
+    after = [Response(200, {"id": "c", "after": verb}) for verb in verbs]
+    result, lines, dummy = run("container", [view] + after, name="c", state=state)
+    assert lines == ["GET /v1/default/containers/c"] + ["POST /v1/default/containers/c/" + verb for verb in verbs]
+    assert result["changed"] is bool(verbs)
+    assert result["container"] == (after or [view])[-1].document
+
+
+def test_an_unknown_container_cannot_be_started_without_image():
+    with pytest.raises(AgentError, match="'image'"):
+        run("container", [MISSING], name="c", state="started")
+
+
+def test_names_are_looked_up_in_one_delivery():
+    result, lines, dummy = run("image_info", [Response(200, {"name": "a"}), MISSING], name=["a", "b"])
+    assert lines == ["GET /v1/default/images/a", "GET /v1/default/images/b"]
+    assert result == {"changed": False, "exists": False, "images": [{"name": "a"}]}
+
+
+def test_filters_are_passed_on():
+    result, dummy, asked = run("container_info", [Response(200, {"items": [{"id": "c"}]})], filters=["id==c", "id==d"])
+    assert asked[0].query == [("filter", "id==c"), ("filter", "id==d")]
+    assert result == {"changed": False, "exists": True, "containers": [{"id": "c"}]}
+
+
+def test_a_node_tells_version_and_figures():
+    result, lines, dummy = run("node_info", [Response(200, {"version": "1"}), Response(200, {"root": "/r"})])
+    assert lines == ["GET /v1/version", "GET /v1/info"]
+    assert result == {"changed": False, "version": {"version": "1"}, "node": {"root": "/r"}}
+
+
+def outcome(code=0, **more):
+    basis = {"exit_code": code, "stdout": "a\nb\n", "stderr": "", "duration": 0.5, "timed_out": False, "truncated": False}
+    return Response(200, dict(basis, **more))
+
+
+def test_a_command_is_executed():
+    result, lines, dummy = run("container_exec", [outcome()], container="c", argv=["true"])
+    assert lines == ["POST /v1/default/containers/c/exec"]
+    assert result["changed"] is True
+    assert (result["rc"], result["stdout_lines"], result["stderr_lines"]) == (0, ["a", "b"], [])
+    assert "failed" not in result
+
+
+def test_a_code_other_than_0_fails():
+    result = run("container_exec", [outcome(3)], container="c", argv=["false"])[0]
+    assert (result["failed"], result["rc"], result["msg"]) == (True, 3, "non-zero return code")
+
+
+def test_a_code_other_than_0_may_be_wanted():
+    result = run("container_exec", [outcome(3)], container="c", argv=["false"], fail_on_rc=False)[0]
+    assert (result.get("failed"), result["rc"]) == (None, 3)
+
+
+def test_a_command_that_ran_out_of_time_fails_whatever_is_wanted():
+    result = run("container_exec", [outcome(137, timed_out=True)], container="c", argv=["x"], timeout=5, fail_on_rc=False)[0]
+    assert result["failed"] is True
+    assert "5 seconds" in result["msg"]
+
+
+def test_cut_output_is_warned_of():
+    assert run("container_exec", [outcome(truncated=True)], container="c", argv=["x"])[0]["warnings"]
+
+
+@pytest.mark.parametrize(
+    "option, code, runs", [("creates", 0, False), ("creates", 1, True), ("removes", 0, True), ("removes", 1, False)]
+)
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_paths_in_the_container_decide(option, code, runs, check_mode):
+    script = [outcome(code)] + [outcome()] * (runs and not check_mode)
+    result, dummy, asked = run("container_exec", script, check_mode=check_mode, container="c", argv=["x"], **{option: "/p"})
+    assert asked[0].body == {"args": ["test", "-e", "/p"]}
+    assert result["changed"] is runs
+    assert not result.get("skipped")
+
+
+def test_a_container_without_test_cannot_look_for_paths():
+    with pytest.raises(AgentError, match="creates: .*no usable 'test'"):
+        run("container_exec", [outcome(127, stderr="not found")], container="c", argv=["x"], creates="/p")
+
+
+def test_check_mode_executes_nothing():
+    result, lines, dummy = run("container_exec", [], check_mode=True, container="c", argv=["x"])
+    assert lines == []
+    assert (result["skipped"], result["changed"]) == (True, False)

@@ -178,7 +178,7 @@ class World:
                 if isinstance(item, TricornError):
                     raise item
                 yield item
-            if self.stream_hold:
+            if self.stream_hold is not None:
                 await self.stream_hold.wait()
         finally:
             self.left.append("stream")

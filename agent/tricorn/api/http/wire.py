@@ -12,7 +12,7 @@ from attrs import frozen
 
 from tricorn import limits
 from tricorn.api.http.problems import HeadersTooLarge, malformed
-from tricorn.errors import TricornError
+from tricorn.errors import TricornError, Unimplemented
 
 Headers = Sequence[tuple[str, str]]
 _SERVER: Final = ("Server", "tricorn")
@@ -155,6 +155,8 @@ def _refusal(error: h11.RemoteProtocolError) -> TricornError:
         return HeadersTooLarge(
             "the request's headers are too large", why=f"at most {limits.HTTP_HEADERS} bytes"
         )
+    if error.error_status_hint == 501:
+        return Unimplemented("the request's transfer encoding is unknown", hint="send it chunked, or whole")
     return malformed(str(error)[:200])
 
 

@@ -28,6 +28,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.records import LeaseResource
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
+from tricorn.store.ingest_file import IngestFile
 
 NS = "testing"
 DATA = os.urandom(3 << 20)
@@ -390,6 +391,27 @@ async def test_cancelled_commit_is_whole_or_not(store: ContentStore) -> None:
         assert writer.offset == len(DATA)
         await writer.commit(expected=DIGEST)
     assert await store.read(NS, DIGEST, limit=1 << 30) == DATA
+
+
+async def test_cancelled_once_in_place_it_is_recorded(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = IngestFile.move
+    scope = trio.CancelScope()
+
+    def move_and_cancel(file: IngestFile, target: str) -> None:
+        real(file, target)
+        trio.from_thread.run_sync(scope.cancel)
+
+    monkeypatch.setattr(IngestFile, "move", move_and_cancel)
+    with scope:
+        async with store.writer(NS, "r") as writer:
+            await writer.write(DATA)
+            await writer.commit(expected=DIGEST)
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert await store.read(NS, DIGEST, limit=1 << 30) == DATA
+    assert await store.statuses(NS) == []
 
 
 # -- deletion and sweeping

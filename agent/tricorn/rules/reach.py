@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from attrs import Factory, define, field, frozen
 
@@ -28,6 +28,8 @@ from tricorn.rules.gc_labels import (
 
 
 class Kind(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is a Python function, and marking hashes little else
+
     CONTENT = "content"
     SNAPSHOT = "snapshot"
     CONTAINER = "container"
@@ -36,8 +38,7 @@ class Kind(StrEnum):
     INGEST = "ingest"
 
 
-@frozen(order=True)
-class Node:
+class Node(NamedTuple):
     """An object's name. A snapshot's key is `SNAPSHOTTER/KEY`."""
 
     kind: Kind
@@ -62,14 +63,16 @@ class Object:
     pinned: str = ""
 
 
-@frozen
-class _Step:
+class _Step(NamedTuple):
     """A node as it was reached; a flat one leads on by its typed edges only."""
 
     node: Node
     flat: bool
-    reason: str
+    relation: str  # to the node before, or why it is a root
     before: _Step | None = None
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.relation}" + (f" {self.before.node}" if self.before else "")
 
 
 @define
@@ -84,17 +87,21 @@ class Graph:
         graph = cls({thing.node: thing for thing in objects})
         for thing in graph.objects.values():
             for parent, label in _label_nodes(thing, BACK_REFERENCE):
-                graph.back.setdefault(parent, []).append((thing.node, f"its label {label} names it"))
+                graph.back.setdefault(parent, []).append((thing.node, f"its own label {label} ties it to"))
         return graph
 
 
 _NO_LABEL_EDGES: Final = frozenset({Kind.LEASE, Kind.INGEST})
 _CONDITIONED: Final = frozenset({Kind.CONTENT, Kind.IMAGE})
+_TARGET_RELATIONS: Final = {
+    Kind.IMAGE: "target of", Kind.SNAPSHOT: "parent of", Kind.CONTAINER: "root filesystem of",
+    Kind.INGEST: "expected by", Kind.LEASE: "held by", Kind.CONTENT: "referred to by",
+}  # fmt: skip
 
 
 def mark(graph: Graph, now: datetime) -> set[Node]:
     """Return the nodes that are kept at `now`."""
-    return {step.node for step in _walk(graph, now).values()}
+    return {node for node, _ in _walk(graph, now)}
 
 
 def explain(graph: Graph, node: Node, now: datetime) -> list[str]:
@@ -103,7 +110,7 @@ def explain(graph: Graph, node: Node, now: datetime) -> list[str]:
     step = steps.get((node, False)) or steps.get((node, True))
     lines: list[str] = []
     while step is not None:
-        lines.append(f"{step.node}: {step.reason}")
+        lines.append(str(step))
         step = step.before
     return lines[::-1]
 
@@ -143,7 +150,7 @@ def _roots(graph: Graph, now: datetime) -> Iterator[_Step]:
     for thing in graph.objects.values():
         reason = thing.pinned or _root_reason(thing, now)
         if reason:
-            yield _Step(thing.node, flat=False, reason=reason)
+            yield _Step(thing.node, flat=False, relation=reason)
 
 
 def _root_reason(thing: Object, now: datetime) -> str:
@@ -171,28 +178,20 @@ def _next_steps(
     thing = graph.objects[step.node]
     flat = step.flat or (thing.node.kind is Kind.LEASE and FLAT in thing.labels)
     for target in thing.targets:
-        yield _Step(target, flat, _target_reason(thing), step)
+        yield _Step(target, flat, _TARGET_RELATIONS[thing.node.kind], step)
     if step.flat or thing.node.kind in _NO_LABEL_EDGES:
         return
     for target, label in _label_nodes(thing, REFERENCE):
-        yield _Step(target, flat=False, reason=f"label {label} of {thing.node}", before=step)
-    for child, reason in graph.back.get(step.node, ()):
-        yield _Step(child, flat=False, reason=f"{reason} ({thing.node})", before=step)
-    for child, reason in conditioned.get(step.node, ()):
-        yield _Step(child, flat=False, reason=reason, before=step)
-
-
-def _target_reason(thing: Object) -> str:
-    relation = {
-        Kind.IMAGE: "target of", Kind.SNAPSHOT: "parent of", Kind.CONTAINER: "root filesystem of",
-        Kind.INGEST: "expected by", Kind.LEASE: "held by", Kind.CONTENT: "referred to by",
-    }[thing.node.kind]  # fmt: skip
-    return f"{relation} {thing.node}"
+        yield _Step(target, flat=False, relation=f"label {label} of", before=step)
+    for child, relation in graph.back.get(step.node, ()):
+        yield _Step(child, flat=False, relation=relation, before=step)
+    for child, relation in conditioned.get(step.node, ()):
+        yield _Step(child, flat=False, relation=relation, before=step)
 
 
 def _label_nodes(thing: Object, prefix: str) -> Iterator[tuple[Node, str]]:
     """Yield the nodes that labels with `prefix` name, with the label."""
-    if thing.node.kind in _NO_LABEL_EDGES:
+    if not thing.labels or thing.node.kind in _NO_LABEL_EDGES:
         return
     for label, kind, key in references(thing.labels, prefix):
         yield Node(Kind(kind), thing.node.namespace, key), label
@@ -204,14 +203,14 @@ def _conditioned(graph: Graph, now: datetime) -> dict[Node, list[tuple[Node, str
     for thing in graph.objects.values():
         for snapshot, used_at, condition in _conditions(graph, thing):
             if condition.holds(used_at, now):
-                reason = f"its label {condition.label} holds for {snapshot}"
-                found.setdefault(snapshot, []).append((thing.node, reason))
+                relation = f"its own label {condition.label} holds for"
+                found.setdefault(snapshot, []).append((thing.node, relation))
     return found
 
 
 def _conditions(graph: Graph, thing: Object) -> Iterator[tuple[Node, datetime, Condition]]:
     """Yield the conditions on snapshots that exist and tell when they were used."""
-    if thing.node.kind not in _CONDITIONED:
+    if not thing.labels or thing.node.kind not in _CONDITIONED:
         return
     for condition in conditions(thing.labels):
         snapshot = Node(Kind.SNAPSHOT, thing.node.namespace, condition.snapshot)

@@ -21,6 +21,7 @@ from tricorn.store.schema import MIGRATIONS
 _WAL_PAGES: Final = 4000  # the writer checkpoints earlier by itself, off the callers' path
 _BUSY_MILLISECONDS: Final = 10_000
 _STATEMENTS: Final = 256
+_READER_CACHE_KIB: Final = 512  # the kernel caches the file once for all readers
 _DAMAGED_HINT: Final = (
     "stop the agent, move the db directory away and restore it from a backup; "
     "containers go on running meanwhile"
@@ -61,6 +62,7 @@ def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         if read_only:
             connection.execute("PRAGMA query_only=ON")
+            connection.execute(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
         else:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, Final
+from typing import Final
 
 from tricorn.errors import InvalidArgument
 from tricorn.rules.reach import Graph, Kind, Node, Object
@@ -132,5 +132,4 @@ def children_first(graph: Graph, nodes: Collection[Node]) -> list[Node]:
             steps, thing = steps + 1, graph.objects.get(thing.targets[0])
         return steps
 
-    order: dict[Node, Any] = {node: (-depth(node), node) for node in nodes}
-    return sorted(nodes, key=order.__getitem__)
+    return sorted(nodes, key=lambda node: (-depth(node), node))

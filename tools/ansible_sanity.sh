@@ -18,7 +18,7 @@ settings = {}
 for line in sys.stdin:
     name, _, value = line.strip().partition("=")
     settings[name.partition(".")[2]] = ast.literal_eval(value).replace("\n", " ")
-print("[global]")
+print("[global]\nquiet = 1")
 for name, value in settings.items():
     print(name, "=", value)
 '

@@ -20,6 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tricorn_testing import cgroups
 from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.registry import Registry
 
@@ -84,12 +85,12 @@ def serve_registry() -> Registry:
 
 def push(image: BuiltImage, registry: Registry) -> str:
     step(3, "Push the image", "with skopeo, as to any registry")
-    name = f"{REPOSITORY}:{demo_image.TAG}"
+    name = f"{REPOSITORY}:{image.tag}"
     reference = f"{registry.address}/{name}"
     if pushed_digest(registry, name) == image.digest:
         say("the registry has this digest already")
         return reference
-    source = f"oci:{image.layout.path}:{demo_image.TAG}"
+    source = f"oci:{image.layout.path}:{image.tag}"
     command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", source, f"docker://{reference}"]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode:
@@ -210,6 +211,7 @@ def clean() -> None:
     DemoRegistry(DEMO / "registry").stop()
     say("registry stopped")
     shutil.rmtree(DEMO, ignore_errors=True)
+    cgroups.remove(cgroups.agent_cgroups())
     check_clean()
 
 

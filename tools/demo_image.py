@@ -13,7 +13,6 @@ from tricorn_testing.images import ImageLayout, Layer, LayerBuilder
 
 BASE_PACKAGES = ("base-files", "netbase", "libc6", "busybox-static")
 FUN_PACKAGES = ("figlet",)
-TAG = "demo"
 # Of no use inside an image; the licences stay.
 _LEFT_OUT = ("usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bug")
 
@@ -61,6 +60,11 @@ class BuiltImage:
     layers: tuple[BuiltLayer, ...]
     packages: tuple[str, ...]  # name and version
 
+    @property
+    def tag(self) -> str:
+        """Made from the digest: a tag that moved would leave a present image as it is."""
+        return self.digest.removeprefix("sha256:")[:12]
+
 
 def build(work: Path) -> BuiltImage:
     """Download the packages (once) below `work` and write the image layout there."""
@@ -85,7 +89,9 @@ def build(work: Path) -> BuiltImage:
         "Labels": {"org.opencontainers.image.title": "Tricorn demo"},
     }
     manifest = layout.add_image([built.layer for built in layers], config, platform=_platform())
-    return BuiltImage(layout, layout.tag(TAG, manifest), layers, tuple(map(_describe, debs.values())))
+    image = BuiltImage(layout, manifest["digest"], layers, tuple(map(_describe, debs.values())))
+    layout.tag(image.tag, manifest)
+    return image
 
 
 def download(directory: Path, names: tuple[str, ...]) -> dict[str, Path]:
@@ -130,7 +136,9 @@ def _wanted(path: str) -> bool:
 
 
 def _package_layer(work: Path, name: str, debs: list[Path]) -> Layer:
-    return LayerBuilder().tree(_unpack(work, name, debs), _wanted).layer("gzip")
+    builder = LayerBuilder().tree(_unpack(work, name, debs), _wanted)
+    # Debian's alternatives would make this link when the package is configured.
+    return builder.symlink("usr/bin/figlet", "figlet-figlet").layer("gzip")
 
 
 def _base_layer(work: Path, debs: list[Path]) -> Layer:

@@ -19,11 +19,11 @@ PROJECT = Path(__file__).parents[1]
 _TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \*+$")
 _RESULT = re.compile(r"^(?P<status>ok|changed|skipping|fatal|failed|included): ")
 _RECAP = re.compile(r"^\S+ +: ok=(?P<ok>\d+) +changed=(?P<changed>\d+) .*failed=(?P<failed>\d+)")
-MARKS = {
-    "ok": "[green]✓[/] unchanged",
-    "changed": "[yellow]●[/] changed  ",
+MARKS = {  # the worst first: one failed item makes a failed loop
     "fatal": "[red]✗[/] failed   ",
     "failed": "[red]✗[/] failed   ",
+    "changed": "[yellow]●[/] changed  ",
+    "ok": "[green]✓[/] unchanged",
 }
 
 
@@ -90,14 +90,35 @@ def _recorded(lines: Iterator[str], record: Any) -> Iterator[str]:
         yield line.rstrip("\n")
 
 
+@define
+class _Task:
+    """The task under way; a loop has several results."""
+
+    name: str
+    since: float = field(factory=time.monotonic)
+    statuses: set[str] = field(factory=set)
+
+    def tell(self, console: Console, run: PlaybookRun) -> None:
+        """Print its line, unless all of it was skipped."""
+        worst = next((status for status in MARKS if status in self.statuses), None)
+        if worst is None:
+            return
+        seconds = time.monotonic() - self.since
+        run.seconds[self.name] = seconds
+        role, _, rest = self.name.rpartition(" : ")
+        where = f"[dim]role {role.rpartition('.')[2]}:[/] " if role else ""
+        console.print(f"     {MARKS[worst]} [dim]{seconds:5.1f} s[/]  {where}{rest}")
+
+
 def _follow(console: Console, run: PlaybookRun, lines: Iterator[str]) -> None:
-    task, since = "", time.monotonic()
+    task = _Task("")
     for line in lines:
         if match := _TASK.match(line):
-            task, since = match["name"], time.monotonic()
-        elif (match := _RESULT.match(line)) and match["status"] in MARKS:
-            seconds = time.monotonic() - since
-            run.seconds[task] = run.seconds.get(task, 0.0) + seconds
-            console.print(f"     {MARKS[match['status']]} [dim]{seconds:5.1f} s[/]  {task}", highlight=False)
+            task.tell(console, run)
+            task = _Task(match["name"])
+        elif match := _RESULT.match(line):
+            task.statuses.add(match["status"])
+        elif line.startswith("PLAY RECAP"):
+            task.tell(console, run)
         elif match := _RECAP.match(line):
             run.ok, run.changed = run.ok + int(match["ok"]), run.changed + int(match["changed"])

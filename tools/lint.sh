@@ -3,6 +3,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
+export NO_COLOR=1
 failed=()
 
 check() {

@@ -65,7 +65,9 @@ class AgentClient:
         self, method: str, path: str, body: Any = None, *, timeout: float = 60.0, **query: Any
     ) -> Any:
         """One request; returns the JSON answer, raises ApiError for 400 and more."""
-        words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
+        words = {
+            key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()
+        }
         target = f"{path}?{urlencode(words, doseq=True)}" if words else path
         status, _, content = self.exchange(method, target, body, timeout=timeout)
         document = json.loads(content) if content else None

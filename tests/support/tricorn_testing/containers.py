@@ -97,13 +97,22 @@ class Node:
         spec = json.loads(Path(ref.bundle, "config.json").read_text())
         return exec_process(spec, ExecRequest(args=args, **request), self.accounts)
 
-    async def exec(self, ref: BundleRef, *args: str, stdin: bytes = b"", **request: Any) -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, ref: BundleRef, *args: str, stdin: bytes = b"", **request: Any
+    ) -> tuple[int, bytes, bytes]:
         """Run a process in the container; return code, stdout, stderr."""
         output = {"stdout": b"", "stderr": b""}
         terminal = bool(request.get("terminal"))
-        async with self.runtime.exec(
-            ref, uuid4().hex[:8], self.process(ref, *args, **request), terminal=terminal, stdin=bool(stdin)
-        ) as session, trio.open_nursery() as nursery:
+        async with (
+            self.runtime.exec(
+                ref,
+                uuid4().hex[:8],
+                self.process(ref, *args, **request),
+                terminal=terminal,
+                stdin=bool(stdin),
+            ) as session,
+            trio.open_nursery() as nursery,
+        ):
             if stdin:
                 nursery.start_soon(_feed, session, stdin)
             async for kind, data in session:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tricorn_testing.agentclient import AgentClient, ApiError, segment
+from tricorn_testing.cgroups import remove_cgroups
 from tricorn_testing.paths import remove_tree, short_directory
 from tricorn_testing.processes import kill_naming
 
@@ -137,7 +138,7 @@ class Daemon(AgentClient):
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
         kill_naming(f"{self.directory}/")
-        remove_cgroups_of(self.directory)
+        remove_cgroups(self.directory.name)
         remove_tree(self.directory)
 
     def cli(
@@ -148,28 +149,6 @@ class Daemon(AgentClient):
         return subprocess.run(
             command, input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False
         )
-
-
-def remove_cgroups_of(directory: Path) -> None:
-    """Remove the empty cgroups named after this agent's state directory, deepest first."""
-    for path in cgroups_naming(directory.name):
-        for _ in range(20):
-            try:
-                path.rmdir()
-            except FileNotFoundError:
-                break
-            except OSError:
-                time.sleep(0.05)
-            else:
-                break
-
-
-def cgroups_naming(text: str) -> list[Path]:
-    """Return the cgroups (in every hierarchy) with `text` in their path, deepest first."""
-    found = []
-    for parent, names, _ in os.walk("/sys/fs/cgroup"):
-        found += [Path(parent, name) for name in names if text in f"{parent}/{name}"]
-    return sorted(found, key=lambda path: -len(path.parts))
 
 
 @contextlib.contextmanager

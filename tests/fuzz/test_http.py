@@ -61,7 +61,7 @@ async def converse(pieces: list[bytes], close: bool) -> None:
         else:
             await client.send_stream.aclose()
         with trio.fail_after(20):
-            while api.statistics()["http_connections"]:  # noqa: ASYNC110 - seen from outside
+            while api.statistics()["connections"]:  # noqa: ASYNC110 - seen from outside
                 await trio.sleep(0.05)
         assert not any(isinstance(item, Connection) for item in api._connections)
         nursery.cancel_scope.cancel()

@@ -18,10 +18,17 @@ _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.
 _LIMITER: Final = trio.CapacityLimiter(1)
 
 
+_NAMED: Final = {
+    "content.bytes": "Bytes of all blobs",
+    "operations.running": "Long work under way",
+    "gc.seconds": "Seconds that the last collection took",
+}
+
+
 class Metrics:
-    """`statistics` gives nested figures at any time, cheaply. Known ones have names of their own:
-    `containers` (state → count), `content_bytes`, `operations_running`, `gc_seconds` (the last run);
-    every other number becomes `tricorn_statistic{name="outer.inner"}`.
+    """`statistics` gives nested figures at any time, cheaply. Some have names of their own: `containers`
+    (state → count), `content.bytes`, `operations.running`, `gc.seconds` (the last collection's); every other
+    number becomes `tricorn_statistic{name="outer.inner"}`.
     """
 
     def __init__(self, statistics: Statistics, *, version: str, revision: str = "") -> None:
@@ -38,7 +45,10 @@ class Metrics:
             "tricorn_build_info", "The agent", ("version", "revision", "python"), registry=self.registry
         )
         info.labels(version, revision, platform.python_version()).set(1)
-        self.registry.register(_Figures(statistics))
+        self._sources: dict[str, Statistics] = {}
+        self._statistics = statistics
+        self._figures = _Figures()
+        self.registry.register(self._figures)
         ProcessCollector(registry=self.registry)
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -51,29 +61,30 @@ class Metrics:
         count.inc()
         duration.observe(seconds)
 
+    def watch(self, name: str, statistics: Statistics) -> None:
+        """Take the figures of one more part of the agent in."""
+        self._sources[name] = statistics
+
     async def render(self) -> bytes:
         """Return all figures in the text format."""
+        more = {name: source() for name, source in self._sources.items()}
+        self._figures.latest = {**self._statistics(), **more}  # here: the sources aren't made for threads
         return await trio.to_thread.run_sync(generate_latest, self.registry, limiter=_LIMITER)
 
 
 class _Figures(Collector):
-    def __init__(self, statistics: Statistics) -> None:
-        self._statistics = statistics
+    def __init__(self) -> None:
+        self.latest: Mapping[str, Any] = {}
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        figures = dict(self._statistics())
+        figures = dict(self.latest)
         yield _by_state(figures.pop("containers", None))
-        for name, text in (
-            ("content_bytes", "Bytes of all blobs"),
-            ("operations_running", "Long work under way"),
-            ("gc_seconds", "Seconds that the last collection took"),
-        ):
-            value = figures.pop(name, None)
-            if _is_number(value):
-                yield GaugeMetricFamily(f"tricorn_{name}", text, value=float(value))
         rest = GaugeMetricFamily("tricorn_statistic", "Figures of the agent's parts", labels=("name",))
         for name, number in _flat(figures):
-            rest.add_metric((name,), number)
+            if name in _NAMED:
+                yield GaugeMetricFamily(f"tricorn_{name.replace('.', '_')}", _NAMED[name], value=number)
+            else:
+                rest.add_metric((name,), number)
         yield rest
 
 

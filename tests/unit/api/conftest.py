@@ -41,7 +41,10 @@ async def server(
     blob.write_bytes(BLOB)
     async with OperationService.open(Clock()) as operations, trio.open_nursery() as nursery:
         world = World(operations, str(blob))
-        metrics = Metrics(lambda: {"containers": {"running": 2}, "deep": {"er": 3}}, version="0.1.0")
+        metrics = Metrics(
+            lambda: {"containers": {"running": 2}, "content": {"bytes": 5}, "deep": {"er": 3}},
+            version="0.1.0",
+        )
         api = HttpApi(
             world.services, authoriser=authoriser, metrics=metrics, ready=lambda: world.ready, version="0.1.0"
         )

@@ -329,7 +329,7 @@ async def test_shed_closes_the_longest_idle(server: Server) -> None:
     first, second = await server.connect(), await server.connect()
     await first.request("GET", "/v1/version")
     await second.request("GET", "/v1/version")
-    await until(lambda: server.api.statistics()["http_connections_idle"] == 2)
+    await until(lambda: server.api.statistics()["connections_idle"] == 2)
     assert server.api.shed()
     assert await first.rest() == b""
     assert (await second.request("GET", "/v1/version")).status == 200

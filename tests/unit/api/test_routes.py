@@ -184,4 +184,6 @@ async def test_metrics(server: Server) -> None:
     assert "/v1/nothing" not in text
     assert 'tricorn_containers{state="running"} 2.0' in text
     assert 'tricorn_statistic{name="deep.er"} 3.0' in text
+    assert "tricorn_content_bytes 5.0" in text
+    assert 'tricorn_statistic{name="http.connections"} 1.0' in text
     assert "process_open_fds" in text

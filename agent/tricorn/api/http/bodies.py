@@ -83,6 +83,8 @@ class InfoView:
     cgroup: Any
     uptime_seconds: float
     statistics: Mapping[str, Any]
+    platform: str = ""
+    interfaces: tuple[Mapping[str, Any], ...] = ()
 
 
 @frozen

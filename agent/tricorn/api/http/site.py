@@ -53,6 +53,7 @@ class HttpApi:
         self._about = About(ready, metrics.render, encode(build_document(ROUTES, version)))
         self._connections: dict[Connection, None] = {}
         self._draining = False
+        metrics.watch("http", self.statistics)
 
     # ------------------------------------------------------------ connections
     async def serve_connection(self, stream: trio.abc.Stream, peer: Peer, first_bytes: bytes) -> None:
@@ -88,8 +89,8 @@ class HttpApi:
     def statistics(self) -> dict[str, int]:
         """Return the connections that are open and those of them that are idle."""
         return {
-            "http_connections": len(self._connections),
-            "http_connections_idle": sum(1 for connection in self._connections if connection.idle),
+            "connections": len(self._connections),
+            "connections_idle": sum(1 for connection in self._connections if connection.idle),
         }
 
     # ------------------------------------------------------------ requests

@@ -14,6 +14,7 @@ from isal import igzip_lib
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, ResourceExhausted
+from tricorn.fs.zstdframes import ZstdFrames
 
 Read = Callable[[int], bytes]  # up to so many bytes, b"" at the end of the source
 
@@ -98,8 +99,10 @@ def _gunzip(read: Read) -> Iterator[bytes]:
 
 def _unzstd(read: Read) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=limits.ZSTD_WINDOW)
-    source = cast("IO[bytes]", _Source(read))  # only `read` is called
-    reader = decompressor.stream_reader(source, read_size=_INPUT_CHUNK, read_across_frames=True)
+    source = _Source(read)
+    reader = decompressor.stream_reader(
+        cast("IO[bytes]", source), read_size=_INPUT_CHUNK, read_across_frames=True
+    )
     while True:
         try:
             output = reader.read(OUTPUT_CHUNK)
@@ -111,15 +114,23 @@ def _unzstd(read: Read) -> Iterator[bytes]:
                 ) from error
             raise InvalidArgument("the layer is not valid zstd", why=why) from error
         if not output:
+            if not source.frames.complete:
+                raise InvalidArgument("the layer is not valid zstd", why="it ends within a frame")
             return
         yield output
 
 
 class _Source:
-    """What zstandard reads from: an object with `read`."""
+    """What zstandard reads from: an object with `read`. Keeps track of the frames that pass."""
 
     def __init__(self, read: Read) -> None:
-        self.read = read
+        self._read = read
+        self.frames = ZstdFrames()
+
+    def read(self, count: int) -> bytes:
+        data = self._read(count)
+        self.frames.feed(data)
+        return data
 
 
 DETECT_SIZE: Final = 512

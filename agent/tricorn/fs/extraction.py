@@ -80,31 +80,47 @@ class ExtractorPool:
             raise InvalidArgument(f"unknown compression {compression!r}", field="compression")
         request = json.dumps({"compression": compression, "whiteouts": whiteouts}).encode()
         async with self._limiter:
-            extraction = RunningExtraction(source, target)
+            extraction = await self._begin(source, target, request)
             try:
-                await self._send(request, extraction)
                 self._started += 1
                 yield extraction
                 self._finished += extraction.done
             finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-                    await extraction.end()
+                await _end(extraction)
 
-    async def _send(self, request: bytes, extraction: RunningExtraction) -> None:
+    async def _begin(self, source: str, target: str, request: bytes) -> RunningExtraction:
+        """Start a child; once more with a new server if the server turns out to be dead."""
         for _ in range(_SERVER_ATTEMPTS):
-            async with self._lock:
-                if self._server is None or self._server.poll() is not None:
-                    await self._restart_server()
-                assert self._control is not None
-                rights = array.array("i", extraction.child_descriptors)
-                try:
-                    await self._control.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-                    break
-                except (BrokenPipeError, ConnectionResetError):
-                    await self._stop_server()
-        else:
-            raise Unavailable("the extractor server does not stay up", hint="see the agent's log")
-        await extraction.started()
+            extraction = RunningExtraction(source, target)
+            begun = False
+            try:
+                server = await self._send(request, extraction)
+                begun = await extraction.started()
+                if begun:
+                    return extraction
+                await self._discard(server)
+            finally:
+                if not begun:
+                    await _end(extraction)
+        raise Unavailable("the extractor server does not stay up", hint="see the agent's log")
+
+    async def _discard(self, server: trio.Process) -> None:
+        """Drop a server that took a request and died, unless somebody else has done so."""
+        async with self._lock:
+            if self._server is server:
+                await self._stop_server()
+
+    async def _send(self, request: bytes, extraction: RunningExtraction) -> trio.Process:
+        async with self._lock:
+            if self._server is None or self._server.poll() is not None:
+                await self._restart_server()
+            assert self._control is not None
+            assert self._server is not None
+            rights = array.array("i", extraction.child_descriptors)
+            # A server that is just dying shows by the answer that never comes.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                await self._control.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            return self._server
 
     async def _restart_server(self) -> None:
         code = self._server.returncode if self._server else None
@@ -185,15 +201,17 @@ class RunningExtraction:
         """What the child is given, in the order it expects."""
         return [self._source, *self._lent]
 
-    async def started(self) -> None:
-        """Take the handle of the child's process from the server. Raises Unavailable if there is none."""
+    async def started(self) -> bool:
+        """Take the handle of the child's process from the server; False if the server died instead."""
         self._close_lent()
-        data, ancillary, _, _ = await self._result.recvmsg(_PACKET, socket.CMSG_SPACE(4))
+        try:
+            data, ancillary, _, _ = await self._result.recvmsg(_PACKET, socket.CMSG_SPACE(4))
+        except ConnectionResetError:
+            return False
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._pidfd = array.array("i", payload[:4])[0]
-        if data != b"started" or self._pidfd < 0:
-            raise Unavailable("the extractor server ended", hint="try again")
+        return data == b"started" and self._pidfd >= 0
 
     def grew(self, offset: int) -> None:
         """Tell the child that `offset` bytes of the source are valid. Never blocks."""
@@ -253,6 +271,11 @@ class RunningExtraction:
         for fd in self._lent:
             os.close(fd)
         self._lent = []
+
+
+async def _end(extraction: RunningExtraction) -> None:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+        await extraction.end()
 
 
 def _parse_result(data: bytes) -> ExtractResult:

@@ -113,7 +113,7 @@ def tree_state(path: Path) -> dict[str, tuple]:
                 status.st_mode,
                 status.st_uid,
                 status.st_gid,
-                status.st_nlink,
+                0 if name in names or name == "." else status.st_nlink,  # overlay counts no subdirectories
                 times,
                 content,
                 xattrs,

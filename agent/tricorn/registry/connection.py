@@ -16,10 +16,11 @@ from attrs import frozen
 from tricorn import limits
 from tricorn.errors import Unavailable
 from tricorn.registry.pacing import Pacing, StallClock, stalled
+from tricorn.registry.streams import ByteStream
 
+_HEAD: Final = 16 * 1024
 _CHUNK: Final = 64 * 1024
 _INTERIM: Final = 8  # 1xx answers before the real one
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 Header = tuple[str, str]
 
 
@@ -48,7 +49,7 @@ class Connection:
     peer's HTTP are Unavailable; nothing of a request's headers goes into them.
     """
 
-    def __init__(self, stream: Stream, peer: str, pacing: Pacing) -> None:
+    def __init__(self, stream: ByteStream, peer: str, pacing: Pacing) -> None:
         self._stream = stream
         self._peer = peer
         self._pacing = pacing
@@ -80,7 +81,7 @@ class Connection:
         try:
             await self._stream.send_all(self._encode(method, target, headers, body))
             answer = await self._read_head(reused=reused)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+        except (trio.ClosedResourceError, OSError) as error:
             if reused:
                 raise ClosedEarlyError from None
             raise self._lost("connection broke", _reason(error)) from None
@@ -98,7 +99,7 @@ class Connection:
         return b"".join(part for part in parts if part)
 
     async def _read_head(self, *, reused: bool) -> h11.Response:
-        interim = 0
+        interim, room = 0, memoryview(bytearray(_HEAD))
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Response):
@@ -108,10 +109,10 @@ class Connection:
                 if interim > _INTERIM:
                     raise self._lost("too many interim answers", "")
             elif event is h11.NEED_DATA:
-                data = bytes(await self._stream.receive_some(_CHUNK))
-                if not data and reused and not self._http.trailing_data[0]:
+                count = await self._stream.receive_into(room)
+                if not count and reused and not self._http.trailing_data[0]:
                     raise ClosedEarlyError
-                self._http.receive_data(data)
+                self._http.receive_data(bytes(room[:count]))
             else:
                 raise self._lost("connection closed before the answer", "")
 
@@ -168,13 +169,9 @@ class Connection:
 
     async def _receive(self, view: memoryview) -> int:
         try:
-            if isinstance(self._stream, trio.SocketStream):
-                return await self._stream.socket.recv_into(view)
-            data = await self._stream.receive_some(len(view))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            return await self._stream.receive_into(view)
+        except (trio.ClosedResourceError, OSError) as error:
             raise self._lost("connection broke", _reason(error)) from None
-        view[: len(data)] = data
-        return len(data)
 
     async def _read_chunked(self, view: memoryview) -> int:
         """Feed h11 at most as much as `view` takes, so that it never hands out more than that."""
@@ -201,20 +198,16 @@ class Connection:
 
     def quiet(self) -> bool:
         """Whether an idle connection is as it should be: open, and nothing to read."""
-        stream = (
-            self._stream if isinstance(self._stream, trio.SocketStream) else self._stream.transport_stream
-        )
-        return not stream.socket.is_readable()
+        return self._stream.quiet()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close at once, without saying goodbye: nothing of value is lost."""
-        await trio.aclose_forcefully(self._stream)
+        self._stream.close()
 
     def _lost(self, what: str, why: str) -> Unavailable:
         return Unavailable(f"{self._peer}: {what}", why=why)
 
 
 def _reason(error: BaseException) -> str:
-    """The system's words for a failed read or write; Trio keeps them in the cause."""
-    cause = error.__cause__ or error
-    return str(getattr(cause, "strerror", None) or getattr(cause, "reason", None) or cause)[:160]
+    """The system's or OpenSSL's words for a failed read or write."""
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)[:160]

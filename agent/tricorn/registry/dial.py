@@ -11,9 +11,10 @@ import trio
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, TricornError, Unavailable
-from tricorn.registry.connection import Connection, Header, Stream
+from tricorn.registry.connection import Connection, Header
 from tricorn.registry.pacing import Pacing
 from tricorn.registry.proxies import Proxy, proxy_for
+from tricorn.registry.streams import ByteStream, PlainStream, TlsStream
 from tricorn.registry.tls import TlsContexts
 from tricorn.registry.url import Origin
 from tricorn.rules.hosts import TlsSettings
@@ -45,57 +46,66 @@ class Dialer:
         context = await self._tls.get(tls) if origin.scheme == "https" else None
         proxy = proxy_for(origin, self._environment)
         with trio.move_on_after(timeout or self._pacing.connect) as scope:
-            stream = await _connect(origin, proxy)
-            try:
-                secured = await _secure(stream, origin, proxy, context) if context else stream
-            except BaseException:
-                await trio.aclose_forcefully(stream)
-                raise
-            return Connection(secured, origin.authority, self._pacing)
+            stream = await self._stream(origin, proxy, context)
+            return Connection(stream, origin.authority, self._pacing)
         assert scope.cancelled_caught
         raise Unavailable(
             f"can't connect to {origin}", why=f"no answer in {timeout or self._pacing.connect:g} s"
         )
 
+    async def _stream(
+        self, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext | None
+    ) -> ByteStream:
+        plain = await _connect(origin, proxy)
+        if context is None:
+            return plain
+        if proxy:
+            try:
+                await _open_tunnel(plain, origin, proxy)
+            except BaseException:
+                plain.close()
+                raise
+        return await _secure(plain, origin, context)
 
-async def _connect(origin: Origin, proxy: Proxy | None) -> trio.SocketStream:
+
+async def _connect(origin: Origin, proxy: Proxy | None) -> PlainStream:
     host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
     try:
-        return await trio.open_tcp_stream(host, port)
+        return PlainStream(await trio.open_tcp_stream(host, port))
     except OSError as error:
         via = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
         raise Unavailable(f"can't connect to {origin}{via}", why=_first_reason(error)) from None
 
 
-async def _secure(
-    stream: trio.SocketStream, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext
-) -> Stream:
-    if proxy:
-        await _open_tunnel(stream, origin, proxy)
-    secured = trio.SSLStream(stream, context, server_hostname=origin.host, https_compatible=True)
+async def _secure(plain: PlainStream, origin: Origin, context: ssl.SSLContext) -> TlsStream:
+    """Put TLS on top of `plain`, whose socket it takes over; closed when that fails."""
+    secured = TlsStream(plain.detach(), context, origin.host)
     try:
-        await secured.do_handshake()
-    except trio.BrokenResourceError as error:
-        raise _handshake_failed(origin, error.__cause__ or error) from None
-    except ssl.SSLError as error:
+        await secured.handshake()
+    except OSError as error:
+        secured.close()
         raise _handshake_failed(origin, error) from None
+    except BaseException:
+        secured.close()
+        raise
     return secured
 
 
-async def _open_tunnel(stream: trio.SocketStream, origin: Origin, proxy: Proxy) -> None:
+async def _open_tunnel(stream: PlainStream, origin: Origin, proxy: Proxy) -> None:
     """Ask the proxy for a tunnel; any answer but 2xx, or bytes after it, is a failure."""
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.REGISTRY_HEADERS)
     headers = [("Host", origin.endpoint)]
     if proxy.authorization:
         headers.append(("Proxy-Authorization", proxy.authorization))
     request = http.send(h11.Request(method="CONNECT", target=origin.endpoint, headers=headers))
+    room = memoryview(bytearray(_READ))
     try:
         await stream.send_all((request or b"") + (http.send(h11.EndOfMessage()) or b""))
         event = http.next_event()
         while event is h11.NEED_DATA:
-            http.receive_data(bytes(await stream.receive_some(_READ)))
+            http.receive_data(bytes(room[: await stream.receive_into(room)]))
             event = http.next_event()
-    except (trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+    except (OSError, h11.RemoteProtocolError) as error:
         raise Unavailable(f"proxy {proxy.host}:{proxy.port} broke off", why=str(error)[:160]) from None
     if not isinstance(event, h11.Response) or not 200 <= event.status_code < 300 or http.trailing_data[0]:
         status = event.status_code if isinstance(event, h11.Response) else "no answer"

@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 from attrs import frozen
 
 from tricorn.errors import InvalidArgument
-from tricorn.rules.hosts import RegistryHost
+from tricorn.rules.hosts import RegistryHost, is_host
 
 _PORTS: Final = {"http": 80, "https": 443}
 _LENGTH: Final = 16 * 1024  # signed URLs of storage services take several KiB
@@ -54,7 +54,7 @@ class Url:
             port = parts.port
         except ValueError:
             raise InvalidArgument(f"{what} is malformed") from None
-        if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+        if parts.scheme not in _PORTS or not parts.hostname or not is_host(parts.hostname) or port == 0:
             raise InvalidArgument(f"{what} is malformed", why="it is no absolute http or https URL")
         if "@" in parts.netloc:
             raise InvalidArgument(f"{what} holds credentials")

@@ -110,7 +110,7 @@ class Wire:
         idle = [entry.connection for entries in self._idle.values() for entry in entries]
         self._idle.clear()
         for connection in [*idle, *self._busy]:
-            await connection.aclose()
+            connection.close()
 
     def statistics(self) -> dict[str, int]:
         """Return counts of requests, connections and bytes, and how many connections are open now."""
@@ -153,12 +153,12 @@ class Wire:
                 yield Response(head, request.url, self.pacing, connection)
             finally:
                 self.counts["bytes"] += connection.received - before
-                await self._give_back(request, connection, head)
+                self._give_back(request, connection, head)
 
     async def _exchange(self, request: Request) -> tuple[Connection, Head]:
         """Try kept connections first; those that the server closed meanwhile don't count."""
         while True:
-            connection = await self._take_idle(request)
+            connection = self._take_idle(request)
             fresh = connection is None
             if connection is None:
                 connection = await self._open(request)
@@ -166,10 +166,10 @@ class Wire:
             try:
                 return connection, await self._ask(connection, request)
             except ClosedEarlyError:
-                await self._drop(connection)
+                self._drop(connection)
                 assert not fresh
             except BaseException:
-                await self._drop(connection)
+                self._drop(connection)
                 raise
 
     async def _ask(self, connection: Connection, request: Request) -> Head:
@@ -193,38 +193,38 @@ class Wire:
         self.counts["opened"] += 1
         return await self._dialer.dial(request.url.origin, request.tls, request.dial_timeout)
 
-    async def _take_idle(self, request: Request) -> Connection | None:
+    def _take_idle(self, request: Request) -> Connection | None:
         entries = self._idle.get((request.url.origin, request.tls), [])
         while entries:
             entry = entries.pop()
             if trio.current_time() - entry.since < limits.REGISTRY_IDLE_SECONDS and entry.connection.quiet():
                 return entry.connection
-            await entry.connection.aclose()
+            entry.connection.close()
         return None
 
-    async def _give_back(self, request: Request, connection: Connection, head: Head) -> None:
+    def _give_back(self, request: Request, connection: Connection, head: Head) -> None:
         entries = self._idle.setdefault((request.url.origin, request.tls), [])
         full = len(entries) >= limits.REGISTRY_IDLE_CONNECTIONS
         if self._closed or full or not connection.reusable(head):
-            await self._drop(connection)
+            self._drop(connection)
         else:
             self._busy.discard(connection)
             entries.append(_Idle(connection, trio.current_time()))
-            await self._expire()
+            self._expire()
 
-    async def _expire(self) -> None:
+    def _expire(self) -> None:
         """Close what has been idle for too long, so that hosts asked once don't hold sockets for ever."""
         oldest = trio.current_time() - limits.REGISTRY_IDLE_SECONDS
         for key, entries in list(self._idle.items()):
             for entry in [entry for entry in entries if entry.since < oldest]:
                 entries.remove(entry)
-                await entry.connection.aclose()
+                entry.connection.close()
             if not entries:
                 self._idle.pop(key, None)
 
-    async def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         self._busy.discard(connection)
-        await connection.aclose()
+        connection.close()
 
 
 async def _drain(response: Response) -> None:

@@ -28,6 +28,7 @@ _HOST_KEYS: Final = frozenset(
 _FILE_KEYS: Final = _HOST_KEYS | {"server", "host"}
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "range"})
+_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
@@ -90,7 +91,7 @@ class HostPlan:
         """Whether `host` needs to be told (`?ns=`) which registry it stands in for."""
         if self.registry == DOCKER_HUB and host.host == DOCKER_HUB_SERVER:
             return False
-        return self.registry not in {host.authority, host.endpoint}
+        return self.registry.lower() not in {host.authority, host.endpoint}
 
 
 def plan_hosts(
@@ -114,6 +115,16 @@ def plan_hosts(
     hosts = [_mirror(url, table, base_dir, f'{source}.host."{url}"') for url, table in tables.items()]
     hosts.append(_upstream(registry, document, base_dir, plain_http, source))
     return HostPlan(registry, tuple(hosts))
+
+
+def is_host(host: str) -> bool:
+    """Whether `host` is an address or a name that DNS and TLS can take."""
+    if ":" in host:
+        try:
+            return ipaddress.IPv6Address(host).scope_id is None
+        except ValueError:
+            return False
+    return len(host) <= 253 and _NAME.fullmatch(host) is not None
 
 
 def is_literal_loopback(host: str) -> bool:
@@ -182,7 +193,7 @@ def _split(url: str, where: str) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise InvalidArgument("registry URL is malformed", why=str(error)[:160], field=where) from None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or port == 0:
+    if parts.scheme not in _DEFAULT_PORTS or not is_host(parts.hostname or "") or port == 0:
         raise InvalidArgument(f"{url[:200]!r} is no http or https URL of a registry", field=where)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InvalidArgument(

@@ -25,7 +25,8 @@ def test_default_ports_and_brackets() -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "/a", "ftp://a", "https://", "https://a:0", "https://a:x", "https://u:p@a/", "https://a/ b",
-             "https://a/\r\nX: y", "https://ä/", "https://[::1", "https://a/" + "x" * 20_000, "//a/b"]
+             "https://a/\r\nX: y", "https://ä/", "https://[::1", "https://a/" + "x" * 20_000, "//a/b", "https://.a/", "https://a..b/", f"https://{'a' * 64}/", "https://-a/", "https://a%2fb/", "https://[::1%25eth0]/",
+             "https://[::g]/", "https://a_b~c/", f"https://{'a.' * 130}/"]
 )  # fmt: skip
 def test_malformed_urls(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:

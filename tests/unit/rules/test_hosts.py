@@ -136,8 +136,9 @@ def test_a_server_without_scheme_is_https() -> None:
 def test_mirrors_are_told_the_registry_they_stand_for() -> None:
     hosts = plan(FILE)
     assert [hosts.is_mirror(host) for host in hosts.hosts] == [True, True, True, False]
-    own = plan_hosts("quay.io:443")
-    assert not own.is_mirror(own.hosts[0])
+    for registry in ("quay.io:443", "Quay.IO", "[::1]:5000", "127.0.0.1:5000"):
+        own = plan_hosts(registry)
+        assert not own.is_mirror(own.hosts[0])
 
 
 @pytest.mark.parametrize(

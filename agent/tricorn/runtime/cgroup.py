@@ -16,6 +16,7 @@ import trio
 from attrs import Factory, frozen
 
 from tricorn.errors import FailedPrecondition, Unimplemented
+from tricorn.runtime import process
 
 Mode = Literal["v1", "hybrid", "unified", "none"]
 _KILL_ROUNDS: Final = 200
@@ -108,6 +109,8 @@ class Cgroup:
                         os.kill(pid, signal.SIGKILL)
             self._thaw_all()
             await trio.sleep(_KILL_PAUSE)
+            for pid in pids:
+                process.reap(pid)  # an orphan that came to this process would be counted for ever
         return False
 
     def signal_all(self, number: int) -> int:

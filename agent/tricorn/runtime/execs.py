@@ -108,7 +108,7 @@ class _Session:
         await conmon.wait_ended(self._monitor)
         ended = self._bundle.read_exit()
         if ended is None:
-            process.send(self._init, signal.SIGKILL)
+            await _end_orphan(self._init)
             return Exit(255, datetime.now(UTC), note="lost: the monitor of the process was killed")
         return Exit(*ended)
 
@@ -277,15 +277,18 @@ async def _start_on_pipes(plan: ExecPlan, stack: AsyncExitStack) -> PipeSession:
 
 async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalSession:
     start_theirs, start = os.pipe2(os.O_CLOEXEC)
-    stack.callback(os.close, start)
     attach, attach_theirs = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, attach)
     os.set_blocking(attach, False)
     try:
         monitor = _launch(plan, stack, {conmon.START_FD: start_theirs, conmon.ATTACH_FD: attach_theirs})
+    except BaseException:
+        os.close(start)
+        raise
     finally:
         os.close(start_theirs)
         os.close(attach_theirs)
+    stack.callback(os.close, start)  # before the monitor is waited for: it reads from there
     client = conmon.make_client()
     stack.callback(client.close)
     try:
@@ -362,9 +365,19 @@ async def _kill_running(bundle: Bundle, monitor: ProcessIdentity) -> None:
     if patience.cancelled_caught:
         log.warning("exec monitor killed", pid=monitor.pid, why="its process doesn't end")
         process.send(monitor, signal.SIGKILL)
+        orphan = process.identify(bundle.read_pid())
+        if orphan:
+            await _end_orphan(orphan)
+
+
+async def _end_orphan(init: ProcessIdentity) -> None:
+    """Kill a process that lost its monitor, and reap it if it came to the agent."""
+    _kill_group(init)
+    await process.wait_gone(init)
+    process.reap(init.pid)
 
 
 def _kill_group(identity: ProcessIdentity) -> None:
-    process.send(identity, signal.SIGKILL)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(identity.pid, signal.SIGKILL)
+    if process.send(identity, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(identity.pid, signal.SIGKILL)

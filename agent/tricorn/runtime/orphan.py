@@ -51,19 +51,10 @@ async def _wait_orphan(init: ProcessIdentity, group: Cgroup, fd: int) -> Exit:
     code = process.reap(init.pid)
     if code is None:
         code = exit_code_of(fd)
-    await _reap_adopted(group)
+    await group.kill_all()
     if code is None:
         return Exit(_LOST, datetime.now(UTC), note=f"lost: {note}")
     return Exit(code, datetime.now(UTC), oom_killed=group.oom_kills() > 0, note=note)
-
-
-async def _reap_adopted(group: Cgroup) -> None:
-    """End what else of the container this process inherited, so that no zombie stays."""
-    pids = group.pids()
-    if pids:
-        await group.kill_all()
-    for pid in pids:
-        process.reap(pid)
 
 
 def exit_code_of(pidfd: int) -> int | None:

@@ -27,6 +27,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _SYS_PIDFD_GETFD: Final = 438  # the same number on every architecture
 _ABOVE_TARGETS: Final = 64  # descriptors that children are given start below this
 _OUTPUT: Final = 64 * limits.KIB
+_ORPHAN_SWEEP: Final = 3.0
 _GRACE: Final = 5.0  # a cancelled call of a runtime may end by itself, rather than half-way
 
 
@@ -74,6 +75,34 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapp
 
 def exit_code(info: os.waitid_result) -> int:
     return info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
+
+
+def zombies_of_others() -> set[int]:
+    """Return the ended children that other programs started and left to this process (a subreaper).
+
+    They are told from its own by their session: runtimes and monitors make new ones, and what the agent
+    itself starts and waits for stays in the agent's.
+    """
+    own = os.getsid(0)
+    found = set()
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(OSError), open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+            for pid in map(int, file.read().split()):
+                stat = _stat(pid)
+                if stat and stat[0] == "Z" and int(stat[3]) != own:
+                    found.add(pid)
+    return found
+
+
+async def reap_orphans(interval: float = _ORPHAN_SWEEP) -> None:
+    """Reap, for ever, orphans that nobody waited for between two looks."""
+    before: set[int] = set()
+    while True:
+        now = zombies_of_others()
+        for pid in now & before:
+            reap(pid)
+        before = now - before
+        await trio.sleep(interval)
 
 
 def reap(pid: int) -> int | None:

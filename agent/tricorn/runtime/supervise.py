@@ -69,6 +69,7 @@ class ConmonRuntime:
         self._stack.callback(nursery.cancel_scope.cancel)
         nursery.start_soon(self._watcher.run)
         nursery.start_soon(self._prune)
+        nursery.start_soon(process.reap_orphans)
         return self
 
     async def __aexit__(
@@ -152,6 +153,9 @@ class ConmonRuntime:
             monitor = conmon.launch(argv, bundle, self._environment, given)
             try:
                 created = await self._started(ref, monitor)
+            except FailedPrecondition:
+                await _end_monitors([monitor.identity])
+                raise
             finally:
                 monitor.close()
             if holder:
@@ -217,25 +221,21 @@ class ConmonRuntime:
         runtime = await self._runtime(ref)
         bundle = Bundle.of(ref)
         group = self._cgroup(bundle, ref.namespace)
-        monitors = [created.monitor] if created else self._monitors(bundle)
+        if created is None:
+            # a create that was cut short: let it come to its end, which leaves less behind than killing it
+            with trio.move_on_after(_MONITOR_PATIENCE):
+                created = await self.recover_created(ref)
+        await group.kill_all()
+        await _end_monitors([created.monitor] if created else conmon.find_by_bundle(bundle), bool(created))
+        await group.kill_all()
         if runtime.knows(ref.namespace, ref.id):
-            await group.kill_all()
-            await _end_monitors(monitors)
             with suppress(FailedPrecondition):
                 await runtime.call(ref.namespace, "delete", "--force", ref.id)
-        else:
-            # a create that was cut short: its monitor first, or it would make more processes
-            await _end_monitors(monitors, kill=True)
-            await group.kill_all()
         for exec_monitor in _exec_monitors(bundle):
             await _end_monitors([exec_monitor])
         await group.remove()
         bundle.clear()
         self._deleted.set()
-
-    def _monitors(self, bundle: Bundle) -> list[ProcessIdentity]:
-        saved = bundle.read_created()
-        return [saved.monitor] if saved else conmon.find_by_bundle(bundle)
 
     async def recover_created(self, ref: BundleRef) -> Created | None:
         bundle = Bundle.of(ref)
@@ -374,10 +374,10 @@ def _exec_monitors(bundle: Bundle) -> list[ProcessIdentity]:
     return [monitor for name in names for monitor in conmon.find_by_bundle(bundle.exec(name))]
 
 
-async def _end_monitors(monitors: list[ProcessIdentity], *, kill: bool = False) -> None:
+async def _end_monitors(monitors: list[ProcessIdentity], patient: bool = True) -> None:
     """Wait for monitors whose processes are gone; one that doesn't end by itself is killed."""
     for monitor in monitors:
-        if kill:
+        if not patient:
             process.send(monitor, signal.SIGKILL)
         with trio.move_on_after(_MONITOR_PATIENCE) as patience:
             await conmon.wait_ended(monitor)

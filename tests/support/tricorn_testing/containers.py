@@ -53,6 +53,7 @@ class Node:
     directory: Path
     runtime: ConmonRuntime
     name: str
+    rootfs: Path
     accounts: Accounts = field(factory=lambda: parse_accounts(PASSWD.encode(), GROUP.encode()))
     refs: dict[str, BundleRef] = field(factory=dict)
 
@@ -62,7 +63,7 @@ class Node:
         request = ContainerDesired(image="test", args=args, stdin=stdin, **desired)
         spec, _ = build_spec(
             request, ImageConfig(), id=id, namespace=self.namespace, accounts=self.accounts,
-            host=await host_limits(request), rootfs=str(self.directory / "rootfs"),
+            host=await host_limits(request), rootfs=str(self.rootfs),
         )  # fmt: skip
         bundle = self.directory / "bundles" / id
         bundle.mkdir(parents=True)
@@ -127,12 +128,13 @@ async def _feed(session: Any, data: bytes) -> None:
 
 
 @asynccontextmanager
-async def running_node(directory: Path, name: str) -> AsyncIterator[Node]:
+async def running_node(directory: Path, name: str, rootfs: Path | None = None) -> AsyncIterator[Node]:
     """Yield a node; at the end every container that a test left is removed."""
-    if not (directory / "rootfs").exists():
-        make_rootfs(directory / "rootfs")
+    rootfs = rootfs or directory / "rootfs"
+    if not rootfs.exists():
+        make_rootfs(rootfs)
     async with ConmonRuntime(str(directory), environment=os.environ) as runtime:
-        node = Node(directory, runtime, name)
+        node = Node(directory, runtime, name, rootfs)
         try:
             yield node
         finally:

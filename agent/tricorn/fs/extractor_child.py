@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from tricorn.errors import DataLoss, Internal, ResourceExhausted, TricornError
-from tricorn.fs import confine, decompress
+from tricorn.fs import confine, decompress, seccomp
 from tricorn.fs.archive import LayerApplier, in_user_namespace
 from tricorn.fs.tarstream import TarStream
 
@@ -143,6 +143,7 @@ def _answer(request: dict[str, Any], source: int, target: int, progress: int) ->
         # Only the opaque mark, a `trusted.` attribute, takes this wide a capability.
         more = {confine.SYS_ADMIN} if form == "overlay" else set()
         confine.keep_capabilities(_CAPABILITIES | more)
+        seccomp.install()
         return extract(Source(source, progress), target, request["compression"], form)
     except TricornError as error:
         return {"error": error.problem()}
@@ -163,9 +164,8 @@ def _where(error: Exception) -> str:
 
 
 def _send(result: int, data: bytes) -> None:
-    with socket.socket(fileno=result) as peer:
-        for start in range(0, len(data), PACKET):
-            peer.send(data[start : start + PACKET])
+    for start in range(0, len(data), PACKET):
+        os.write(result, data[start : start + PACKET])
 
 
 class Source:

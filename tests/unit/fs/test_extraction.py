@@ -9,6 +9,9 @@ import hashlib
 import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -342,6 +345,38 @@ async def test_the_end_of_the_pool_ends_server_and_children(tmp_path, target):
                 await trio.sleep(0.01)
 
 
+AGENT = """
+import sys, trio
+from pathlib import Path
+from tricorn.fs.extraction import ExtractorPool
+async def main():
+    async with ExtractorPool() as pool, pool.start(sys.argv[1], sys.argv[2], "") as extraction:
+        extraction.grew(5000)
+        while extraction.consumed < 5000:
+            await trio.sleep(0.01)
+        server = pool._server.pid
+        child = Path(f"/proc/{server}/task/{server}/children").read_text()
+        print(f"{server} {child}", file=sys.stderr, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+def test_the_death_of_the_agent_ends_server_and_children(tmp_path, target):
+    source = tmp_path / "blob"
+    source.write_bytes(TAR)
+    command = [sys.executable, "-c", AGENT, str(source), str(target)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as agent:
+        assert agent.stderr is not None
+        processes = [int(word) for word in agent.stderr.readline().split()]
+        agent.kill()
+    assert len(processes) == 2
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 async def test_a_killed_child_is_told(pool, tmp_path, target):
     source = tmp_path / "blob"
     source.write_bytes(TAR)
@@ -401,6 +436,7 @@ async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target)
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 1 | 2 | 8 | 16 | 1 << 27 | 1 << 31
     assert int(status["CapBnd"], 16) & ~int(status["CapPrm"], 16) == 0
     assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
     files = {link for link in links if link.startswith("/")}
     assert {link for link in files if not link.startswith(f"{target}/")} == {
         "/dev/null",

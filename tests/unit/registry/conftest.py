@@ -15,7 +15,7 @@ from tricorn.registry.pacing import Pacing
 from tricorn_testing.certificates import Certificates, make_certificates
 
 PACING = Pacing(
-    connect=2.0, stall=0.3, slowest=1000, backoff_first=0.001, backoff_max=0.05, attempts=4, resumes=12
+    connect=2.0, stall=5.0, slowest=1000, backoff_first=0.001, backoff_max=0.05, attempts=4, resumes=12
 )
 ClientMaker = Callable[..., AbstractAsyncContextManager[RegistryClient]]
 

@@ -18,12 +18,15 @@ from tricorn.rules.hosts import TlsSettings
 from tricorn_testing.certificates import Certificates
 from tricorn_testing.scripted_http import Exchange, serving
 
-PACING = Pacing(connect=2.0, stall=0.3, slowest=1000)
+PACING = Pacing(connect=5.0, stall=5.0)
+QUICK = Pacing(connect=5.0, stall=0.3, slowest=1000)
 
 
 @asynccontextmanager
-async def wiring(environment: Mapping[str, str] | None = None) -> AsyncIterator[Wire]:
-    async with Wire(environment=environment or {}, user_agent="tricorn/test", pacing=PACING) as wire:
+async def wiring(
+    environment: Mapping[str, str] | None = None, pacing: Pacing = PACING
+) -> AsyncIterator[Wire]:
+    async with Wire(environment=environment or {}, user_agent="tricorn/test", pacing=pacing) as wire:
         yield wire
 
 
@@ -121,7 +124,7 @@ async def test_broken_answers_are_unavailable(head: bytes) -> None:
         await exchange.raw(head)
 
     async with serving(broken) as server, wiring() as wire:
-        with pytest.raises(Unavailable), trio.fail_after(3):
+        with pytest.raises(Unavailable), trio.fail_after(10):
             await get(wire, server.url)
         assert wire.statistics()["connections_idle"] == 0
 
@@ -136,8 +139,8 @@ async def test_drips_and_silence_are_stalls(head: bytes) -> None:
             await exchange.stream.send_all(b"x")
             await trio.sleep(0.02)
 
-    async with serving(drip) as server, wiring() as wire:
-        with pytest.raises(Unavailable), trio.fail_after(3):
+    async with serving(drip) as server, wiring(pacing=QUICK) as wire:
+        with pytest.raises(Unavailable), trio.fail_after(10):
             await get(wire, server.url)
 
 
@@ -145,8 +148,8 @@ async def test_silence_before_the_answer_is_a_stall() -> None:
     async def silent(_: Exchange) -> None:
         await trio.sleep_forever()
 
-    async with serving(silent) as server, wiring() as wire:
-        with pytest.raises(Unavailable, match="no answer"), trio.fail_after(3):
+    async with serving(silent) as server, wiring(pacing=QUICK) as wire:
+        with pytest.raises(Unavailable, match="no answer"), trio.fail_after(10):
             await get(wire, server.url)
 
 

@@ -13,6 +13,7 @@ _TELLING: Final = (  # what crun and runc say, and with it what a shell would ha
     ("no such file or directory", 127),
     ("is a directory", 126),
     ("permission denied", 126),
+    ("operation not permitted", 126),
     ("exec format error", 126),
 )
 

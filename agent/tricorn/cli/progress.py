@@ -15,6 +15,7 @@ from tricorn.cli.figures import duration, short_digest, size
 from tricorn.cli.output import clean
 
 _OVER: Final = ("done", "exists")
+_SILENT: Final = ("started", "image", "create")  # nothing that a pipe's reader waits for
 
 
 @contextmanager
@@ -50,7 +51,8 @@ class PlainProgress:
                 self._complete.add(layer["digest"])
                 name = short_digest(layer["digest"])
                 self._say(f"layer {name}: {layer['phase']} ({size(layer.get('total', 0))})")
-        if (phase := progress.get("phase", "")) != self._phase:
+        phase = progress.get("phase", "")
+        if phase not in _SILENT and phase != self._phase:
             self._phase = phase
             message = progress.get("message") or ""
             self._say(f"{phase}: {message}" if message else phase)

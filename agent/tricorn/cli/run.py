@@ -50,9 +50,11 @@ def run_command(
     require_terminal(wishes, background=background)
     body = container(options["image"], options["command"], options, os.environ)
     try:
+        if background:
+            body["state"] = "started"
         made = new_container(settings, body, options)
         if background:
-            return _background(settings, made["id"])
+            return _background(settings, made)
         return _foreground(settings, made["id"], wishes, remove=remove)
     except TricornError as error:
         complain(error)
@@ -85,12 +87,11 @@ def require_terminal(wishes: Wishes, *, background: bool = False) -> None:
         raise InvalidArgument("stdin isn't a terminal", hint="leave -t out", field="--tty")
 
 
-def _background(settings: Settings, id: str) -> int:
-    view = settings.door.call(calls.action(settings.namespace, id, "start"))
+def _background(settings: Settings, made: dict[str, Any]) -> int:
     if settings.json:
-        emit_json(view)
+        emit_json(made)
     else:
-        click.echo(id)
+        click.echo(made["id"])
     return 0
 
 

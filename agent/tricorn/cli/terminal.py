@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 
 
 def size(descriptor: int) -> tuple[int, int] | None:
-    """Return rows and columns, None when the descriptor is no terminal (any more)."""
+    """Return rows and columns, None when the descriptor is no terminal (any more) or has no size yet."""
     try:
         found = os.get_terminal_size(descriptor)
     except OSError:
         return None
-    return found.lines, found.columns
+    return (found.lines, found.columns) if found.lines and found.columns else None
 
 
 @contextmanager

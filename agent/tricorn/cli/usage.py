@@ -31,11 +31,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def figure(name: str, value: Any) -> str:
-    """Return one figure as text; names that speak of bytes or memory are sizes."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and _is_size(name):
+    """Return one figure as text; names that speak of bytes are sizes."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
+    if "bytes" in name:
         return size(value)
-    return str(value)
-
-
-def _is_size(name: str) -> bool:
-    return name.endswith(("bytes", "memory", "memory.usage", "memory.limit")) or "_bytes" in name
+    return f"{value:.3f}" if value % 1 else f"{value:.0f}"

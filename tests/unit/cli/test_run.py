@@ -148,6 +148,7 @@ def test_a_note_about_the_exit_is_told(made: Any, tricorn: Run) -> None:
         (Internal("exec failed", why='exec: "nope": executable file not found in $PATH'), 127),
         (Internal("exec failed", why='exec: "/etc": permission denied'), 126),
         (Internal("exec", why="exec format error"), 126),
+        (Internal("container c1 can't be created", why="open executable: Operation not permitted"), 126),
         (NotFound("image missing", why="no such file or directory"), 125),
         (FailedPrecondition("not running"), 125),
     ],

@@ -111,7 +111,7 @@ async def test_audit_lines(server: Server) -> None:
     ]  # fmt: skip
     assert audit[0] == {
         "event": "request", "log_level": "info", "uid": 1000, "gid": 1000, "pid": 9, "namespace": "mine",
-        "method": "POST", "path": "/v1/mine/containers/web/kill", "outcome": "ok", "signal": "SIGHUP",
+        "method": "POST", "path": "/v1/mine/containers/web/kill", "outcome": "ok", "signal": "SIGHUP", "logger": "audit",
     }  # fmt: skip
     assert audit[4]["program"] == "sh"
     assert "secret" not in str(audit)

@@ -128,6 +128,20 @@ async def test_blob_data(server: Server) -> None:
     assert head.headers["content-length"] == str(len(BLOB))
 
 
+async def test_blob_whose_bytes_are_missing(server: Server) -> None:
+    target = f"/v1/default/content/{DIGEST}/data"
+    path = server.world.services.content._answers["open"][0]
+    server.world.services.content._answers["open"] = (path, len(BLOB) + 1)
+    client = await server.connect()
+    await client.send("GET", target)
+    assert len((await client.rest()).partition(b"\r\n\r\n")[2]) == len(
+        BLOB
+    )  # cut off, seen as such by its length
+    server.world.services.content._answers["open"] = (path + "x", 1)
+    answer = await server.request("GET", target)
+    assert (answer.status, answer.json()["code"]) == (500, "DataLoss")
+
+
 async def test_operations(server: Server) -> None:
     accepted = await server.request(
         "PUT", "/v1/default/images", {"reference": "redis"}, {"Prefer": "respond-async, wait=5"}

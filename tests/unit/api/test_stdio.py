@@ -107,6 +107,17 @@ async def test_output_held_open_after_the_exit(server: Server, monkeypatch: pyte
     assert end.kind is FrameKind.EXIT
 
 
+async def test_timeout_kills(server: Server) -> None:
+    frames = await opened(server)
+    await frames.send(FrameKind.EXEC, {**REQUEST, "timeout": 0.05})
+    await frames.next()
+    end = await frames.next()
+    assert end is not None
+    assert end.document()["exit_code"] == 124
+    assert end.document()["note"] == "killed after 0.05 seconds"
+    assert server.world.stdio.signals == [9]
+
+
 async def test_leaving_ends_the_session(server: Server) -> None:
     client = await server.connect()
     assert await client.upgrade("POST", EXEC) == 101

@@ -190,7 +190,7 @@ class Connection:
             case Lines():
                 await send_lines(self._sender, self._wire, reply, close=self._closing)
             case Data():
-                await send_data(self._sender, self._wire, reply, close=self._closing)
+                await self._send_data(reply)
             case Upgraded():
                 await self._upgrade(reply)
                 return False
@@ -204,6 +204,14 @@ class Connection:
         headers = [("Content-Type", reply.content_type), *reply.headers] if reply.body else reply.headers
         data = self._wire.whole(reply.status, headers, reply.body, close=self._closing)
         await self._sender.send(data, stall=limits.HTTP_SEND_STALL)
+
+    async def _send_data(self, reply: Data) -> None:
+        try:
+            await send_data(self._sender, self._wire, reply, close=self._closing)
+        except TricornError as error:
+            if self._wire.answering:
+                raise trio.BrokenResourceError("an answer came to a stop half-way") from error
+            await self._send_whole(problem(error))
 
     async def _finish_body(self) -> bool:
         """Let a client that still sends its body come to our answer before the connection closes."""

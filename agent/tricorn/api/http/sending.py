@@ -174,9 +174,16 @@ class _LineAnswer:
 
 
 async def send_data(sender: Sender, wire: Wire, reply: Data, *, close: bool) -> None:
-    """Send a file's bytes. Raises DataLoss (and breaks the connection) when it is shorter than said."""
+    """Send a file's bytes. Raises DataLoss when it is missing or shorter than said; in the latter case the
+    connection must end, as the client waits for more.
+    """
     headers = [("Content-Type", BYTES), ("Content-Length", str(reply.size)), *reply.headers]
-    async with await trio.open_file(reply.path, "rb") as file:
+    try:
+        file = await trio.open_file(reply.path, "rb")
+    except OSError as error:
+        log.error("blob not readable", path=reply.path, why=os.strerror(error.errno or 0))
+        raise DataLoss("a blob's bytes are missing", hint="remove its image and pull it again") from None
+    async with file:
         await sender.send(wire.start(reply.status, headers, close=close), stall=limits.HTTP_SEND_STALL)
         left = reply.size
         while left and not wire.head_only:

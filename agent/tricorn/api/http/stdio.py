@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -17,10 +18,11 @@ from tricorn.errors import InvalidArgument, TricornError
 from tricorn.frames import Frame, FrameKind, encode_document, encode_stream
 from tricorn.frames import encode as encode_frame
 from tricorn.model.requests import ExecRequest, ExitView, KillRequest
-from tricorn.ports import StdioStream, StreamKind
+from tricorn.ports import ExecSession, StdioStream, StreamKind
 from tricorn.structuring import structure
 
 log = structlog.get_logger(__name__)
+_TIMED_OUT: Final = 124
 _KINDS: Final = {"stdout": FrameKind.STDOUT, "stderr": FrameKind.STDERR}
 Kill = Callable[[str], Awaitable[None]]
 
@@ -37,17 +39,26 @@ async def run_exec(call: Call, channel: Channel, opened: Callable[[ExecRequest],
     async with tasks.exec_session(call.namespace, call.path["id"], request) as session:
 
         async def ended() -> ExitView:
-            end = await session.wait()
-            return ExitView(end.code, end.at, end.note)
+            return await _end_in_time(session, request.timeout)
 
-        async def kill(signal: str) -> None:
+        async def kill(name: str) -> None:
             from tricorn.service.tasks import signal_number
 
-            await session.kill(signal_number(signal))
+            await session.kill(signal_number(name))
 
         await channel.send(encode_document(FrameKind.STARTED, {"pid": session.pid}))
         end = await _Session(channel, session, kill).run(ended)
     await channel.send(encode_frame(FrameKind.EXIT, encode(end)))
+
+
+async def _end_in_time(session: ExecSession, timeout: float) -> ExitView:
+    """Return the process's end; after `timeout` seconds (0: never) it is killed, and exits as timeout(1)."""
+    with trio.move_on_after(timeout or float("inf")):
+        end = await session.wait()
+        return ExitView(end.code, end.at, end.note)
+    await session.kill(signal.SIGKILL)
+    end = await session.wait()
+    return ExitView(_TIMED_OUT, end.at, f"killed after {timeout:g} seconds")
 
 
 async def run_attach(call: Call, channel: Channel) -> None:
@@ -59,8 +70,8 @@ async def run_attach(call: Call, channel: Channel) -> None:
         async def ended() -> ExitView:
             return await tasks.wait(call.namespace, container)
 
-        async def kill(signal: str) -> None:
-            await tasks.kill(call.namespace, container, KillRequest(signal))
+        async def kill(name: str) -> None:
+            await tasks.kill(call.namespace, container, KillRequest(name))
 
         await channel.accept()
         await channel.send(encode_document(FrameKind.STARTED, {"pid": view.task.pid if view.task else 0}))

@@ -59,6 +59,10 @@ class Bundles:
             os.makedirs(os.path.join(base, namespace, container), mode=0o700, exist_ok=True)
         os.makedirs(self.rootfs(namespace, container), mode=0o700, exist_ok=True)
 
+    def ready(self, namespace: str, container: str) -> bool:
+        """Return whether the bundle is there with its root file system mounted."""
+        return os.path.ismount(self.rootfs(namespace, container))
+
     async def write_config(self, namespace: str, container: str, spec: bytes) -> None:
         """Write the bundle's config.json, whole or not at all."""
         path = os.path.join(self.path(namespace, container), "config.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -60,7 +61,8 @@ class ContainerService:
         view = self._view(namespace, container, task)
         network: tuple[Mapping[str, Any], ...] = ()
         if task and task.init and task.status in ALIVE:
-            network = tuple(await interfaces(task.init.pid))
+            with suppress(NotFound):  # it may end while we look
+                network = tuple(await interfaces(task.init.pid))
         return attrs.evolve(view, spec=msgspec.json.decode(container.spec), network=network)
 
     def _view(self, namespace: str, container: Container, task: Task | None) -> ContainerView:

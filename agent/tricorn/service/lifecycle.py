@@ -108,7 +108,8 @@ class Lifecycle:
             failpoint("create.recorded")
             reservation.keep(backend_id)
             undo.pop_all()
-        await self._settle(namespace, container, created)
+        if created:
+            self.supervisor.watch(self.bundles.ref(namespace, container), created)
         return built.warnings
 
     async def _parents(self, namespace: str, snapshotter: str, image: ResolvedImage) -> tuple[str, ...]:
@@ -146,12 +147,6 @@ class Lifecycle:
             terminal=terminal, boot_id=self._boot_id,
         )  # fmt: skip
 
-    async def _settle(self, namespace: str, container: Container, created: Created | None) -> None:
-        if created:
-            self.supervisor.watch(self.bundles.ref(namespace, container), created)
-        else:
-            await self.bundles.remove(namespace, container.id)
-
     # ------------------------------------------------------------ start
     async def start(self, namespace: str, container_id: str, *, hold: bool = False) -> BundleRef:
         """Give a container a new task and start it; with `hold` only create it, for `release`.
@@ -168,12 +163,13 @@ class Lifecycle:
             return ref
         async with AsyncExitStack() as undo:
             intent = await self._begin(undo, namespace, "start", container_id, {})
+            undo.push_async_callback(shielded, self.bundles.remove, namespace, container_id)
             if task:
                 await self._runtime.delete(ref, created_of(task))
-            await self.bundles.remove(namespace, container_id)
-            failpoint("start.cleared")
-            undo.push_async_callback(shielded, self.bundles.remove, namespace, container_id)
-            await self._mount(namespace, container)
+            if task or not self.bundles.ready(namespace, container_id):
+                await self.bundles.remove(namespace, container_id)
+                failpoint("start.cleared")
+                await self._mount(namespace, container)
             failpoint("start.mounted")
             created = await self._run(undo, namespace, container, start=not hold)
 

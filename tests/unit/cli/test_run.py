@@ -93,12 +93,11 @@ def test_run_rm_removes_what_could_not_start(made: Any, tricorn: Run) -> None:
     assert made.lines[-1] == REMOVE
 
 
-def test_run_detached_prints_the_id(made: Any, tricorn: Run) -> None:
-    made.answer("POST /v1/default/containers/c1/start", {"id": "c1", "task": {"status": "running"}})
+def test_run_detached_starts_in_one_call_and_prints_the_id(made: Any, tricorn: Run) -> None:
     assert tricorn("run", "-q", "-d", "alpine").out == "c1\n"
-    assert made.lines == [CREATE, "POST /v1/default/containers/c1/start"]
-    assert made.body(CREATE)["desired"]["state"] == "present"
-    assert tricorn("--json", "run", "-d", "alpine").json["task"]["status"] == "running"
+    assert made.lines == [CREATE]
+    assert made.body(CREATE)["desired"]["state"] == "started"
+    assert tricorn("--json", "run", "-d", "alpine").json["id"] == "c1"
 
 
 def test_create_prints_the_id(made: Any, tricorn: Run) -> None:

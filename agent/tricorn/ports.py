@@ -131,6 +131,13 @@ class Snapshotter(Protocol):
         """
         ...
 
+    async def adopt(self, backend_id: str, parents: Sequence[str], implied: Sequence[str]) -> None:
+        """Give the directories `implied` (of an `ExtractResult`) the metadata they have in the nearest of
+        `parents` that has them. To be called when a layer was applied to its `layer_root`, once the
+        parents are committed and before the snapshot itself is.
+        """
+        ...
+
     async def commit(self, backend_id: str) -> Usage: ...
 
     async def remove(self, backend_id: str) -> None: ...

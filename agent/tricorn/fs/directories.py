@@ -90,7 +90,11 @@ class DirectoryTree:
         try:
             return self.existing(path)
         except FileNotFoundError:
-            return self.existing(self._make(path))
+            parent_path, _, name = path.rpartition(b"/")
+            try:
+                return self._imply(self.existing(parent_path), path, name)
+            except (FileNotFoundError, FileExistsError):  # more is missing, or a symlink dangles
+                return self.existing(self._make(path))
 
     def add(self, path: bytes, directory: Directory) -> Directory:
         """Keep an open directory under its name, closing the oldest ones beyond the capacity."""
@@ -132,20 +136,23 @@ class DirectoryTree:
             pending.extend(target.split(b"/")[::-1])
         return b"/".join(real)
 
+    def _imply(self, parent: Directory, path: bytes, name: bytes) -> Directory:
+        """Make a directory that has no entry (yet)."""
+        os.mkdir(name, 0o755, dir_fd=parent.fd)
+        fd = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=parent.fd)
+        if not parent.plain:
+            os.fchown(fd, os.geteuid(), os.getegid())
+            os.fchmod(fd, 0o755)
+        self.implied[path] = None
+        return self.add(path, Directory(fd, plain=parent.plain or is_plain(fd)))
+
     def _link_or_make(self, parent: bytes, name: bytes) -> bytes | None:
         """Return what the symlink `name` points to; None for a directory, made if it was missing."""
         directory = self.existing(parent)
         try:
             return os.readlink(name, dir_fd=directory.fd)
         except FileNotFoundError:
-            os.mkdir(name, 0o755, dir_fd=directory.fd)
-            path = parent + b"/" + name if parent else name
-            fd = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=directory.fd)
-            if not directory.plain:
-                os.fchown(fd, os.geteuid(), os.getegid())
-                os.fchmod(fd, 0o755)
-            self.add(path, Directory(fd, plain=is_plain(fd)))
-            self.implied[path] = None
+            self._imply(directory, parent + b"/" + name if parent else name, name)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise

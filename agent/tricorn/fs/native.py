@@ -51,6 +51,9 @@ class NativeSnapshotter:
     def layer_root(self, backend_id: str) -> str | None:  # noqa: ARG002 - the port's signature
         return None
 
+    async def adopt(self, backend_id: str, parents: Sequence[str], implied: Sequence[str]) -> None:
+        """Nothing to do: layers are applied to a copy of the parent, which has the directories."""
+
     async def commit(self, backend_id: str) -> Usage:
         return await self.usage(backend_id)
 

@@ -460,3 +460,21 @@ async def test_wrong_requests_are_told(pool, tmp_path, target):
         async with pool.start(str(source), str(tmp_path / "s"), ""):
             pass
     assert padded(b"") == b""
+
+
+async def test_a_full_file_system_is_told(pool, tmp_path, mounted):
+    from tricorn.ports import FilesystemMount
+
+    small = mounted([FilesystemMount("tmpfs", "tmpfs", ("size=1m",))], tmp_path / "blob.d")
+    with pytest.raises(ResourceExhausted, match="No space left"):
+        await extract(pool, tmp_path, small, TAR)
+    few = mounted([FilesystemMount("tmpfs", "tmpfs", ("nr_inodes=10",))], tmp_path / "blob.d")
+    with pytest.raises(ResourceExhausted, match="No space left"):
+        await extract(pool, tmp_path, few, b"".join(member(b"f%d" % number) for number in range(20)) + END)
+
+
+async def test_a_layer_of_very_many_entries_stays_within_its_memory(pool, tmp_path, target):
+    archive = b"".join(member(b"d%d/.wh..wh..opq" % (number % 50)) for number in range(30_000))
+    result = await extract(pool, tmp_path, target, gzip.compress(archive + END, 1), "gzip")
+    assert result.entries == 30_000
+    assert len(result.implied) == 51

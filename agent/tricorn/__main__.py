@@ -40,6 +40,7 @@ def cli(
     configuration again.
     """
     given = {"root": root, "state": state, "log_level": log_level}
+    path = os.path.abspath(path) if path else None  # the agent changes its directory
     context.obj = (path, {key: value for key, value in given.items() if value is not None})
     if context.invoked_subcommand is None:
         serve(*context.obj)

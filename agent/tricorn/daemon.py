@@ -35,6 +35,7 @@ def run(config: Config, reload: Reload) -> int:
     systemd = Systemd(os.environ)
     logs.configure(config.log_level, config.log_format)
     prepare_directories(config.root, config.state)
+    os.chdir(config.state)  # monitors leave notes (conmon's `oom`) in their working directory
     with root_lock(config.root):
         trio.run(serve, config, reload, systemd, strict_exception_groups=True)
     return 0

@@ -184,7 +184,8 @@ def test_inspect_looks_for_containers_then_images(agent: Any, tricorn: Run) -> N
 def test_stats(agent: Any, tricorn: Run) -> None:
     agent.listed("GET /v1/default/containers?all=false", container())
     agent.answer(
-        "GET /v1/default/containers/web/stats", {"memory": {"usage_bytes": 2048, "limit": None}, "pids": 3.0, "cpu_seconds": 0.12345}
+        "GET /v1/default/containers/web/stats",
+        {"memory": {"usage_bytes": 2048, "limit": None}, "pids": 3.0, "cpu_seconds": 0.12345},
     )
     outcome = tricorn("stats")
     assert [line.split() for line in outcome.out.splitlines()] == [

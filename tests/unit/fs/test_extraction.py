@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -11,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -478,3 +480,28 @@ async def test_a_layer_of_very_many_entries_stays_within_its_memory(pool, tmp_pa
     result = await extract(pool, tmp_path, target, gzip.compress(archive + END, 1), "gzip")
     assert result.entries == 30_000
     assert len(result.implied) == 51
+
+
+async def test_a_racing_swap_of_directory_and_symlink_stays_inside(pool, tmp_path, target, outside):
+    # Nobody else should write into the target; whoever does still gains nothing outside of it.
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                os.rename(target / "d", target / "aside")
+                os.symlink(outside, target / "d")
+                os.unlink(target / "d")
+                os.rename(target / "aside", target / "d")
+
+    archive = member(b"d/", kind=b"5", mode=0o755)
+    for number in range(400):
+        archive += member(b"d/%d" % number, b"evil", mode=0o4777) + member(b"d", kind=b"5", mode=0o777)
+        archive += member(b"d/secret", kind=b"6", mode=0o777) + member(b"d/.wh.sub")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, swap)
+        try:
+            with contextlib.suppress(TricornError):
+                await extract(pool, tmp_path, target, archive + END)
+        finally:
+            stop.set()

@@ -68,9 +68,11 @@ def container(options, check_mode):
     namespace, name, state = options["namespace"], options["name"], options["state"]
     place = (namespace, "containers", name)
     if state == "absent":
-        query = _plan(check_mode) + [("force", "true")] * options["force"]
-        if options["stop_timeout"] is not None:
-            query.append(("stop_timeout", "%g" % options["stop_timeout"]))
+        query = _plan(check_mode)
+        if options["force"]:
+            query.append(("force", "true"))
+            if options["stop_timeout"] is not None:
+                query.append(("stop_timeout", "%g" % options["stop_timeout"]))
         (response,) = yield [request("DELETE", *place, query=query)]
         return _removed(response, "container", name)
     if options["image"] is None:
@@ -90,11 +92,11 @@ def _as_it_is(place, state):
     (response,) = yield [request("GET", *place)]
     if response.missing:
         raise AgentError("There is no container %r (hint: with the option 'image' it would be created)" % place[-1])
-    view = response.result()
-    running = (view.get("task") or {}).get("status") in ("running", "paused")
+    summary = _summary(response.result())
+    running = summary["status"] in ("running", "paused")
     stop, start = ["stop"] * running, ["start"]
     verbs = {"started": start * (not running), "stopped": stop, "restarted": stop + start}[state]
-    return _changed({"changed": False, "before": view, "after": view}, "container", place[-1]), verbs
+    return _changed({"changed": False, "before": summary, "after": summary}, "container", place[-1]), verbs
 
 
 def _perform(place, verbs, stop_timeout, result, check_mode):
@@ -105,7 +107,16 @@ def _perform(place, verbs, stop_timeout, result, check_mode):
         result["actions"].append({"verb": verb, "object": "container/" + place[-1], "reason": "asked for"})
         if not check_mode:
             (response,) = yield [request("POST", *(place + (verb,)), body=bodies[verb])]
-            result["container"] = result["diff"]["after"] = response.result()
+            result["container"] = result["diff"]["after"] = _summary(response.result())
+
+
+def _summary(view):
+    """Return a container as the agent's changes show it: what was asked for, and the state."""
+    task = view.get("task") or {}
+    summary = dict((key, value) for key, value in view["desired"].items() if value not in (None, "", [], {}, False))
+    summary.update((key, view[key]) for key in ("id", "namespace", "image", "image_digest", "runtime"))
+    summary.update(status=task.get("status", "created"), pid=task.get("pid", 0))
+    return summary
 
 
 def image_info(options, check_mode):
@@ -177,6 +188,7 @@ def _executed(outcome, options, result):
     """Put what the process did into the result of container_exec."""
     result.update(
         changed=True,
+        failed=False,  # else Ansible takes any other code than 0 for a failure
         rc=outcome["exit_code"],
         stdout=outcome["stdout"],
         stderr=outcome["stderr"],

@@ -47,6 +47,6 @@ def run(name):
         module.warn(warning)
     if not module._diff:
         result.pop("diff", None)
-    if result.pop("failed", False):
+    if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

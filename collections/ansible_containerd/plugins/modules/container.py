@@ -43,7 +43,8 @@ options:
     default: started
   force:
     description:
-      - With O(state=absent), stop the container first if it is running.
+      - With O(state=absent), remove the container even if it is running. It is killed, unless O(stop_timeout) tells
+        how long it may take to stop.
     type: bool
     default: false
   image:
@@ -286,24 +287,26 @@ EXAMPLES = r"""
     name: cache
     state: absent
     force: true
+    stop_timeout: 10
 """
 
 RETURN = r"""
 container:
-  description: The container as it is now, or would be in check mode; empty when it is absent.
+  description:
+    - The container as it is now, or would be in check mode; empty when it is absent.
+    - Holds what was asked for, and the state. M(tricorn.containerd.container_info) tells more.
   returned: success
   type: dict
   sample:
     id: cache
     namespace: default
     image: docker.io/library/redis:7
+    image_digest: sha256:1ef2d1b1c4d4b1b2f1c5a5f0b8b0a1c8f6bb5a1b3f7f0c6d8a1e5a3c2d4f6e8a
     runtime: crun
-    snapshotter: overlayfs
     labels:
       app: cache
-    task:
-      status: running
-      pid: 4711
+    status: running
+    pid: 4711
 actions:
   description: What was done, or would be done in check mode, in the order of execution.
   returned: success
@@ -311,11 +314,11 @@ actions:
   elements: dict
   sample:
     - verb: create
-      object: cache
-      reason: does not exist
+      object: container/cache
+      reason: no such container
     - verb: start
-      object: cache
-      reason: ""
+      object: container/cache
+      reason: no such container
 error:
   description: The agent's problem document (RFC 9457).
   returned: when the agent refused the request

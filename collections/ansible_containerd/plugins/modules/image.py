@@ -92,7 +92,7 @@ actions:
   elements: dict
   sample:
     - verb: pull
-      object: docker.io/library/redis:7
+      object: image/docker.io/library/redis:7
       reason: not on the node
 error:
   description: The agent's problem document (RFC 9457).

@@ -20,6 +20,12 @@ def change(*actions, **more):
     return Response(200, dict({"changed": bool(actions), "actions": list(actions), "before": {}, "after": {}}, **more))
 
 
+def container_view(status, pid=0):
+    names = {"id": "c", "namespace": "default", "image": "x", "image_digest": "sha256:1", "runtime": "crun"}
+    desired = {"labels": {"a": "b"}, "env": {}, "image": "x"}
+    return Response(200, dict(names, desired=desired, task=status and {"status": status, "pid": pid}))
+
+
 def run(module, responses, check_mode=False, **given):
     """Converse with an agent that answers as scripted; return the result and the lines of its requests."""
     validation = ArgumentSpecValidator(**MODULES[module]).validate(given)
@@ -76,6 +82,11 @@ def test_a_running_container_is_removed_by_force():
     assert asked[0].query == [("force", "true"), ("stop_timeout", "1.5")]
 
 
+def test_a_running_container_is_not_removed_by_a_timeout():
+    asked = run("container", [change()], name="c", state="absent", stop_timeout=1)[2]
+    assert asked[0].query == []
+
+
 def test_a_refusal_is_an_error():
     with pytest.raises(AgentError, match="it is running"):
         run("container", [Response(412, {"detail": "it is running"})], name="c", state="absent")
@@ -89,15 +100,15 @@ def test_a_new_container_is_not_restarted_again():
 
 
 def test_a_running_container_is_restarted():
-    view = Response(200, {"id": "c", "task": {"pid": 2}})
+    view = container_view("running", pid=2)
     result, lines, asked = run(
-        "container", [change(), Response(200, {}), view], name="c", image="x", state="restarted", stop_timeout=3
+        "container", [change(), container_view("stopped"), view], name="c", image="x", state="restarted", stop_timeout=3
     )
     assert lines[1:] == ["POST /v1/default/containers/c/stop", "POST /v1/default/containers/c/start"]
     assert asked[1].body == {"timeout": 3}
     assert result["changed"] is True
     assert [action["verb"] for action in result["actions"]] == ["stop", "start"]
-    assert result["container"] == view.document
+    assert (result["container"]["status"], result["container"]["pid"]) == ("running", 2)
 
 
 def test_a_restart_is_only_told_in_check_mode():
@@ -120,12 +131,16 @@ def test_a_restart_is_only_told_in_check_mode():
     ],
 )
 def test_a_container_without_image_keeps_its_description(status, state, verbs):
-    view = Response(200, {"id": "c", "task": status and {"status": status}})
-    after = [Response(200, {"id": "c", "after": verb}) for verb in verbs]
+    view = container_view(status)
+    after = [container_view(verb) for verb in verbs]
     result, lines, dummy = run("container", [view] + after, name="c", state=state)
     assert lines == ["GET /v1/default/containers/c"] + ["POST /v1/default/containers/c/" + verb for verb in verbs]
     assert result["changed"] is bool(verbs)
-    assert result["container"] == (after or [view])[-1].document
+    assert result["container"] == result["diff"]["after"]
+    assert result["diff"]["before"]["status"] == (status or "created")
+    assert result["container"]["status"] == ((verbs or [status])[-1] or "created")
+    assert result["container"]["labels"] == {"a": "b"}
+    assert "env" not in result["container"]
 
 
 def test_an_unknown_container_cannot_be_started_without_image():
@@ -161,7 +176,7 @@ def test_a_command_is_executed():
     assert lines == ["POST /v1/default/containers/c/exec"]
     assert result["changed"] is True
     assert (result["rc"], result["stdout_lines"], result["stderr_lines"]) == (0, ["a", "b"], [])
-    assert "failed" not in result
+    assert result["failed"] is False
 
 
 def test_a_code_other_than_0_fails():
@@ -171,7 +186,7 @@ def test_a_code_other_than_0_fails():
 
 def test_a_code_other_than_0_may_be_wanted():
     result = run("container_exec", [outcome(3)], container="c", argv=["false"], fail_on_rc=False)[0]
-    assert (result.get("failed"), result["rc"]) == (None, 3)
+    assert (result["failed"], result["rc"]) == (False, 3)
 
 
 def test_a_command_that_ran_out_of_time_fails_whatever_is_wanted():

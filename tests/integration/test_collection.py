@@ -1,0 +1,319 @@
+"""The Ansible collection against a running agent: each module straight over the socket, by the relay, and as
+a module on the node; then the role, from a bare directory to nothing left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import field, frozen
+
+from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.images import ImageLayout, busybox_image
+from tricorn_testing.paths import short_directory
+from tricorn_testing.registry import Registry
+
+pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
+
+PROJECT = Path(__file__).parents[2]
+COLLECTION = "tricorn.containerd"
+Task = dict[str, Any]
+
+# Connections to this machine that Ansible takes for others: one can pipeline, one can't.
+ELSEWHERE = '''
+DOCUMENTATION = """
+name: {name}
+short_description: {name}
+description: This machine, but not by the name of local.
+author: tests
+"""
+from ansible.plugins.connection.local import Connection as Local
+
+class Connection(Local):
+    transport = "{name}"
+    has_pipelining = {pipelining}
+'''
+WAYS = {"socket": "local", "relay": "elsewhere", "module": "faraway"}
+
+
+@frozen
+class Played:
+    """One run of a playbook: its output, and what each task returned."""
+
+    output: str
+    results: list[dict[str, Any]] = field(factory=list)
+
+    @property
+    def changed(self) -> list[bool]:
+        return [result["changed"] for result in self.results]
+
+
+@frozen
+class Ansible:
+    """Runs tasks on this machine from a directory of its own."""
+
+    directory: Path
+
+    def __attrs_post_init__(self) -> None:
+        plugins = self.directory / "connection"
+        plugins.mkdir()
+        for name, pipelining in (("elsewhere", True), ("faraway", False)):
+            (plugins / f"{name}.py").write_text(ELSEWHERE.format(name=name, pipelining=pipelining))
+
+    def play(self, socket: str, *tasks: Task, way: str = "socket", arguments: Sequence[str] = ()) -> Played:
+        """Run tasks of our modules, all to the end, failed or not."""
+        results = self.directory / "results.json"
+        results.unlink(missing_ok=True)
+        registered = [
+            {"name": f"Task {number}", **task, "register": f"r{number}", "ignore_errors": True}
+            for number, task in enumerate(tasks)
+        ]
+        content = "{{ [" + ", ".join(f"r{number}" for number in range(len(tasks))) + "] | to_json }}"
+        keep = {"name": "Keep", "check_mode": False, "diff": False, "delegate_to": "localhost",
+                "connection": "local", "ansible.builtin.copy": {"content": content, "dest": str(results)}}  # fmt: skip
+        play = {
+            "hosts": "all", "gather_facts": False, "tasks": [*registered, keep],
+            "module_defaults": {f"group/{COLLECTION}.node": {"socket": socket}},
+        }  # fmt: skip
+        book = self.directory / "play.yml"
+        book.write_text(json.dumps([play]))
+        variables = {"ansible_connection": WAYS[way], "ansible_python_interpreter": "/usr/bin/python3"}
+        done = self.run(book, variables, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Played(done.stdout + done.stderr, json.loads(results.read_text()))
+
+    def run(
+        self, book: Path, variables: Mapping[str, Any], *arguments: str, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        command = [
+            str(Path(sys.executable).with_name("ansible-playbook")), "-i", "node,", str(book),
+            "--extra-vars", json.dumps(dict(variables)), *arguments,
+        ]  # fmt: skip
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_CONNECTION_PLUGINS": str(self.directory / "connection"),
+            "ANSIBLE_HOME": str(self.directory / "home"),
+            "ANSIBLE_REMOTE_TEMP": str(self.directory / "tmp"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        return subprocess.run(
+            command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+
+
+def task(module: str, /, *, keywords: Mapping[str, Any] | None = None, **options: Any) -> Task:
+    return {f"{COLLECTION}.{module}": options, **(keywords or {})}
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[Daemon]:
+    with running_daemon() as running:
+        yield running
+
+
+@pytest.fixture
+def ansible(tmp_path: Path) -> Ansible:
+    return Ansible(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def image(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    layout = ImageLayout(tmp_path_factory.mktemp("collection") / "layout")
+    busybox_image(layout, "it", Cmd=["sleep", "3600"])
+    return registry.push(layout, "it", "collection/busybox:1")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_container_from_image_to_removal(agent: Daemon, ansible: Ansible, image: str, way: str) -> None:
+    pull = task("image", name=image, plain_http=True, namespace=way)
+    web = {"name": "web", "image": image, "namespace": way, "plain_http": True, "stop_timeout": 1}
+    limits = {"memory": "64m", "pids": 50}
+    played = ansible.play(
+        agent.socket_path,
+        pull,
+        pull,
+        task("container", **web, resources=limits),
+        task("container", **web, resources=limits),
+        task("container", **web),
+        task("container_exec", container="web", namespace=way, argv=["sh", "-c", "echo $A; cat; exit 3"],
+             env={"A": "é"}, stdin="given", fail_on_rc=False),
+        task("container", name="web", namespace=way, state="restarted", stop_timeout=1),
+        task("container", name="web", namespace=way, state="stopped", stop_timeout=1),
+        task("container", name="web", namespace=way, state="stopped"),
+        task("container_info", name=["web", "none"], namespace=way),
+        task("image_info", namespace=way, filters=[f"name=={image}"]),
+        task("container", name="web", namespace=way, state="absent"),
+        task("container", name="web", namespace=way, state="absent"),
+        task("image", name=image, namespace=way, state="absent"),
+        task("image", name=image, namespace=way, state="absent"),
+        way=way,
+    )  # fmt: skip
+    assert not [result["msg"] for result in played.results if result["failed"]]
+    assert played.changed == [
+        True, False,  # image
+        True, False, True,  # container: an option that was removed is a change
+        True,  # exec
+        True, True, False,  # restarted, stopped
+        False, False,  # info
+        True, False, True, False,  # absent
+    ]  # fmt: skip
+    verbs = [[action["verb"] for action in result.get("actions", [])] for result in played.results]
+    assert verbs[2] == ["create", "start"]
+    assert verbs[4] == ["recreate", "start"]
+    assert verbs[6] == ["stop", "start"]
+    executed = played.results[5]
+    assert (executed["rc"], executed["stdout"], executed["stdout_lines"]) == (3, "é\ngiven", ["é", "given"])
+    assert played.results[2]["container"]["resources"]["memory"] == 64 * 2**20
+    found = played.results[9]
+    assert found["exists"] is False
+    assert [container["id"] for container in found["containers"]] == ["web"]
+    assert found["containers"][0]["task"]["status"] == "stopped"
+    assert [one["name"] for one in played.results[10]["images"]] == [image]
+    assert agent.get(f"/v1/{way}/containers")["items"] == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_check_mode_tells_and_does_nothing(agent: Daemon, ansible: Ansible, image: str, way: str) -> None:
+    namespace = f"check-{way}"
+    agent.put(f"/v1/{namespace}/images", {"reference": image, "plain_http": True})
+    web = {"name": "web", "image": image, "namespace": namespace}
+    played = ansible.play(
+        agent.socket_path,
+        task("image", name=image, namespace=namespace, state="absent"),
+        task("container", **web),
+        task("container_exec", container="web", namespace=namespace, argv=["true"]),
+        way=way,
+        arguments=["--check", "--diff"],
+    )
+    assert [result["failed"] for result in played.results] == [False] * 3
+    assert played.changed == [True, True, False]
+    assert played.results[2]["skipped"] is True
+    assert [action["verb"] for action in played.results[1]["actions"]] == ["create", "start"]
+    assert played.results[0]["diff"]["before"]["name"] == image
+    assert played.results[0]["diff"]["after"] == {}
+    assert "+++ after: container web" in played.output
+    assert agent.get(f"/v1/{namespace}/containers")["items"] == []
+    assert len(agent.get(f"/v1/{namespace}/images")["items"]) == 1
+
+
+@pytest.mark.parametrize("way", ["relay", "module"])
+def test_refusals_name_the_remedy(agent: Daemon, ansible: Ansible, way: str) -> None:
+    played = ansible.play(
+        agent.socket_path,
+        task("container", name="web", state="present", image="x", env={"A": True}),
+        task("container", name="no/name", image="x", pull="never"),
+        task("node_info", socket="/nowhere/tricorn.sock"),
+        task("container", name="web", imagee="x"),
+        way=way,
+    )
+    assert [result["failed"] for result in played.results] == [True] * 4
+    messages = [result["msg"] for result in played.results]
+    assert "put it in quotes" in messages[0]
+    assert played.results[1]["error"]["code"] == "InvalidArgument"
+    assert "option 'socket'" in messages[2]
+    assert "imagee" in messages[3]
+
+
+@pytest.mark.parametrize("way", ["socket", "module"])
+def test_passwords_are_shown_nowhere(agent: Daemon, ansible: Ansible, way: str) -> None:
+    secret = "correct-horse-battery"
+    pull = task("image", name="127.0.0.1:1/no/where:1", plain_http=True, registry_username="me",
+                registry_password=secret)  # fmt: skip
+    played = ansible.play(agent.socket_path, pull, way=way, arguments=["-vvv", "--diff"])
+    assert played.results[0]["failed"]
+    assert "registry_password" in played.output
+    assert secret not in played.output
+    assert secret not in json.dumps(played.results)
+    assert secret not in agent.log
+
+
+@pytest.mark.parametrize("way", ["socket", "module"])
+def test_words_of_the_node_are_no_templates(agent: Daemon, ansible: Ansible, image: str, way: str) -> None:
+    label = "{{ 7 * 7 }}"
+    body = {"reference": image, "plain_http": True, "labels": {"sum": label}}
+    agent.put("/v1/templates/images", body)
+    show = {"ansible.builtin.debug": {"msg": "label {{ r0.images[0].labels.sum }}"}}
+    played = ansible.play(agent.socket_path, task("image_info", namespace="templates"), show, way=way)
+    assert played.results[1]["msg"] == f"label {label}"
+
+
+def test_async_tasks_run_as_modules(agent: Daemon, ansible: Ansible, image: str) -> None:
+    pull = task("image", name=image, plain_http=True, namespace="async", keywords={"async": 60, "poll": 1})
+    played = ansible.play(agent.socket_path, pull)
+    assert played.results[0]["changed"] is True
+    assert played.results[0]["finished"]
+    assert len(agent.get("/v1/async/images")["items"]) == 1
+
+
+# ---------------------------------------------------------------- the role
+@frozen
+class Node:
+    """Places for an agent of the role's own, beside any that this machine runs."""
+
+    directory: Path
+    image: str
+
+    @property
+    def socket(self) -> str:
+        return str(self.directory / "run/tricorn.sock")
+
+    def variables(self, **more: Any) -> dict[str, Any]:
+        place = str(self.directory)
+        return {
+            "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3",
+            "agent_root": f"{place}/root", "agent_state_dir": f"{place}/run", "agent_prefix": f"{place}/opt",
+            "agent_config_dir": f"{place}/etc", "agent_bin_dir": f"{place}/bin", "agent_log_dir": f"{place}/log",
+            "agent_socket": self.socket, "agent_group": "tricorn-tests", "agent_packages": [],
+            "agent_bundle_cache": str(PROJECT / ".ansible/bundles"),
+            "agent_hosts": [{"host": self.image.split("/")[0], "server": f"http://{self.image.split('/')[0]}"}],
+            "demo_image": self.image, "demo_plain_http": True, **more,
+        }  # fmt: skip
+
+
+def demonstrate(ansible: Ansible, node: Node, **variables: Any) -> tuple[int, str]:
+    """Run the demonstration; return the number of changes and the output."""
+    book = PROJECT / "collections/ansible_containerd/playbooks/demo.yml"
+    done = ansible.run(book, node.variables(**variables))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(done.stdout.rpartition("changed=")[2].split()[0]), done.stdout
+
+
+def main_pid(node: Node, container: str) -> int:
+    daemon = Daemon(node.directory)
+    daemon.state = node.directory / "run"
+    pid: int = daemon.get(f"/v1/default/containers/{container}")["task"]["pid"]
+    return pid
+
+
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would install the units of this machine")
+def test_the_role_installs_changes_and_removes(ansible: Ansible, image: str) -> None:
+    with short_directory() as directory:
+        (directory / "bin").mkdir()
+        node = Node(directory, image)
+        clean = PROJECT / "collections/ansible_containerd/playbooks/demo_clean.yml"
+        try:
+            changes, _ = demonstrate(ansible, node)
+            assert changes > 5
+            pid = main_pid(node, "demo")
+            assert demonstrate(ansible, node)[0] == 0
+
+            # a new configuration restarts the agent, and leaves the container alone
+            changes, output = demonstrate(ansible, node, agent_config={"log_level": "debug"})
+            assert changes == 3, output  # the file, the stop, the start
+            assert main_pid(node, "demo") == pid
+            assert 'log_level = "debug"' in (directory / "etc/config.toml").read_text()
+        finally:
+            done = ansible.run(clean, node.variables())
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not Path(f"/proc/{pid}").exists()
+        assert sorted(path.name for path in directory.iterdir()) == ["bin"]
+        assert list((directory / "bin").iterdir()) == []

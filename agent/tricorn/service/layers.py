@@ -28,6 +28,7 @@ from tricorn.ports import (
 )
 from tricorn.rules.chains import source_label
 from tricorn.service.locks import KeyedLock
+from tricorn.service.nurseries import typed_nursery
 from tricorn.service.operations import Reporter
 
 _REPORT_INTERVAL = 0.1  # seconds between two progress lines of one pull
@@ -56,6 +57,7 @@ class Layer:
     backend_id: str = ""
     phase: str = "waiting"
     offset: int = 0
+    implied: tuple[str, ...] = ()  # directories that the layer has no entry for
     extraction: Extraction | None = None
 
     def progress(self) -> LayerProgress:
@@ -81,7 +83,7 @@ class LayerPipeline:
         self, request: PullRequest, layers: Sequence[Layer], lease: str, backend: Snapshotter | None
     ) -> None:
         """Bring all blobs, and apply each layer that has a `backend_id` to its own directory."""
-        async with trio.open_nursery() as transfers:
+        async with typed_nursery() as transfers:
             for layer in layers:
                 transfers.start_soon(self._layer, request, layer, lease, backend)
 
@@ -185,6 +187,7 @@ def _ref(digest: Digest) -> str:
 
 
 def _verify(layer: Layer, result: ExtractResult) -> None:
+    layer.implied = result.implied
     if result.diff_id != layer.diff_id:
         raise DataLoss(
             f"layer {layer.descriptor.digest} unpacks to other bytes than its image says",

@@ -31,8 +31,9 @@ from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of, source_label
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, report_layers
 from tricorn.service.locks import KeyedLock
+from tricorn.service.nurseries import typed_nursery
 from tricorn.service.operations import Reporter
-from tricorn.service.snapshots import Reservation, SnapshotService
+from tricorn.service.snapshots import Reservation, Sealing, SnapshotService
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -166,7 +167,7 @@ class Puller:
         for layer in layers:
             if side_by_side and layer.chain_id not in there:
                 layer.backend_id = reservation.take()
-        async with trio.open_nursery() as nursery:
+        async with typed_nursery() as nursery:
             nursery.start_soon(report_layers, layers, reporter)
             await self._pipeline.fetch_all(request, layers, lease, backend)
             parents: tuple[str, ...] = ()
@@ -189,8 +190,8 @@ class Puller:
         reservation: Reservation,
     ) -> Image:
         ns = request.namespace
-        chain = [(layer.chain_id, layer.backend_id) for layer in layers]
-        snapshots = await self._snapshots.seal(request.snapshotter, chain)
+        chain = [Sealing(layer.chain_id, layer.backend_id, layer.implied) for layer in layers]
+        snapshots = await self._snapshots.seal(ns, request.snapshotter, chain)
         failpoint("pull.unpacked")
         name = str(request.reference)
         recorded: list[str] = []

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import trio
+from attrs import frozen
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument
@@ -47,6 +48,17 @@ class Reservation:
                 if backend_id not in self._kept and self._backend:
                     await self._backend.remove(backend_id)
         self._in_flight.difference_update(self._taken)
+
+
+@frozen
+class Sealing:
+    """A layer about to be committed: its chain id, its directory ("" when its snapshot was there before),
+    and the directories it has no entry for.
+    """
+
+    key: str
+    backend_id: str
+    implied: tuple[str, ...] = ()
 
 
 class SnapshotService:
@@ -94,19 +106,29 @@ class SnapshotService:
 
         return await self._db.read(find) if snapshotter else {}
 
-    async def seal(self, snapshotter: str, chain: Sequence[tuple[str, str]]) -> list[Snapshot]:
-        """Commit the directories of new layers; return their records-to-be, each on the one before.
+    async def seal(self, namespace: str, snapshotter: str, chain: Sequence[Sealing]) -> list[Snapshot]:
+        """Complete and commit the directories of new layers; return their records-to-be.
 
-        `chain` holds (chain id, backend id) from the lowest layer up; "" stands for a layer that was there.
+        `chain` goes from the lowest layer up; each new one stands on the one before it.
         """
-        sealed = []
-        for index, (key, backend_id) in enumerate(chain):
-            if backend_id:
-                usage = await self.backend(snapshotter).commit(backend_id)
-                parent = chain[index - 1][0] if index else ""
+        if not any(layer.backend_id for layer in chain):
+            return []
+        backend = self.backend(snapshotter)
+        known = await self.committed(namespace, snapshotter, [layer.key for layer in chain])
+        sealed: list[Snapshot] = []
+        below: tuple[str, ...] = ()
+        parent = ""
+        for layer in chain:
+            if layer.backend_id:
+                await backend.adopt(layer.backend_id, below, layer.implied)
+                usage = await backend.commit(layer.backend_id)
                 sealed.append(
-                    Snapshot(snapshotter, key, SnapshotKind.COMMITTED, backend_id, parent, usage=usage)
+                    Snapshot(
+                        snapshotter, layer.key, SnapshotKind.COMMITTED, layer.backend_id, parent, usage=usage
+                    )
                 )
+            below = (layer.backend_id or known[layer.key], *below)
+            parent = layer.key
         return sealed
 
     async def parents(self, namespace: str, snapshotter: str, key: str) -> tuple[str, ...]:

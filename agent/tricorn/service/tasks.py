@@ -28,6 +28,7 @@ from tricorn.model.requests import (
 )
 from tricorn.ports import BundleRef, ExecSession, Runtime, StdioStream
 from tricorn.service.lifecycle import ALIVE, Lifecycle
+from tricorn.service.nurseries import typed_nursery
 from tricorn.service.specs import SpecFactory
 from tricorn.service.views import container_view, exit_view
 from tricorn.store.db import Database
@@ -158,7 +159,7 @@ class TaskService:
         output = _Output()
         async with (
             self.exec_session(namespace, container_id, request) as session,
-            trio.open_nursery() as nursery,
+            typed_nursery() as nursery,
         ):
             nursery.start_soon(_feed, session, request.stdin)
             code: int | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 import trio
 import trio.testing
 
 from tricorn import limits
 from tricorn.errors import NotFound
 from tricorn.service.locks import KeyedLock
+from tricorn.service.nurseries import typed_nursery
 from tricorn.service.operations import OperationService, Reporter
 
 
@@ -94,3 +96,24 @@ async def test_a_keyed_lock_excludes_by_key_and_keeps_no_entry() -> None:
         nursery.start_soon(hold, "b", "third")
     assert order.index("first out") < order.index("second in")
     assert len(locks) == 0
+
+
+async def test_a_typed_error_leaves_a_nursery_as_itself() -> None:
+    async def fail() -> None:
+        raise NotFound("no layer")
+
+    with pytest.raises(NotFound, match="no layer"):
+        async with typed_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            async with typed_nursery() as inner:
+                inner.start_soon(fail)
+                inner.start_soon(fail)
+
+
+async def test_a_mistake_leaves_a_nursery_as_a_group() -> None:
+    async def crash() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup):
+        async with typed_nursery() as nursery:
+            nursery.start_soon(crash)

@@ -29,7 +29,6 @@ class Audit:
 
     def write(self, outcome: str) -> None:
         """Write the line. `outcome` is `ok`, an error's code, or `cancelled`."""
-        audit_log.info(
-            "request", logger="audit", uid=self.peer.uid, gid=self.peer.gid, pid=self.peer.pid,
-            namespace=self.namespace, method=self.method, path=self.path[:_PATH], outcome=outcome, **self.notes,
-        )  # fmt: skip
+        who = {"uid": self.peer.uid, "gid": self.peer.gid, "pid": self.peer.pid}
+        what = {"namespace": self.namespace, "method": self.method, "path": self.path[:_PATH]}
+        audit_log.info("request", logger="audit", **who, **what, outcome=outcome, **self.notes)

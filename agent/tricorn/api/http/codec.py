@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
 import attrs
@@ -65,8 +64,6 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, AbstractSet):
-        return sorted(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 

@@ -11,10 +11,9 @@ import os
 import stat
 from typing import Final, Literal
 
-from tricorn.errors import InvalidArgument, ResourceExhausted, TricornError
 from tricorn.fs import sparse, whiteouts
 from tricorn.fs.directories import Directory, DirectoryTree, clean_name, is_plain
-from tricorn.fs.failures import exhausted, typed
+from tricorn.fs.entrychecks import check_ranges, entry_error
 from tricorn.fs.tarheader import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -37,18 +36,10 @@ WhiteoutForm = Literal["overlay", "apply"]
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WARNINGS: Final = 100  # kept; a hostile layer could cause one for each entry
-_ID_MAX: Final = 2**32 - 2  # the last one means "unchanged" to chown(2)
 _MAJOR_MAX: Final = 2**12 - 1
 _MINOR_MAX: Final = 2**20 - 1
-_TIME_MAX: Final = 2**63 - 1
 _DEFAULT_ACL: Final = "system.posix_acl_default"
 _SPECIAL: Final = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
-# Errors of one call that the archive's own content brings about.
-_CONTENT: Final = frozenset({
-    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EEXIST,
-    errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOVERFLOW, errno.E2BIG, errno.ERANGE, errno.EILSEQ,
-    errno.EACCES,
-})  # fmt: skip
 
 
 class LayerApplier:
@@ -97,7 +88,7 @@ class LayerApplier:
         try:
             self._entry(stream, entry)
         except OSError as error:
-            raise _entry_error(entry, error) from error
+            raise entry_error(entry, error) from error
         except ValueError as error:  # an embedded NUL, or a number beyond the C type
             raise malformed(str(error), entry.name) from error
         except Refusal as error:
@@ -114,7 +105,7 @@ class LayerApplier:
         apply = self._kinds.get(entry.type)
         if apply is None:
             raise Refusal(f"its type {entry.type!r} is unknown")
-        _check_ranges(entry)
+        check_ranges(entry)
         apply(stream, entry, self._tree.ensure(parent_path), path, base)
         if self._note_unpacked is not None:
             self._note_unpacked(path)
@@ -198,7 +189,7 @@ class LayerApplier:
     def _describe_root(self, entry: Entry) -> None:
         if entry.type != DIRECTORY:
             raise Refusal("the root of a layer must be a directory")
-        _check_ranges(entry)
+        check_ranges(entry)
         root = self._tree.root
         self._describe(entry, root.fd, b"", fresh=False)
         root.plain = is_plain(root.fd)
@@ -324,26 +315,3 @@ class LayerApplier:
                 os.utime(base or b".", ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a later entry replaced the directory
-
-
-def _check_ranges(entry: Entry) -> None:
-    if not (0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX):
-        raise Refusal(f"its owner {entry.uid}:{entry.gid} is out of range")
-    if not 0 <= entry.mtime <= _TIME_MAX:
-        entry.mtime = 0  # as Go's library does with times it cannot hold
-
-
-def _entry_error(entry: Entry, error: OSError) -> TricornError:
-    what = f"tar entry {show(entry.name)} is refused"
-    why = os.strerror(error.errno) if error.errno else str(error)
-    if exhausted(error):
-        return ResourceExhausted(f"cannot write tar entry {show(entry.name)}", why=why)
-    if error.errno in _CONTENT:
-        return InvalidArgument(what, why=why)
-    return typed(error, f"cannot write tar entry {show(entry.name)}")
-
-
-def in_user_namespace() -> bool:
-    """Tell whether this process's user IDs are mapped, so that devices cannot be made."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() != ["0", "0", "4294967295"]

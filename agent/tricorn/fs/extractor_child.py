@@ -24,7 +24,8 @@ from typing import Any, Final, NoReturn
 
 from tricorn.errors import DataLoss, Internal, ResourceExhausted, TricornError
 from tricorn.fs import confine, decompress, seccomp
-from tricorn.fs.archive import LayerApplier, in_user_namespace
+from tricorn.fs.archive import LayerApplier
+from tricorn.fs.entrychecks import in_user_namespace
 from tricorn.fs.tarstream import TarStream
 
 COMPLETE: Final = 1 << 63  # set in an offset: the source ends there

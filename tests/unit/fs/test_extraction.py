@@ -240,7 +240,7 @@ async def test_a_zstd_bomb_is_refused(tmp_path, target, monkeypatch):
         return blob[position - count : position]
 
     produced = 0
-    with pytest.raises(ResourceExhausted, match="bomb"):  # noqa: PT012 - the loop raises
+    with pytest.raises(ResourceExhausted, match="bomb"):
         for chunk in decompress.chunks(read, "zstd"):
             produced += len(chunk)
     assert produced < 8 << 20
@@ -252,7 +252,7 @@ def test_a_gzip_bomb_is_refused(monkeypatch):
 
     source = iter([gzip.compress(bytes(64 << 20))])
     produced = 0
-    with pytest.raises(ResourceExhausted, match="bomb"):  # noqa: PT012 - the loop raises
+    with pytest.raises(ResourceExhausted, match="bomb"):
         for chunk in decompress.chunks(lambda _: next(source, b""), "gzip"):
             produced += len(chunk)
     assert produced < 9 << 20
@@ -286,7 +286,7 @@ def test_the_total_is_bounded(monkeypatch, compression):
     data = random.Random(2).randbytes(5 << 20)
     blob = {"": data, "gzip": gzip.compress(data, 1), "zstd": zstandard.compress(data, 1)}[compression]
     source = iter([blob[at : at + 1000] for at in range(0, len(blob), 1000)])
-    with pytest.raises(ResourceExhausted, match="too large"):  # noqa: PT012 - the loop raises
+    with pytest.raises(ResourceExhausted, match="too large"):
         for chunk in decompress.chunks(lambda _: next(source, b""), compression):
             assert len(chunk) <= decompress.OUTPUT_CHUNK
 
@@ -501,7 +501,8 @@ async def test_a_racing_swap_of_directory_and_symlink_stays_inside(pool, tmp_pat
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, swap)
         try:
-            with contextlib.suppress(TricornError):
-                await extract(pool, tmp_path, target, archive + END)
+            for _ in range(4):
+                with contextlib.suppress(TricornError):
+                    await extract(pool, tmp_path, target, archive + END)
         finally:
             stop.set()

@@ -1,4 +1,5 @@
 """What every OCI runtime under the Runtime port has to do, with real processes."""
+# ruff: noqa: ASYNC110, ASYNC240 - tests look at files and processes directly, and wait by looking again
 
 from __future__ import annotations
 
@@ -44,6 +45,12 @@ async def until(condition, seconds: float = WAIT) -> None:
             await trio.sleep(0.02)
 
 
+async def create_and_start(node: Node, ref: BundleRef) -> None:
+    """Some runtimes look for the program at creation, some at the start."""
+    await node.runtime.create(ref)
+    await node.runtime.start(ref)
+
+
 def cgroups_of(node: Node, ref: BundleRef) -> list[str]:
     found = []
     for parent, names, _ in os.walk("/sys/fs/cgroup"):
@@ -79,7 +86,9 @@ async def test_a_signal_reaches_the_process(node):
 
 
 async def test_kill_all_reaches_every_process(node):
-    ref, created = await node.start("sh", "-c", "sleep 100 & setsid sleep 100 & wait", namespaces={"pid": "host"})
+    ref, created = await node.start(
+        "sh", "-c", "sleep 100 & setsid sleep 100 & wait", namespaces={"pid": "host"}
+    )
     with trio.fail_after(WAIT):
         while len(await node.runtime.pids(ref)) < 3:
             await trio.sleep(0.02)
@@ -132,8 +141,7 @@ async def test_a_bundle_can_be_used_again_after_deletion(node):
 async def test_a_failing_create_says_why_and_leaves_nothing(node):
     ref = await node.bundle("no-such-program")
     with pytest.raises(InvalidArgument) as caught:
-        await node.runtime.create(ref)
-        await node.runtime.start(ref)
+        await create_and_start(node, ref)
     assert "no-such-program" in caught.value.why
     assert "level=" not in caught.value.why
     await node.runtime.delete(ref, None)
@@ -171,7 +179,7 @@ async def test_recovery_of_what_was_created_and_of_nothing(node):
 
 # ---------------------------------------------------------------- control groups
 async def test_pausing_stops_it_and_resuming_lets_it_go_on(node):
-    ref, created = await node.start("sh", "-c", "while :; do echo x; sleep 0.01; done")
+    ref, _created = await node.start("sh", "-c", "while :; do echo x; sleep 0.01; done")
     await until(lambda: os.path.getsize(ref.log) > 0)
     await node.runtime.pause(ref)
     await trio.sleep(0.1)
@@ -234,11 +242,15 @@ async def test_exec_takes_user_directory_and_environment(node):
 
 async def test_exec_is_killed_by_signal_and_by_leaving(node):
     ref, _ = await node.start("sleep", "100")
-    async with node.runtime.exec(ref, "one", node.process(ref, "sleep", "100"), terminal=False, stdin=False) as session:
+    async with node.runtime.exec(
+        ref, "one", node.process(ref, "sleep", "100"), terminal=False, stdin=False
+    ) as session:
         await session.kill(signal.SIGKILL)
         with trio.fail_after(WAIT):
             assert (await session.wait()).code == 137
-    async with node.runtime.exec(ref, "two", node.process(ref, "sleep", "100"), terminal=False, stdin=False) as session:
+    async with node.runtime.exec(
+        ref, "two", node.process(ref, "sleep", "100"), terminal=False, stdin=False
+    ) as session:
         pid = session.pid
         assert os.path.exists(f"/proc/{pid}")
     await until(lambda: not os.path.exists(f"/proc/{pid}"))
@@ -286,7 +298,11 @@ async def test_attaching_before_the_start_loses_nothing(node):
 
 
 async def test_binary_output_comes_through_unchanged(node):
-    ref = await node.bundle("sh", "-c", r"printf 'a\000b\n\n\r\n'; dd if=/dev/zero bs=20000 count=1 2>/dev/null; printf '\377\n\n'")
+    ref = await node.bundle(
+        "sh",
+        "-c",
+        r"printf 'a\000b\n\n\r\n'; dd if=/dev/zero bs=20000 count=1 2>/dev/null; printf '\377\n\n'",
+    )
     await node.runtime.create(ref)
     async with node.runtime.attach(ref) as stream:
         await node.runtime.start(ref)
@@ -346,7 +362,7 @@ async def test_all_of_a_large_output_is_in_the_log(node):
 
 
 async def test_following_a_log_ends_with_the_container(node):
-    ref, created = await node.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.1; done")
+    ref, _created = await node.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.1; done")
     with trio.fail_after(WAIT):
         assert [line.text async for line in node.runtime.logs(ref, follow=True)] == ["1", "2", "3"]
     assert [line.text async for line in node.runtime.logs(ref, tail=2)] == ["2", "3"]
@@ -359,7 +375,11 @@ async def test_following_a_log_ends_with_the_container(node):
 
 async def test_rotation_loses_no_line_and_keeps_few_files(node):
     ref, created = await node.start(
-        "sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line-$i; i=$((i+1)); done", log_size=200_000, log_files=20
+        "sh",
+        "-c",
+        "i=0; while [ $i -lt 20000 ]; do echo line-$i; i=$((i+1)); done",
+        log_size=200_000,
+        log_files=20,
     )
     seen: list[str] = []
     rotations = 0
@@ -394,7 +414,7 @@ async def test_the_default_container_is_confined(node):
         "grep -E 'CapInh|CapEff|NoNewPrivs|Seccomp:|SigIgn' /proc/self/status; ls /proc/self/fd; "
         "cat /proc/keys; umount /proc 2>&1; unshare -U true 2>&1; ls /sys/devices/virtual/powercap 2>/dev/null; hostname 2>/dev/null; env"
     )
-    ended, out, _ = await node.run("sh", "-c", script, id=f"conf-{node.name}-{os.getpid()}")
+    _ended, out, _ = await node.run("sh", "-c", script, name=f"conf-{node.name}-{os.getpid()}")
     text = out.decode()
     assert "CapInh:\t0000000000000000" in text
     assert "CapEff:\t00000000a80425fb" in text
@@ -410,7 +430,7 @@ async def test_the_default_container_is_confined(node):
 async def test_a_private_network_has_its_loopback_up(node):
     from tricorn.runtime import network
 
-    ref, created = await node.start("sleep", "100")
+    _ref, created = await node.start("sleep", "100")
     found = await network.interfaces(created.init.pid)
     assert [(entry["name"], entry["up"]) for entry in found] == [("lo", True)]
     assert "127.0.0.1/8" in found[0]["addresses"]

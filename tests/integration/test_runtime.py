@@ -1,4 +1,5 @@
 """The runtime layer under deaths, crowds and strange names: what one conformance test can't show."""
+# ruff: noqa: ASYNC110, ASYNC221, ASYNC240 - tests look at files and processes directly, and wait by looking again
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ import trio
 
 from tricorn.errors import NotFound
 from tricorn.ports import BundleRef, Created
-from tricorn.runtime.conmon import find_by_bundle
 from tricorn.runtime.bundle import Bundle
+from tricorn.runtime.conmon import find_by_bundle
 from tricorn_testing.containers import Node, running_node
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -230,7 +231,11 @@ async def test_two_hundred_aborted_execs_leave_nothing(node):
             terminal = number % 3 == 0
             with trio.move_on_after(0.002 * (number % 40)):
                 async with node.runtime.exec(
-                    ref, f"e{number}", node.process(ref, "cat", terminal=terminal), terminal=terminal, stdin=True
+                    ref,
+                    f"e{number}",
+                    node.process(ref, "cat", terminal=terminal),
+                    terminal=terminal,
+                    stdin=True,
                 ) as session:
                     await session.send(b"x")
                     async for _ in session:
@@ -282,7 +287,11 @@ async def test_many_containers_and_execs_side_by_side(node):
     ref, _ = await node.start("sleep", "1000")
 
     async def execute(number: int) -> None:
-        assert (await node.exec(ref, "sh", "-c", f"echo {number}; exit {number}")) == (number, b"%d\n" % number, b"")
+        assert (await node.exec(ref, "sh", "-c", f"echo {number}; exit {number}")) == (
+            number,
+            b"%d\n" % number,
+            b"",
+        )
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -296,7 +305,7 @@ async def test_the_longest_names_work(node):
     directory = node.directory / ("d" * 76)
     directory.mkdir()
     async with running_node(directory, node.name, node.rootfs) as deep:
-        ref = await deep.bundle("sh", "-c", "read x; echo got $x", id=name, terminal=True)
+        ref = await deep.bundle("sh", "-c", "read x; echo got $x", name=name, terminal=True)
         created = await deep.runtime.create(ref)
         async with deep.runtime.attach(ref) as stream:
             await deep.runtime.start(ref)
@@ -338,6 +347,8 @@ async def test_a_named_network_namespace_is_joined(node):
         from tricorn.runtime import network
 
         assert await network.ensure_loopback(created.init.pid)
-        assert [entry["up"] for entry in await network.interfaces(created.init.pid) if entry["name"] == "lo"] == [True]
+        assert [
+            entry["up"] for entry in await network.interfaces(created.init.pid) if entry["name"] == "lo"
+        ] == [True]
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)

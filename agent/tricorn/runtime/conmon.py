@@ -13,8 +13,9 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import trio
@@ -31,6 +32,7 @@ SYNC_FD: Final = 3
 STDIN_FD: Final = 4  # a client end of the attach socket that the monitor itself keeps open
 START_FD: Final = 5
 ATTACH_FD: Final = 6
+_CONSOLE_BASE: Final = 107 - len("/12345678/conmon-term.123456")
 _SO_ATTACH_FILTER: Final = 26
 _BPF_RET: Final = 0x06
 _MESSAGE: Final = 64 * limits.KIB
@@ -81,6 +83,22 @@ def command(
     if options.exec_attach:
         argv.append("--exec-attach")
     return argv + list(options.restore)
+
+
+@contextmanager
+def console_directory(base: str) -> Iterator[dict[str, str]]:
+    """Yield what to add to the environment so that conmon's console socket is made in a directory that is
+    gone afterwards: a conmon that is killed leaves its socket behind, in /tmp as a rule.
+    """
+    if len(os.fsencode(base)) > _CONSOLE_BASE:  # such a socket's path would be cut
+        yield {}
+        return
+    os.makedirs(base, mode=0o700, exist_ok=True)
+    path = tempfile.mkdtemp(prefix="", dir=base)
+    try:
+        yield {"TMPDIR": path}
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @frozen

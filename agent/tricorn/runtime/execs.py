@@ -48,6 +48,7 @@ class ExecPlan:
     process: Mapping[str, Any]
     terminal: bool
     stdin: bool
+    consoles: str  # where console sockets may be made
 
 
 class PipeInput:
@@ -239,7 +240,8 @@ def _launch(plan: ExecPlan, stack: AsyncExitStack, descriptors: Mapping[int, int
     if plan.terminal:  # crun's complaint would be lost between terminal and monitor
         runtime += ["--log", plan.bundle.file(_RUNTIME_LOG)]
     argv = conmon.command(plan.conmon, plan.bundle, name, runtime, options)
-    monitor = conmon.launch(argv, plan.bundle, plan.environment, descriptors)
+    console = stack.enter_context(conmon.console_directory(plan.consoles)) if plan.terminal else {}
+    monitor = conmon.launch(argv, plan.bundle, dict(plan.environment) | console, descriptors)
     stack.callback(monitor.close)
     stack.push_async_callback(_end, plan.bundle, monitor.identity)
     failpoint("exec.launched")

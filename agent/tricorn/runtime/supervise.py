@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -60,11 +61,13 @@ class ConmonRuntime:
         self._watcher = Watcher()
         self._stack = AsyncExitStack()
         self._conmon = ""
+        self._consoles = f"{state_dir}/consoles"
         self._creating = 0
         self._deleted = trio.Event()
 
     async def __aenter__(self) -> Self:
         process.become_subreaper()
+        shutil.rmtree(self._consoles, ignore_errors=True)
         nursery = await self._stack.enter_async_context(trio.open_nursery())
         self._stack.callback(nursery.cancel_scope.cancel)
         nursery.start_soon(self._watcher.run)
@@ -147,22 +150,18 @@ class ConmonRuntime:
     async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
         options = conmon.MonitorOptions(log=ref.log, terminal=ref.terminal, stdin=ref.stdin)
         argv = conmon.command(self._find_conmon(), bundle, ref.id, runtime.arguments(ref.namespace), options)
-        holder = conmon.make_stdin_holder() if ref.stdin and not ref.terminal else None
-        try:
-            given = {conmon.STDIN_FD: holder.fileno()} if holder else {}
-            monitor = conmon.launch(argv, bundle, self._environment, given)
-            try:
-                created = await self._started(ref, monitor)
-            except FailedPrecondition:
-                await _end_monitors([monitor.identity])
-                raise
-            finally:
-                monitor.close()
-            if holder:
+        with ExitStack() as stack:
+            given: dict[int, int] = {}
+            environment = self._environment
+            if ref.terminal:
+                environment = environment | stack.enter_context(conmon.console_directory(self._consoles))
+            elif ref.stdin:
+                holder = stack.enter_context(conmon.make_stdin_holder())
+                given[conmon.STDIN_FD] = holder.fileno()
+            monitor = conmon.launch(argv, bundle, environment, given)
+            created = await self._started(ref, monitor)
+            if given:
                 conmon.connect(holder, bundle)
-        finally:
-            if holder:
-                holder.close()
         bundle.save_created(created)
         failpoint("container.created")
         return created
@@ -171,9 +170,12 @@ class ConmonRuntime:
         try:
             pid = await conmon.wait_started(monitor)
         except FailedPrecondition as error:
+            await _end_monitors([monitor.identity])
             words = oci.readable(error.why) or "the runtime gave no reason"
             kind = InvalidArgument if oci.refused((), words) else FailedPrecondition
             raise kind(f"container {ref.id} can't be created", why=words) from None
+        finally:
+            monitor.close()
         init = process.identify(pid)
         if init is None:
             raise FailedPrecondition(f"container {ref.id} ended before it was started")
@@ -307,6 +309,7 @@ class ConmonRuntime:
             process,
             terminal,
             stdin,
+            self._consoles,
         )
         async with run_exec(plan) as session:
             yield session

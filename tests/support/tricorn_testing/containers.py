@@ -26,10 +26,42 @@ from tricorn_testing.images import find_busybox
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n"
 GROUP = "root:x:0:\napp:x:1000:\nmedia:x:44:app\n"
-APPLETS = (
-    "cat dd echo env false grep head id ifconfig kill ls mkdir mount ping printf ps pwd rm seq setsid sh sleep "
-    "stty tail test touch tr true tty umount uname unshare wc yes"
-).split()
+APPLETS = [
+    "cat",
+    "dd",
+    "echo",
+    "env",
+    "false",
+    "grep",
+    "head",
+    "id",
+    "ifconfig",
+    "kill",
+    "ls",
+    "mkdir",
+    "mount",
+    "ping",
+    "printf",
+    "ps",
+    "pwd",
+    "rm",
+    "seq",
+    "setsid",
+    "sh",
+    "sleep",
+    "stty",
+    "tail",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "tty",
+    "umount",
+    "uname",
+    "unshare",
+    "wc",
+    "yes",
+]
 
 
 def make_rootfs(path: Path) -> Path:
@@ -57,22 +89,22 @@ class Node:
     accounts: Accounts = field(factory=lambda: parse_accounts(PASSWD.encode(), GROUP.encode()))
     refs: dict[str, BundleRef] = field(factory=dict)
 
-    async def bundle(self, *args: str, id: str = "", stdin: bool = False, **desired: Any) -> BundleRef:
+    async def bundle(self, *args: str, name: str = "", stdin: bool = False, **desired: Any) -> BundleRef:
         """Write a bundle that runs `args`."""
-        id = id or f"t{uuid4().hex[:10]}"
+        container = name or f"t{uuid4().hex[:10]}"
         request = ContainerDesired(image="test", args=args, stdin=stdin, **desired)
         spec, _ = build_spec(
-            request, ImageConfig(), id=id, namespace=self.namespace, accounts=self.accounts,
+            request, ImageConfig(), id=container, namespace=self.namespace, accounts=self.accounts,
             host=await host_limits(request), rootfs=str(self.rootfs),
         )  # fmt: skip
-        bundle = self.directory / "bundles" / id
+        bundle = self.directory / "bundles" / container
         bundle.mkdir(parents=True)
         (bundle / "config.json").write_text(json.dumps(spec))
-        self.refs[id] = BundleRef(
-            self.namespace, id, str(bundle), str(self.directory / "logs" / id / "log"), self.name,
+        self.refs[container] = BundleRef(
+            self.namespace, container, str(bundle), str(self.directory / "logs" / container / "log"), self.name,
             terminal=request.terminal, stdin=stdin, log_size=request.log_size, log_files=request.log_files,
         )  # fmt: skip
-        return self.refs[id]
+        return self.refs[container]
 
     @property
     def namespace(self) -> str:

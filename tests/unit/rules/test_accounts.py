@@ -50,7 +50,9 @@ def test_extra_groups_come_after_the_own_and_once():
     assert who("app", "adm", "44", "99")[2] == (100, 44, 4, 99)
 
 
-@pytest.mark.parametrize("text", ["4294967296", "2147483648", "-1", "+0", "1:4294967296", "99999999999999999999", "1:-1"])
+@pytest.mark.parametrize(
+    "text", ["4294967296", "2147483648", "-1", "+0", "1:4294967296", "99999999999999999999", "1:-1"]
+)
 def test_numbers_out_of_range_are_refused_and_never_names(text):
     """CVE-2024-40635, CVE-2026-46680."""
     with pytest.raises(InvalidArgument, match="out of range"):

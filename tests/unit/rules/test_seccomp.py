@@ -8,7 +8,9 @@ from tricorn.rules.seccomp import default_profile
 
 
 def allowed(profile, name: str) -> list[dict]:
-    return [rule for rule in profile["syscalls"] if name in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW"]
+    return [
+        rule for rule in profile["syscalls"] if name in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW"
+    ]
 
 
 def test_the_default_denies_what_is_not_named():

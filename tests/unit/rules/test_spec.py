@@ -51,9 +51,18 @@ def test_the_default_spec_is_confined():
     assert len(process["capabilities"]["bounding"]) == 14
     assert process["noNewPrivileges"] is True
     assert process["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}]
-    assert {"/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/devices/virtual/powercap"} <= set(linux["maskedPaths"])
+    assert {"/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/devices/virtual/powercap"} <= set(
+        linux["maskedPaths"]
+    )
     assert "/proc/sys" in linux["readonlyPaths"]
-    assert {entry["type"] for entry in linux["namespaces"]} == {"pid", "ipc", "uts", "mount", "network", "cgroup"}
+    assert {entry["type"] for entry in linux["namespaces"]} == {
+        "pid",
+        "ipc",
+        "uts",
+        "mount",
+        "network",
+        "cgroup",
+    }
     assert linux["cgroupsPath"] == "/tricorn/default/web-1"
     assert linux["resources"] == {"devices": [{"allow": False, "access": "rwm"}]}
     assert linux["seccomp"]["defaultAction"] == "SCMP_ACT_ERRNO"
@@ -131,7 +140,18 @@ def test_malformed_variables_of_a_request_are_refused(name):
 # ---------------------------------------------------------------- directory and user
 @pytest.mark.parametrize(
     "path",
-    ["relative", "/a/../b", "/a//b", "/a/", "//a", "/proc/self/fd/7", "/proc/1/cwd", "/dev/fd/3", "/a\nb", "/proc"],
+    [
+        "relative",
+        "/a/../b",
+        "/a//b",
+        "/a/",
+        "//a",
+        "/proc/self/fd/7",
+        "/proc/1/cwd",
+        "/dev/fd/3",
+        "/a\nb",
+        "/proc",
+    ],
 )
 def test_unsafe_directories_are_refused(path):
     """CVE-2024-21626."""
@@ -146,7 +166,9 @@ def test_an_image_s_unsafe_directory_is_refused(path):
         build(evolve(IMAGE, working_dir=path))
 
 
-@pytest.mark.parametrize(("path", "expected"), [("", "/"), ("app/", "/app"), ("/a/./b/", "/a/b"), ("/../..", "/")])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("", "/"), ("app/", "/app"), ("/a/./b/", "/a/b"), ("/../..", "/")]
+)
 def test_an_image_s_directory_is_cleaned(path, expected):
     assert spec_of(evolve(IMAGE, working_dir=path))["process"]["cwd"] == expected
 
@@ -208,7 +230,8 @@ def test_rlimits_are_clamped_to_what_the_host_grants():
 
 
 @pytest.mark.parametrize(
-    "entry", [Rlimit("RLIMIT_X", 1, 1), Rlimit("nofile", 2, 1), Rlimit("nofile", -2, 1), Rlimit("nofile", -1, 5)]
+    "entry",
+    [Rlimit("RLIMIT_X", 1, 1), Rlimit("nofile", 2, 1), Rlimit("nofile", -2, 1), Rlimit("nofile", -1, 5)],
 )
 def test_malformed_rlimits_are_refused(entry):
     assert refused(rlimits=(entry,)).field.startswith("rlimits[0]")
@@ -251,10 +274,25 @@ def test_malformed_resources_are_refused(wanted):
 
 # ---------------------------------------------------------------- mounts and devices
 def test_bind_mounts_use_real_paths_and_are_private():
-    spec = spec_of(mounts=(Mount("/data/deep", "/srv/link"), Mount("/data", "/srv/data", options=("ro", "bind", "rshared"))))
+    spec = spec_of(
+        mounts=(
+            Mount("/data/deep", "/srv/link"),
+            Mount("/data", "/srv/data", options=("ro", "bind", "rshared")),
+        )
+    )
     added = spec["mounts"][-2:]
-    assert added[0] == {"destination": "/data", "type": "bind", "source": "/srv/data", "options": ["ro", "bind", "rshared"]}
-    assert added[1] == {"destination": "/data/deep", "type": "bind", "source": "/mnt/real", "options": ["rbind", "rprivate"]}
+    assert added[0] == {
+        "destination": "/data",
+        "type": "bind",
+        "source": "/srv/data",
+        "options": ["ro", "bind", "rshared"],
+    }
+    assert added[1] == {
+        "destination": "/data/deep",
+        "type": "bind",
+        "source": "/mnt/real",
+        "options": ["rbind", "rprivate"],
+    }
 
 
 def test_a_request_s_mount_replaces_the_default_one():
@@ -286,7 +324,9 @@ def test_hostile_mounts_are_refused(mount, error):
 
 
 def test_known_targets_below_proc_are_let_through():
-    assert spec_of(mounts=(Mount("/proc/meminfo", "/srv/data"),))["mounts"][-1]["destination"] == "/proc/meminfo"
+    assert (
+        spec_of(mounts=(Mount("/proc/meminfo", "/srv/data"),))["mounts"][-1]["destination"] == "/proc/meminfo"
+    )
 
 
 def test_mounting_twice_on_one_target_is_refused():
@@ -307,10 +347,27 @@ def test_devices(text, path, access):
     assert linux["devices"] == [
         {"path": path, "type": "c", "major": 10, "minor": 229, "fileMode": 0o666, "uid": 0, "gid": 0}
     ]
-    assert linux["resources"]["devices"][1] == {"allow": True, "type": "c", "major": 10, "minor": 229, "access": access}
+    assert linux["resources"]["devices"][1] == {
+        "allow": True,
+        "type": "c",
+        "major": 10,
+        "minor": 229,
+        "access": access,
+    }
 
 
-@pytest.mark.parametrize("text", ["", "/dev/none", "/dev/fuse:/etc/passwd", "/dev/fuse:/dev/../x", "/dev/fuse:/dev/a:x", "a:b:c:d", "/dev/fuse:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/dev/none",
+        "/dev/fuse:/etc/passwd",
+        "/dev/fuse:/dev/../x",
+        "/dev/fuse:/dev/a:x",
+        "a:b:c:d",
+        "/dev/fuse:",
+    ],
+)
 def test_malformed_devices_are_refused(text):
     assert refused(devices=(text,)).field == "devices[0]"
 
@@ -350,7 +407,12 @@ def test_sysctls_that_reach_the_host_are_refused(desired, field):
 
 
 def test_namespaced_sysctls_are_set():
-    wanted = {"net.ipv4.ip_forward": "1", "kernel.shmmax": "65536", "fs.mqueue.msg_max": "10", "net.ipv4.tcp_rmem": "1 2 3"}
+    wanted = {
+        "net.ipv4.ip_forward": "1",
+        "kernel.shmmax": "65536",
+        "fs.mqueue.msg_max": "10",
+        "net.ipv4.tcp_rmem": "1 2 3",
+    }
     assert spec_of(sysctls=wanted)["linux"]["sysctl"] == wanted
 
 
@@ -378,7 +440,12 @@ def test_powerful_annotations_are_inert():
 
 def test_reserved_labels_of_an_image_are_never_copied():
     """CVE-2026-53488."""
-    labels = {"containerd.io/restart.loguri": "binary:///x", "io.cri-containerd.x": "1", "tricorn.x": "2", "maintainer": "me"}
+    labels = {
+        "containerd.io/restart.loguri": "binary:///x",
+        "io.cri-containerd.x": "1",
+        "tricorn.x": "2",
+        "maintainer": "me",
+    }
     assert image_labels(evolve(IMAGE, labels=labels)) == {"maintainer": "me"}
 
 
@@ -389,7 +456,9 @@ def test_image_volumes_are_warned_of():
 def test_exec_takes_the_container_s_process_with_the_request_over_it():
     spec = spec_of(env={"A": "1"}, user="app")
     before = copy.deepcopy(spec)
-    found = exec_process(spec, ExecRequest(args=("ls",), env={"B": "2"}, cwd="/tmp", user="0:0", terminal=True), ACCOUNTS)
+    found = exec_process(
+        spec, ExecRequest(args=("ls",), env={"B": "2"}, cwd="/tmp", user="0:0", terminal=True), ACCOUNTS
+    )
     assert found["args"] == ["ls"]
     assert {"A=1", "B=2", "HOME=/root", "TERM=xterm"} <= set(found["env"])
     assert found["cwd"] == "/tmp"
@@ -410,7 +479,9 @@ def test_exec_clears_inheritable_capabilities_of_any_spec():
 
 
 def test_a_privileged_exec_gets_what_the_host_has():
-    found = exec_process(spec_of(), ExecRequest(args=("ls",), privileged=True), ACCOUNTS, host_capabilities=("CAP_SYS_ADMIN",))
+    found = exec_process(
+        spec_of(), ExecRequest(args=("ls",), privileged=True), ACCOUNTS, host_capabilities=("CAP_SYS_ADMIN",)
+    )
     assert found["capabilities"]["bounding"] == ["CAP_SYS_ADMIN"]
     assert found["noNewPrivileges"] is False
 

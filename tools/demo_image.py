@@ -84,7 +84,7 @@ def build(work: Path) -> BuiltImage:
         "User": "www-data",
         "WorkingDir": "/srv/www",
         "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PORT=8080"],
-        "Entrypoint": ["/usr/bin/serve"],
+        "Cmd": ["/usr/bin/serve"],
         "ExposedPorts": {"8080/tcp": {}},
         "Labels": {"org.opencontainers.image.title": "Tricorn demo"},
     }

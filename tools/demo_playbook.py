@@ -29,7 +29,7 @@ MARKS = {  # the worst first: one failed item makes a failed loop
 
 @define
 class PlaybookRun:
-    """What one run came to; `seconds` by task name."""
+    """What one run came to; `seconds` by the names of the tasks that changed something."""
 
     returncode: int = -1
     ok: int = 0
@@ -104,7 +104,8 @@ class _Task:
         if worst is None:
             return
         seconds = time.monotonic() - self.since
-        run.seconds[self.name] = seconds
+        if worst == "changed":
+            run.seconds[self.name] = seconds
         role, _, rest = self.name.rpartition(" : ")
         where = f"[dim]role {role.rpartition('.')[2]}:[/] " if role else ""
         console.print(f"     {MARKS[worst]} [dim]{seconds:5.1f} s[/]  {where}{rest}")

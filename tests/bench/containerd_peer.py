@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from rig import CpuMeter
+from rig import CpuMeter, Laps
 
 from tricorn_testing.processes import command_line, kill_naming, process_ids
 
@@ -101,6 +101,7 @@ class ContainerdPeer:
         binaries = [str(prefix / part) for part in ("usr/bin", "usr/sbin")]
         self.environment = {**os.environ, "PATH": ":".join([*binaries, os.environ["PATH"]])}
         self.meter = CpuMeter(f"tricorn-bench-{name}", [NAMESPACE])
+        self.laps = Laps()
         self.process: subprocess.Popen[bytes] | None = None
         self.client: GrpcClient | None = None
 
@@ -239,10 +240,16 @@ class ContainerdPeer:
 
     def run_once(self, name: str, parent: str, runtime: str = "") -> None:
         """create → start → exit → delete of `true` in its own network namespace."""
-        mounts = self.create(name, parent, ["/bin/true"], runtime)
-        exit_status = self.start_task(name, mounts, runtime).result().exit_status
+        laps = self.laps
+        with laps.time("create"):
+            mounts = self.create(name, parent, ["/bin/true"], runtime)
+        with laps.time("task"):
+            waiting = self.start_task(name, mounts, runtime)
+        with laps.time("exit"):
+            exit_status = waiting.result().exit_status
         assert exit_status == 0, exit_status
-        self.delete(name)
+        with laps.time("delete"):
+            self.delete(name)
 
     def shims(self) -> list[int]:
         """Return the processes that watch this peer's containers."""

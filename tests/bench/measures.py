@@ -13,9 +13,11 @@ import pictures
 from containerd_peer import ContainerdPeer
 from rig import Bound, Measurement, stopwatch
 from sides import NEW, OLD, OURS, SYSTEM_RUNC, Stage
+from tricorn_side import TricornSide
 
 from tricorn_testing.processes import proportional_kib, resident_kib
 
+Side = TricornSide | ContainerdPeer
 SLEEP = ["/bin/sleep", "100000"]
 
 
@@ -26,7 +28,7 @@ def run(stage: Stage) -> Measurement:
     ours = [name for name in ("crun", "runc") if usable.get(name, {}).get("usable")]
     chain, reference = stage.small.chain_id, stage.small.reference
     newest, same = f"{NEW}, its runc", f"{NEW}, the system's runc"
-    sides: dict[str, tuple[object, Callable[[str], None]]] = {
+    sides: dict[str, tuple[Side, Callable[[str], None]]] = {
         f"{OURS}, {name}": (
             stage.tricorn,
             lambda key, name=name: stage.tricorn.run_once(key, reference, name),
@@ -39,12 +41,15 @@ def run(stage: Stage) -> Measurement:
     for number in range(stage.plan.rounds):
         for index, (name, (side, once)) in enumerate(sides.items()):
             once(f"warm-{number}-{index}")
+            side.laps.take()
             samples: list[float] = []
-            before = side.meter.seconds()  # type: ignore[attr-defined]  # both kinds of sides have one
+            before = side.meter.seconds()
             for sample in range(stage.plan.runs):
                 with stopwatch(samples):
                     once(f"r{number}-{index}-{sample}")
-            result.side(name).add_round(samples, side.meter.seconds() - before)  # type: ignore[attr-defined]
+            result.side(name).add_round(samples, side.meter.seconds() - before)
+            if number == stage.plan.rounds - 1:
+                result.notes.append(f"{name}: {side.laps.take()} ms in the last round")
     limits = {"crun": 0.40, "runc": 0.60}
     result.bounds = [Bound(f"{OURS}, {name}", newest, limits[name]) for name in ours]
     if "crun" not in ours:

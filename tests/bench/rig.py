@@ -155,3 +155,20 @@ def stopwatch(into: list[float]) -> Iterator[None]:
     began = time.perf_counter()
     yield
     into.append(time.perf_counter() - began)
+
+
+@define
+class Laps:
+    """Where the time of a sequence goes, step by step."""
+
+    steps: dict[str, list[float]] = Factory(dict)
+
+    @contextlib.contextmanager
+    def time(self, step: str) -> Iterator[None]:
+        with stopwatch(self.steps.setdefault(step, [])):
+            yield
+
+    def take(self) -> str:
+        """Describe the medians in milliseconds, and forget the samples."""
+        steps, self.steps = self.steps, {}
+        return " + ".join(f"{step} {statistics.median(took) * 1000:.0f}" for step, took in steps.items())

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rig import CpuMeter
+from rig import CpuMeter, Laps
 
 from tricorn_testing.agentclient import ApiError, UnixConnection, segment
 from tricorn_testing.daemon import Daemon
@@ -28,6 +28,7 @@ class TricornSide:
     def __init__(self, base: Path, state: Path) -> None:
         self.daemon = MeteredDaemon(state)
         self.daemon.root = base / "root"
+        self.laps = Laps()
         self._connection: http.client.HTTPConnection | None = None
         self._environment = {
             **os.environ,
@@ -112,11 +113,16 @@ class TricornSide:
 
     def run_once(self, name: str, image: str, runtime: str) -> None:
         """create → start → exit → delete of `true` in its own network namespace."""
-        self.create(name, image, ["/bin/true"], runtime)
-        self.start_task(name)
-        exit_view = self.call("GET", f"/v1/{NAMESPACE}/containers/{name}/wait?condition=stopped")
+        laps = self.laps
+        with laps.time("create"):
+            self.create(name, image, ["/bin/true"], runtime)
+        with laps.time("start"):
+            self.start_task(name)
+        with laps.time("exit"):
+            exit_view = self.call("GET", f"/v1/{NAMESPACE}/containers/{name}/wait?condition=stopped")
         assert exit_view["exit_code"] == 0, exit_view
-        self.delete(name)
+        with laps.time("delete"):
+            self.delete(name)
 
     def monitors(self) -> list[int]:
         """Return the processes that watch this side's containers."""

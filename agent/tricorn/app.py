@@ -27,6 +27,7 @@ from tricorn.service import Services
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
 from tricorn.service.containers import ContainerService
+from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
 from tricorn.service.images import ImageService
 from tricorn.service.layers import LayerPipeline
@@ -129,6 +130,7 @@ class Agent:
     collector: Collector
     recovery: Recovery
     supervisor: Supervisor
+    figures: Figures
 
 
 @asynccontextmanager
@@ -154,11 +156,15 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         operations = await stack.enter_async_context(OperationService.open(clock))
         gc = GcService(collector, snapshots)
         images.collector = gc
+        figures = Figures(db)
         sources = {
             "database": db.statistics,
             "extractor": workers.extractor.statistics,
             "registry": workers.registry.statistics,
             "supervisor": lambda: {"live": supervisor.live()},
+            "containers": figures.containers,
+            "content": figures.content,
+            "gc": collector.statistics,
             "operations": lambda: {"running": operations.running()},
         }
         node = NodeService(
@@ -179,7 +185,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             operations=operations,
         )
         recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
-        yield Agent(config, workers, services, collector, recovery, supervisor)
+        yield Agent(config, workers, services, collector, recovery, supervisor, figures)
 
 
 def _boot_id() -> str:

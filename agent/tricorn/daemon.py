@@ -52,6 +52,7 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             nursery = await stack.enter_async_context(trio.open_nursery())
             await nursery.start(agent.collector.run)
             nursery.start_soon(systemd.feed_watchdog)
+            nursery.start_soon(agent.figures.keep_fresh)
             doors.open = True
             systemd.notify(READY="1", STATUS="serving")
             log.info("ready", version=tricorn.__version__, socket=config.socket_path, root=config.root)
@@ -72,10 +73,11 @@ class Doors:
 async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIterator[Doors]:
     """Serve the API on the agent's socket, or on those that systemd has opened."""
     doors: Doors
+    metrics = Metrics(agent.services.node.statistics, version=tricorn.__version__)
     api = HttpApi(
         agent.services,
         authoriser=build_authoriser(config.access, config.socket_group),
-        metrics=Metrics(agent.services.node.statistics, version=tricorn.__version__),
+        metrics=metrics,
         ready=lambda: doors.open,
         version=tricorn.__version__,
     )
@@ -85,6 +87,7 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
     else:
         sockets = [listen(config.socket_path, config.socket_group)]
     listener = Listener(sockets, http1_handler=api)
+    metrics.watch("listener", listener.statistics)
     async with trio.open_nursery() as nursery:
         await nursery.start(listener.serve)
         try:

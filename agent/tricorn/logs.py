@@ -15,7 +15,9 @@ def configure(level: str, form: str) -> None:
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor
     if console:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )  # no locals: requests may hold secrets
     else:
         renderer = structlog.processors.JSONRenderer()
     processors: list[structlog.typing.Processor] = [

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon, segment
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
 from tricorn_testing.registry import Registry
@@ -344,3 +347,85 @@ def test_containers_outlive_a_restart(registry: Registry, image: str) -> None:
         assert (task["status"], task["pid"]) == ("running", pid)
         assert daemon.post(f"{CONTAINERS}/long/exec", {"args": ["echo", "hi"]})["stdout"] == "hi\n"
         daemon.delete(f"{CONTAINERS}/long", force=True)
+
+
+def test_a_second_pull_asks_the_registry_once(agent: Daemon, pulled: str) -> None:
+    body = {"reference": pulled, "plain_http": True, "pull": "always"}
+    before = agent.get("/v1/info")["statistics"]["registry"]
+    assert agent.put("/v1/default/images", body)["changed"] is False
+    after = agent.get("/v1/info")["statistics"]["registry"]
+    grown = {key: after[key] - before[key] for key in after if after[key] != before[key]}
+    assert grown.get("requests") == 1, grown
+    assert grown.get("bytes_received", 0) == 0, grown
+
+
+def test_pulls_at_the_same_time_do_the_work_once(registry: Registry, image: str) -> None:
+    with running_daemon() as daemon, ThreadPoolExecutor(4) as pool:
+        body = {"reference": image, "plain_http": True}
+        done = list(pool.map(lambda _: daemon.put("/v1/default/images", body), range(4)))
+        assert len({change["after"]["digest"] for change in done}) == 1
+        blobs = list((daemon.root / "content/blobs/sha256").iterdir())
+        assert len(blobs) == len(daemon.get("/v1/default/content")["items"])
+        assert len(list(daemon.root.glob("snapshots/overlayfs/snapshots/*"))) == 2
+
+
+def test_a_cancelled_pull_leaves_nothing_and_can_be_repeated(registry: Registry, tmp_path: Path) -> None:
+    layout = ImageLayout(tmp_path / "big")
+    layers = [LayerBuilder().file(f"f{n}", os.urandom(24 * 1024 * 1024)).layer("") for n in range(3)]
+    layout.tag("big", layout.add_image(layers))
+    reference = registry.push(layout, "big", "daemon/big:1")
+    body = {"reference": reference, "plain_http": True}
+    with running_daemon() as daemon:
+        status, headers, _ = daemon.exchange("PUT", "/v1/default/images", body, {"Prefer": "respond-async"})
+        assert status == 202
+        daemon.delete(headers["location"])
+        operation = daemon.get(headers["location"])
+        assert operation["state"] in {"cancelled", "running", "done"}
+        wait_until(lambda: daemon.get(headers["location"])["state"] != "running")
+        if daemon.get(headers["location"])["state"] == "cancelled":
+            assert daemon.get("/v1/default/images")["items"] == []
+            assert list(daemon.root.glob("snapshots/overlayfs/snapshots/*")) == []
+        assert daemon.put("/v1/default/images", body)["after"]["unpacked"] is True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def test_socket_activation_and_readiness(short_path: Path) -> None:
+    """Start the agent as systemd does: an open socket as descriptor 3, a socket to report to."""
+    inherited, manager = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    address = short_path / "activated.sock"
+    inherited.bind(str(address))
+    inherited.listen()
+    manager.bind(str(short_path / "notify"))
+    manager.settimeout(20)
+    start = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
+        "os.execv(sys.executable, [sys.executable, '-m', 'tricorn', *sys.argv[2:]])"
+    )
+    paths = ["--root", str(short_path / "root"), "--state", str(short_path / "state")]
+    environment = {**os.environ, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(short_path / "notify")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, str(inherited.fileno()), *paths],
+        env=environment, pass_fds=[inherited.fileno()], stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        states = []
+        while not any("READY=1" in state for state in states):
+            states.append(manager.recv(1000).decode())
+        assert AgentClient(str(address)).get("/healthz")["status"] == "ok"
+        assert not (short_path / "state/tricorn.sock").exists()
+        process.terminate()
+        assert process.wait(20) == 0
+        while not any("STOPPING=1" in state for state in states):
+            states.append(manager.recv(1000).decode())
+        assert address.exists(), "an inherited socket isn't ours to remove"
+    finally:
+        process.kill()
+        process.wait()
+        inherited.close()
+        manager.close()

@@ -104,7 +104,9 @@ NAMES = st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=
     ),
     status=st.sampled_from([None, *TaskStatus]),
 )
-def test_a_plan_carried_out_leaves_nothing_to_do(desired: ContainerDesired, status: TaskStatus | None) -> None:
+def test_a_plan_carried_out_leaves_nothing_to_do(
+    desired: ContainerDesired, status: TaskStatus | None
+) -> None:
     steps = container_steps(existing(), status, desired, DIGEST)
     after = status
     if steps.remove or steps.create:

@@ -377,9 +377,9 @@ async def test_rotation_loses_no_line_and_keeps_few_files(node):
     ref, created = await node.start(
         "sh",
         "-c",
-        "i=0; while [ $i -lt 20000 ]; do echo line-$i; i=$((i+1)); done",
-        log_size=200_000,
-        log_files=20,
+        "i=0; while [ $i -lt 20000 ]; do echo line-$i; i=$((i+1)); [ $((i % 2000)) = 0 ] && sleep 0.05; done; true",
+        log_size=50_000,
+        log_files=60,
     )
     seen: list[str] = []
     rotations = 0

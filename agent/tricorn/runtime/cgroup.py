@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -16,11 +16,13 @@ import trio
 from attrs import Factory, frozen
 
 from tricorn.errors import FailedPrecondition, Unimplemented
-from tricorn.runtime import process
+from tricorn.runtime import figures, process
 
 Mode = Literal["v1", "hybrid", "unified", "none"]
 _KILL_ROUNDS: Final = 200
 _KILL_PAUSE: Final = 0.01
+_FREEZE_ROUNDS: Final = 500
+_FREEZE_RETRY: Final = 25
 _V1_SETS_PROCS: Final = ("freezer", "pids", "devices", "memory", "cpu", "name=systemd")
 OWN_TOP: Final = "/tricorn"
 
@@ -64,7 +66,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
                 for name in options.split(","):
                     if name not in {"rw", "ro"}:
                         v1.setdefault(name, _unescape(point))
-    return Hierarchies(v1, v2, tuple(_text(f"{v2}/cgroup.controllers").split()) if v2 else ())
+    return Hierarchies(v1, v2, tuple(figures.text(f"{v2}/cgroup.controllers").split()) if v2 else ())
 
 
 class Cgroup:
@@ -94,7 +96,7 @@ class Cgroup:
         """Return the pids of the cgroup and all below it; empty when it is gone."""
         found: list[int] = []
         for directory, _names, _files in os.walk(self._main() or "/nonexistent"):
-            found += map(int, _text(f"{directory}/cgroup.procs").split())
+            found += map(int, figures.text(f"{directory}/cgroup.procs").split())
         return found
 
     async def kill_all(self) -> bool:
@@ -136,18 +138,21 @@ class Cgroup:
     def frozen(self) -> bool:
         """Return whether all processes stand still."""
         if self._unified:
-            return "frozen 1" in _text(f"{self._h.v2}{self.path}/cgroup.events")
-        return _text(f"{self._v1('freezer')}/freezer.state").strip() == "FROZEN"
+            return "frozen 1" in figures.text(f"{self._h.v2}{self.path}/cgroup.events")
+        return figures.text(f"{self._v1('freezer')}/freezer.state").strip() == "FROZEN"
 
     async def freeze(self) -> None:
         """Stop every process; FailedPrecondition (and thawed again) if one can't be stopped in time."""
         file, on, off = self._freezer()
-        for _ in range(_KILL_ROUNDS):
+        for attempt in range(1, _FREEZE_ROUNDS):
             if not _write(file, on):
                 raise FailedPrecondition("the container can't be paused", why=f"{file} can't be written")
             if self.frozen():
                 return
             await trio.sleep(_KILL_PAUSE)
+            if attempt % _FREEZE_RETRY == 0:  # v1 can be stuck half-way: a new start gets it over
+                _write(file, off)
+                await trio.sleep(_KILL_PAUSE)
         _write(file, off)
         raise FailedPrecondition("the container can't be paused", why="a process doesn't freeze")
 
@@ -165,49 +170,11 @@ class Cgroup:
     def oom_kills(self) -> int:
         """Return how often the kernel killed for want of memory here."""
         if self._unified:
-            return int(_pairs(f"{self._h.v2}{self.path}/memory.events").get("oom_kill", 0))
-        return int(_pairs(f"{self._v1('memory')}/memory.oom_control").get("oom_kill", 0))
+            return int(figures.pairs(f"{self._h.v2}{self.path}/memory.events").get("oom_kill", 0))
+        return int(figures.pairs(f"{self._v1('memory')}/memory.oom_control").get("oom_kill", 0))
 
     def figures(self) -> dict[str, float]:
-        return self._figures_v2() if self._unified else self._figures_v1()
-
-    def _figures_v1(self) -> dict[str, float]:
-        stat = _pairs(f"{self._v1('memory')}/memory.stat")
-        ticks = os.sysconf("SC_CLK_TCK")
-        times = _pairs(f"{self._v1('cpuacct')}/cpuacct.stat")
-        throttled = _pairs(f"{self._v1('cpu')}/cpu.stat")
-        figures = {
-            "cpu_seconds": _number(f"{self._v1('cpuacct')}/cpuacct.usage", 1e-9),
-            "cpu_user_seconds": _scaled(times.get("user"), 1 / ticks),
-            "cpu_system_seconds": _scaled(times.get("system"), 1 / ticks),
-            "cpu_throttled_seconds": _scaled(throttled.get("throttled_time"), 1e-9),
-            "memory_bytes": _number(f"{self._v1('memory')}/memory.usage_in_bytes"),
-            "memory_limit_bytes": _limit(_number(f"{self._v1('memory')}/memory.limit_in_bytes")),
-            "memory_peak_bytes": _number(f"{self._v1('memory')}/memory.max_usage_in_bytes"),
-            "memory_inactive_file_bytes": stat.get("total_inactive_file", stat.get("inactive_file")),
-            "memory_oom_kills": _pairs(f"{self._v1('memory')}/memory.oom_control").get("oom_kill"),
-            "pids": _number(f"{self._v1('pids')}/pids.current"),
-            "pids_limit": _number(f"{self._v1('pids')}/pids.max"),
-        }
-        return _known(figures) | _io_v1(self._v1("blkio"))
-
-    def _figures_v2(self) -> dict[str, float]:
-        base = self._h.v2 + self.path
-        cpu, stat = _pairs(f"{base}/cpu.stat"), _pairs(f"{base}/memory.stat")
-        figures = {
-            "cpu_seconds": _scaled(cpu.get("usage_usec"), 1e-6),
-            "cpu_user_seconds": _scaled(cpu.get("user_usec"), 1e-6),
-            "cpu_system_seconds": _scaled(cpu.get("system_usec"), 1e-6),
-            "cpu_throttled_seconds": _scaled(cpu.get("throttled_usec"), 1e-6),
-            "memory_bytes": _number(f"{base}/memory.current"),
-            "memory_limit_bytes": _number(f"{base}/memory.max"),
-            "memory_peak_bytes": _number(f"{base}/memory.peak"),
-            "memory_inactive_file_bytes": stat.get("inactive_file"),
-            "memory_oom_kills": _pairs(f"{base}/memory.events").get("oom_kill"),
-            "pids": _number(f"{base}/pids.current"),
-            "pids_limit": _number(f"{base}/pids.max"),
-        }
-        return _known(figures) | _io_v2(base)
+        return figures.v2(self._h.v2 + self.path) if self._unified else figures.v1(self._v1)
 
     # ------------------------------------------------------------ removal
     async def remove(self, seconds: float = 5.0) -> None:
@@ -240,67 +207,6 @@ def _remove_tree(directory: str) -> bool:
         except OSError:
             left = True
     return left
-
-
-def _io_v1(directory: str) -> dict[str, float]:
-    totals = {"read": 0.0, "write": 0.0}
-    lines = list(_lines(f"{directory}/blkio.throttle.io_service_bytes"))
-    for line in lines:
-        parts = line.split()
-        if len(parts) == 3 and parts[1].lower() in totals:
-            totals[parts[1].lower()] += float(parts[2])
-    return {f"io_{key}_bytes": value for key, value in totals.items()} if lines else {}
-
-
-def _io_v2(base: str) -> dict[str, float]:
-    totals: dict[str, float] = {}
-    for line in _lines(f"{base}/io.stat"):
-        for key, name in (("rbytes", "io_read_bytes"), ("wbytes", "io_write_bytes")):
-            for word in line.split()[1:]:
-                if word.startswith(f"{key}="):
-                    totals[name] = totals.get(name, 0.0) + float(word.partition("=")[2])
-    return totals
-
-
-def _known(figures: Mapping[str, float | None]) -> dict[str, float]:
-    return {key: float(value) for key, value in figures.items() if value is not None}
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
-def _limit(value: float | None) -> float | None:
-    """Drop v1's "no limit", a page-rounded 2^63."""
-    return None if value is None or value >= 2**60 else value
-
-
-def _number(path: str, factor: float = 1) -> float | None:
-    try:
-        return float(_text(path)) * factor
-    except ValueError:  # "max", or no such file
-        return None
-
-
-def _pairs(path: str) -> dict[str, float]:
-    pairs = {}
-    for line in _lines(path):
-        key, _, value = line.partition(" ")
-        with suppress(ValueError):
-            pairs[key] = float(value)
-    return pairs
-
-
-def _lines(path: str) -> Iterator[str]:
-    yield from _text(path).splitlines()
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _write(path: str, value: str) -> bool:

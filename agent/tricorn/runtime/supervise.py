@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,16 +21,16 @@ from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
 from tricorn.ports import BundleRef, Created, ExecSession, Exit, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
-from tricorn.runtime import cgroup, conmon, logs, oci, process, stdio
+from tricorn.runtime import cgroup, conmon, oci, process, stdio
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.execs import ExecPlan, run_exec
 from tricorn.runtime.orphan import wait_without_monitor
+from tricorn.runtime.output import ContainerOutput
 from tricorn.runtime.watch import Watcher
 
 log = structlog.get_logger(__name__)
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MONITOR_PATIENCE: Final = 5.0
-_ROTATE_PATIENCE: Final = 2.0
 _PRUNE_DELAY: Final = 1.0
 _SIGKILL: Final = signal.SIGKILL
 
@@ -59,6 +59,7 @@ class ConmonRuntime:
         self._found: dict[str, RuntimeInfo] | None = None
         self._probing = trio.Lock()
         self._watcher = Watcher()
+        self._output = ContainerOutput(self._watcher)
         self._stack = AsyncExitStack()
         self._conmon = ""
         self._consoles = f"{state_dir}/consoles"
@@ -277,24 +278,8 @@ class ConmonRuntime:
         await trio.lowlevel.checkpoint()
         stdio.resize_terminal(Bundle.of(ref), rows, columns)
 
-    @asynccontextmanager
-    async def attach(self, ref: BundleRef) -> AsyncIterator[StdioStream]:
-        bundle = Bundle.of(ref)
-        created = bundle.read_created()
-        if created is None or stdio.monitor_ended(created.monitor):
-            raise NotFound(f"container {ref.id} doesn't run")
-        async with AsyncExitStack() as stack:
-            watch = stack.enter_context(self._watcher.watching(os.path.dirname(ref.log)))
-            reader = logs.LogReader.open(ref.log, at_end=True)
-            stack.callback(reader.close)
-            input_: stdio.Input = stdio.NoInput()
-            if ref.terminal:
-                input_ = stdio.terminal_input(bundle)
-            elif ref.stdin:
-                input_ = stdio.piped_input(created.monitor)
-            stack.callback(input_.release)
-            await trio.lowlevel.checkpoint()
-            yield stdio.ContainerStream(bundle, reader, watch, created.monitor, input_)
+    def attach(self, ref: BundleRef) -> AbstractAsyncContextManager[StdioStream]:
+        return self._output.attach(ref)
 
     @asynccontextmanager
     async def exec(
@@ -314,59 +299,14 @@ class ConmonRuntime:
         async with run_exec(plan) as session:
             yield session
 
-    async def logs(
+    def logs(
         self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
-    ) -> AsyncIterator[LogLine]:
-        wanted = logs.after(since)
-        joiner = logs.LineJoiner()
-        created = Bundle.of(ref).read_created() if follow else None
-        monitor = created.monitor if created else bundles.NULL_IDENTITY
-        os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
-        with self._watcher.watching(os.path.dirname(ref.log)) as watch:
-            reader = logs.LogReader.open(ref.log)
-            try:
-                if tail is not None:
-                    await reader.skip_to_tail(tail)
-                follower = stdio.follower(reader, watch, monitor)
-                while records := await follower.batch():
-                    for record in records:
-                        line = joiner.feed(record)
-                        if line and wanted(line):
-                            yield line
-                for line in filter(wanted, joiner.flush()):
-                    yield line
-            finally:
-                reader.close()
+    ) -> AsyncGenerator[LogLine, None]:
+        """As the port has it; close the generator (`aclosing`) when leaving it early."""
+        return self._output.logs(ref, follow=follow, tail=tail, since=since)
 
     async def rotate_logs(self, ref: BundleRef) -> bool:
-        limit = ref.log_size or limits.LOG_SIZE
-        try:
-            size = os.stat(ref.log).st_size
-        except FileNotFoundError:
-            size = 0
-        if size < limit:
-            await trio.lowlevel.checkpoint()
-            return False
-        bundle = Bundle.of(ref)
-        created = bundle.read_created()
-        if created is None or stdio.monitor_ended(created.monitor):
-            return False
-        logs.rotate(ref.log, max(2, ref.log_files or limits.LOG_FILES))
-        failpoint("logs.renamed")
-        conmon.control(bundle, "2 0 0\n")
-        await self._log_reopened(ref, created.monitor)
-        return True
-
-    async def _log_reopened(self, ref: BundleRef, monitor: ProcessIdentity) -> None:
-        """Wait for the monitor's new log; one that ended meanwhile gets an empty one."""
-        with trio.move_on_after(_ROTATE_PATIENCE), self._watcher.watching(os.path.dirname(ref.log)) as watch:
-            while logs.names(ref.log)[:1] != [ref.log]:
-                if stdio.monitor_ended(monitor):
-                    logs.touch(ref.log)
-                    return
-                await stdio.change_or_end(watch, watch.version, monitor)
-            return
-        log.warning("log not reopened", container=ref.id, why="its monitor doesn't answer")
+        return await self._output.rotate(ref)
 
 
 def _exec_monitors(bundle: Bundle) -> list[ProcessIdentity]:

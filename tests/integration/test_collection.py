@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from attrs import field, frozen
 
+from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.daemon import Daemon, running_daemon
 from tricorn_testing.images import ImageLayout, busybox_image
 from tricorn_testing.paths import short_directory
@@ -261,6 +262,7 @@ class Node:
 
     directory: Path
     image: str
+    wheel: str
 
     @property
     def socket(self) -> str:
@@ -272,11 +274,29 @@ class Node:
             "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3",
             "agent_root": f"{place}/root", "agent_state_dir": f"{place}/run", "agent_prefix": f"{place}/opt",
             "agent_config_dir": f"{place}/etc", "agent_bin_dir": f"{place}/bin", "agent_log_dir": f"{place}/log",
-            "agent_socket": self.socket, "agent_group": "tricorn-tests", "agent_packages": [],
+            "agent_socket": self.socket, "agent_group": "tricorn-tests", "agent_packages": [], "agent_wheel": self.wheel,
             "agent_bundle_cache": str(PROJECT / ".ansible/bundles"),
             "agent_hosts": [{"host": self.image.split("/")[0], "server": f"http://{self.image.split('/')[0]}"}],
             "demo_image": self.image, "demo_plain_http": True, **more,
         }  # fmt: skip
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> str:
+    """The checkout as it is now; it may change while the test runs."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-qq",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(PROJECT),
+    ]
+    subprocess.run(command, check=True, timeout=300)
+    return str(next(tmp_path.glob("tricorn-*.whl")))
 
 
 def demonstrate(ansible: Ansible, node: Node, **variables: Any) -> tuple[int, str]:
@@ -288,17 +308,16 @@ def demonstrate(ansible: Ansible, node: Node, **variables: Any) -> tuple[int, st
 
 
 def main_pid(node: Node, container: str) -> int:
-    daemon = Daemon(node.directory)
-    daemon.state = node.directory / "run"
-    pid: int = daemon.get(f"/v1/default/containers/{container}")["task"]["pid"]
+    client = AgentClient(node.socket)
+    pid: int = client.get(f"/v1/default/containers/{container}")["task"]["pid"]
     return pid
 
 
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would install the units of this machine")
-def test_the_role_installs_changes_and_removes(ansible: Ansible, image: str) -> None:
+def test_the_role_installs_changes_and_removes(ansible: Ansible, image: str, wheel: str) -> None:
     with short_directory() as directory:
         (directory / "bin").mkdir()
-        node = Node(directory, image)
+        node = Node(directory, image, wheel)
         clean = PROJECT / "collections/ansible_containerd/playbooks/demo_clean.yml"
         try:
             changes, _ = demonstrate(ansible, node)

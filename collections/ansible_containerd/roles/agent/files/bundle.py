@@ -27,6 +27,13 @@ from pathlib import Path
 
 OLDEST_GLIBC = 17  # manylinux2014 and newer; nothing with Python 3.11 has an older C library
 KEPT = 8  # bundles in the cache, by age
+COMMANDS = {"tricornd": "tricorn", "tricorn": "tricorn.cli"}
+# Links to it are resolved once: a running agent goes on with its own release when another becomes the current one.
+COMMAND = """\
+#!/bin/sh
+program=$(readlink -f "$0") || exit 1
+exec "${program%%/*}/python3" -I -m %s "$@"
+"""
 UNUSED = ("tests", "_tests", "include", "bin", "ansible_collections")
 # pip notes there where a wheel came from, which differs from controller to controller
 PROVENANCE = ("direct_url.json", "REQUESTED", "RECORD", "INSTALLER")
@@ -125,6 +132,9 @@ def make_environment(tree: Path, interpreter: str) -> None:
     (tree / "pyvenv.cfg").write_text("home = %s\n" % os.path.dirname(interpreter))
     (tree / "bin").mkdir()
     (tree / "bin" / "python3").symlink_to(interpreter)
+    for name, module in COMMANDS.items():
+        (tree / "bin" / name).write_text(COMMAND % module)
+        (tree / "bin" / name).chmod(0o755)
 
 
 def platforms(machine: str, glibc: str) -> list[str]:

@@ -100,7 +100,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
             NativeSnapshotter(os.path.join(directory, "native")),
         ]
         backends = {backend.name: backend for backend in made}
-        snapshots = SnapshotService(db, backends, config.snapshots.default)
+        snapshots = SnapshotService(db, backends, config.snapshots.default, sync=config.snapshots.sync)
         yield Workers(clock, db, content, extractor, registry, runtime, snapshots)
 
 

@@ -429,3 +429,9 @@ def test_socket_activation_and_readiness(short_path: Path) -> None:
         process.wait()
         inherited.close()
         manager.close()
+
+
+def test_an_image_can_be_flushed_before_it_is_recorded(image: str) -> None:
+    with running_daemon("[snapshots]\nsync = true\ndefault = 'native'\n") as daemon:
+        change = daemon.put("/v1/default/images", {"reference": image, "plain_http": True})
+        assert change["after"]["unpacked"] is True

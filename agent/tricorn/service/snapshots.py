@@ -15,6 +15,7 @@ from attrs import frozen
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument
+from tricorn.fs.durability import sync_filesystem
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.ports import Snapshotter
 from tricorn.store.db import Database
@@ -62,12 +63,17 @@ class Sealing:
 
 
 class SnapshotService:
-    """Use cases on snapshots. `backends` are the snapshotters by name."""
+    """Use cases on snapshots. `backends` are the snapshotters by name; with `sync` the files of an image
+    are flushed to disk before its snapshots are recorded.
+    """
 
-    def __init__(self, db: Database, backends: Mapping[str, Snapshotter], default: str) -> None:
+    def __init__(
+        self, db: Database, backends: Mapping[str, Snapshotter], default: str, *, sync: bool = False
+    ) -> None:
         self._db = db
         self._backends = backends
         self.default = default
+        self._sync = sync
         self.in_flight: set[str] = set()
 
     def backend(self, name: str) -> Snapshotter:
@@ -129,6 +135,9 @@ class SnapshotService:
                 )
             below = (layer.backend_id or known[layer.key], *below)
             parent = layer.key
+        if self._sync:
+            mounts = backend.mounts(sealed[0].backend_id, SnapshotKind.ACTIVE, ())
+            await sync_filesystem(mounts[0].source)
         return sealed
 
     async def parents(self, namespace: str, snapshotter: str, key: str) -> tuple[str, ...]:

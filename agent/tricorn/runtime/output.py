@@ -49,7 +49,7 @@ class ContainerOutput:
                 input_ = stdio.piped_input(created.monitor)
             stack.callback(input_.release)
             await trio.lowlevel.checkpoint()
-            yield stdio.ContainerStream(bundle, reader, watch, created.monitor, input_)
+            yield stdio.ContainerStream(reader, watch, created.monitor, input_)
 
     async def logs(
         self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None

@@ -80,7 +80,7 @@ class _Session:
 
     async def resize(self, rows: int, columns: int) -> None:
         await trio.lowlevel.checkpoint()
-        resize_terminal(self._bundle, rows, columns)
+        resize_terminal(self._monitor, rows, columns)
 
     async def wait(self) -> Exit:
         await conmon.wait_ended(self._monitor)

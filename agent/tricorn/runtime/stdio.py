@@ -7,15 +7,19 @@ disconnects would close the container's stdin (conmon has no other way to close 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import struct
+import termios
 from collections import deque
+from contextlib import suppress
 from typing import Final, Protocol, Self
 
 import trio
 
 from tricorn import limits
-from tricorn.errors import FailedPrecondition, NotFound
+from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model.records import ProcessIdentity
 from tricorn.ports import StreamKind
 from tricorn.runtime import conmon, process
@@ -113,10 +117,8 @@ def piped_input(monitor: ProcessIdentity) -> SocketInput:
 class ContainerStream:
     """A StdioStream of a container's own process."""
 
-    def __init__(
-        self, bundle: Bundle, reader: LogReader, watch: Watch, monitor: ProcessIdentity, input_: Input
-    ) -> None:
-        self._bundle = bundle
+    def __init__(self, reader: LogReader, watch: Watch, monitor: ProcessIdentity, input_: Input) -> None:
+        self._monitor = monitor
         self._input = input_
         self._follower = follower(reader, watch, monitor)
         self._pending: deque[Record] = deque()
@@ -140,7 +142,7 @@ class ContainerStream:
 
     async def resize(self, rows: int, columns: int) -> None:
         await trio.lowlevel.checkpoint()
-        resize_terminal(self._bundle, rows, columns)
+        resize_terminal(self._monitor, rows, columns)
 
 
 def follower(reader: LogReader, watch: Watch, monitor: ProcessIdentity) -> Follower:
@@ -171,9 +173,27 @@ async def change_or_end(watch: Watch, version: int, monitor: ProcessIdentity) ->
         nursery.cancel_scope.cancel()
 
 
-def resize_terminal(bundle: Bundle, rows: int, columns: int) -> None:
-    """Set a terminal's size; FailedPrecondition when the process has ended."""
+def resize_terminal(monitor: ProcessIdentity, rows: int, columns: int) -> None:
+    """Set the size of the terminal that a monitor holds; FailedPrecondition when the process has ended.
+
+    Through the monitor's own descriptor: of two messages that reach conmon's control FIFO together it takes
+    the first one twice.
+    """
     if not (0 < rows < 65536 and 0 < columns < 65536):
-        raise FailedPrecondition("the terminal's size is out of range", why=f"{rows} rows, {columns} columns")
-    if not conmon.control(bundle, f"1 {rows} {columns}\n"):
-        raise FailedPrecondition("the terminal can't be resized", why="its process has ended")
+        raise InvalidArgument("the terminal's size is out of range", why=f"{rows} rows, {columns} columns")
+    fd = _terminal_of(monitor)
+    if fd is None:
+        raise FailedPrecondition("the terminal can't be resized", why="there is none (any more)")
+    try:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    finally:
+        os.close(fd)
+
+
+def _terminal_of(monitor: ProcessIdentity) -> int | None:
+    directory = f"/proc/{monitor.pid}/fd"
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if os.readlink(f"{directory}/{name}").endswith("ptmx"):
+                return process.borrow_descriptor(monitor, int(name))
+    return None

@@ -276,7 +276,10 @@ class ConmonRuntime:
     # ------------------------------------------------------------ stdio
     async def resize(self, ref: BundleRef, rows: int, columns: int) -> None:
         await trio.lowlevel.checkpoint()
-        stdio.resize_terminal(Bundle.of(ref), rows, columns)
+        created = Bundle.of(ref).read_created()
+        if created is None:
+            raise NotFound(f"container {ref.id} doesn't run")
+        stdio.resize_terminal(created.monitor, rows, columns)
 
     def attach(self, ref: BundleRef) -> AbstractAsyncContextManager[StdioStream]:
         return self._output.attach(ref)

@@ -152,6 +152,13 @@ class ContainerdPeer:
                 return str(line.split(":", 1)[1].strip())
         return "?"
 
+    def ask_version(self) -> str:
+        """Ask over the kept channel."""
+        client = self._client()
+        nothing = client.message("google.protobuf.Empty")
+        answer = "containerd.services.version.v1.VersionResponse"
+        return str(client.call("version.v1.Version", "Version", nothing, answer).version)
+
     def ctr(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [str(self.prefix / "usr/bin/ctr"), "--address", self.address, "-n", NAMESPACE, *words]
         outcome = subprocess.run(command, capture_output=True, text=True, env=self.environment, check=False)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pictures
 from containerd_peer import ContainerdPeer
-from rig import Bound, Measurement, stopwatch
+from rig import Bound, CpuMeter, Measurement, stopwatch
 from sides import NEW, OLD, OURS, SYSTEM_RUNC, Stage
 from tricorn_side import TricornSide
 
 from tricorn_testing.processes import proportional_kib, resident_kib
 
 Side = TricornSide | ContainerdPeer
+Start = tuple[Callable[[str], None], Callable[[], list[int]], Callable[[str], None]]  # start, monitors, end
 SLEEP = ["/bin/sleep", "100000"]
 
 
@@ -81,31 +82,67 @@ def commands(stage: Stage) -> Measurement:
 
 
 def memory(stage: Stage) -> Measurement:
-    """Memory of what watches one container, at `plan.containers` of them; and how fast they start."""
+    """Memory of what watches one container, at `plan.containers` of them."""
     count = stage.plan.containers
     result = Measurement("memory", f"memory per container at {count} (PSS of its monitor)", "MB")
-    sides = {
-        OURS: _start_ours(stage),
-        NEW: _start_theirs(stage.new, stage),
-        OLD: _start_theirs(stage.old, stage),
-    }
-    for name, (start, watchers, end) in sides.items():
+    for name, (start, watchers, end) in _fleets(stage).items():
         names = [f"m{index}" for index in range(count)]
-        began = time.perf_counter()
-        with ThreadPoolExecutor(1 if name == OURS else 4) as pool:
-            list(pool.map(start, names))
-        took = time.perf_counter() - began
+        _parallel(start, names)
         time.sleep(1)
-        total = sum(map(proportional_kib, watchers()))
-        result.side(name).add_round([total / count / 1024])
-        result.notes.append(f"{name}: {count} containers started in {took:.1f} s")
-        with ThreadPoolExecutor(1 if name == OURS else 4) as pool:
-            list(pool.map(end, names))
+        result.side(name).add_round([sum(map(proportional_kib, watchers())) / count / 1024])
+        _parallel(end, names)
     result.bounds = [Bound(OURS, NEW, 0.10)]
     return result
 
 
-Start = tuple[Callable[[str], None], Callable[[], list[int]], Callable[[str], None]]
+def start_many(stage: Stage) -> Measurement:
+    """How long until `plan.containers` run, four asked for at a time."""
+    count = stage.plan.containers
+    result = Measurement("start-many", f"{count} containers created and started, 4 at a time", "s")
+    for number in range(max(1, stage.plan.rounds - 1)):
+        for name, (start, _, end) in _fleets(stage).items():
+            names = [f"s{number}-{index}" for index in range(count)]
+            samples: list[float] = []
+            before = _meter(stage, name).seconds()
+            with stopwatch(samples):
+                _parallel(start, names)
+            result.side(name).add_round(samples, _meter(stage, name).seconds() - before)
+            _parallel(end, names)
+    result.bounds = [Bound(OURS, NEW, 0.40)]
+    return result
+
+
+def call(stage: Stage) -> Measurement:
+    """One small request on a kept connection, each through a Python client."""
+    result = Measurement("call", "one small request: version, Python clients", "ms")
+    sides: dict[str, Callable[[], object]] = {OURS: stage.tricorn.version, NEW: stage.new.ask_version}
+    for _ in range(stage.plan.rounds):
+        for name, ask in sides.items():
+            samples: list[float] = []
+            for _ in range(500):
+                with stopwatch(samples):
+                    ask()
+            result.side(name).add_round(samples)
+    result.bounds = [Bound(OURS, NEW, 5.0)]
+    return result
+
+
+def _parallel(work: Callable[[str], None], names: list[str]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, names))
+
+
+def _meter(stage: Stage, name: str) -> CpuMeter:
+    return stage.tricorn.meter if name == OURS else stage.peers[name].meter
+
+
+def _fleets(stage: Stage) -> dict[str, Start]:
+    """Return how to start a sleeping container, find all monitors and end one, by side."""
+    return {
+        OURS: _start_ours(stage),
+        NEW: _start_theirs(stage.new, stage),
+        OLD: _start_theirs(stage.old, stage),
+    }
 
 
 def _start_ours(stage: Stage) -> Start:
@@ -194,7 +231,9 @@ ALL: dict[str, Callable[[Stage], Measurement]] = {
     "rest": rest,
     "run": run,
     "commands": commands,
+    "call": call,
     "memory": memory,
+    "start-many": start_many,
     "pull-distribution": pull_distribution,
     "pull-many-files": pull_many_files,
     "ansible": ansible,

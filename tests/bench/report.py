@@ -19,7 +19,7 @@ SCALE = {"ms": 1000.0, "s": 1.0, "MB": 1.0}
 def show(console: Console, measurement: Measurement) -> None:
     """Print one measurement with its bounds as soon as it is there."""
     table = Table(title=f"{measurement.name}: {measurement.title}", title_justify="left", title_style="bold")
-    for column in ("side", f"median, {measurement.unit}", "rounds", f"CPU, {measurement.unit}", "bound"):
+    for column in header(measurement):
         table.add_column(column, justify="left" if column in {"side", "bound"} else "right")
     for row in rows(measurement):
         table.add_row(*row)
@@ -27,6 +27,11 @@ def show(console: Console, measurement: Measurement) -> None:
     for note in measurement.notes:
         console.print(f"  [dim]{note}[/]")
     console.print()
+
+
+def header(measurement: Measurement) -> tuple[str, ...]:
+    unit = measurement.unit
+    return ("side", f"median, {unit}", "rounds", f"CPU, {unit}", "bound")
 
 
 def rows(measurement: Measurement) -> Iterator[tuple[str, ...]]:
@@ -96,9 +101,8 @@ def markdown(measurements: Sequence[Measurement], versions: Mapping[str, str]) -
         + ". Sides alternate within each round; the ratio is the median of the rounds' ratios.",
     ]
     for measurement in measurements:
-        unit = measurement.unit
         lines += ["", f"## {measurement.name}: {measurement.title}", ""]
-        lines += [f"| side | median, {unit} | rounds | CPU, {unit} | bound |", "|---|---|---|---|---|"]
+        lines += [f"| {' | '.join(header(measurement))} |", "|---|---|---|---|---|"]
         lines += [f"| {' | '.join(row)} |" for row in rows(measurement)]
         lines += ["", *measurement.notes] if measurement.notes else []
     return "\n".join(lines) + "\n"

@@ -44,7 +44,7 @@ def chosen(only: str) -> list[str]:
 def main() -> int:
     options = arguments()
     names = chosen(options.only)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     plan = QUICK if options.quick else Plan()
     if options.rounds:
         plan = evolve(plan, rounds=options.rounds, pulls=options.rounds)

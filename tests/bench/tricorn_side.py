@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class TricornSide:
         self.daemon = MeteredDaemon(state)
         self.daemon.root = base / "root"
         self.laps = Laps()
-        self._connection: http.client.HTTPConnection | None = None
+        self._threads = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
         self._environment = {
             **os.environ,
             "TRICORN_SOCKET": self.daemon.socket_path,
@@ -46,25 +48,31 @@ class TricornSide:
 
     def start(self) -> None:
         self.daemon.start()
-        self._connection = UnixConnection(self.daemon.socket_path, 120)
 
     def stop(self) -> None:
-        if self._connection:
-            self._connection.close()
+        for connection in self._connections:
+            connection.close()
         self.daemon.clean_up()
         self.meter.remove()
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request on the kept connection."""
-        assert self._connection is not None, "the side isn't running"
+        """One request on this thread's kept connection."""
+        connection = self._kept_connection()
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"} if data else {}
-        self._connection.request(method, path, body=data, headers=headers)
-        answer = self._connection.getresponse()
+        connection.request(method, path, body=data, headers=headers)
+        answer = connection.getresponse()
         document = json.loads(answer.read() or b"null")
         if answer.status >= 400:
             raise ApiError(answer.status, document)
         return document
+
+    def _kept_connection(self) -> http.client.HTTPConnection:
+        if not hasattr(self._threads, "connection"):
+            self._threads.connection = UnixConnection(self.daemon.socket_path, 120)
+            self._connections.append(self._threads.connection)
+        connection: http.client.HTTPConnection = self._threads.connection
+        return connection
 
     def version(self) -> str:
         return str(self.call("GET", "/v1/version")["version"])

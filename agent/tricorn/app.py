@@ -92,6 +92,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 runtimes=config.runtimes.paths,
                 default=config.runtimes.default,
                 environment=environment,
+                cgroup_top=config.cgroup,
             )
         )
         directory = os.path.join(config.root, "snapshots")
@@ -148,7 +149,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock)
         images = ImageService(db, catalog, puller, snapshots, machine)
         supervisor = await stack.enter_async_context(Supervisor.open(db, workers.runtime))
-        specs = SpecFactory(workers.runtime)
+        specs = SpecFactory(workers.runtime, config.cgroup)
         bundles = Bundles(config.root, config.state, config.logs.size, config.logs.files)
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)

@@ -91,6 +91,7 @@ class Config:
     state: str = "/run/tricorn"
     socket: str = ""  # STATE/tricorn.sock when empty
     socket_group: str = "tricorn"
+    cgroup: str = "/tricorn"  # the parent of all containers' cgroups; each agent of a host needs its own
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     runtimes: Runtimes = Runtimes()
@@ -146,7 +147,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(config: Config) -> None:
-    for key in ("root", "state"):
+    for key in ("root", "state", "cgroup"):
         value = getattr(config, key)
         if not os.path.isabs(value) or os.path.normpath(value) != value:
             raise InvalidArgument(f"{key} must be an absolute, clean path", why=repr(value), field=key)

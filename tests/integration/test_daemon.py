@@ -435,3 +435,18 @@ def test_an_image_can_be_flushed_before_it_is_recorded(image: str) -> None:
     with running_daemon("[snapshots]\nsync = true\ndefault = 'native'\n") as daemon:
         change = daemon.put("/v1/default/images", {"reference": image, "plain_http": True})
         assert change["after"]["unpacked"] is True
+
+
+def test_two_agents_of_one_host_keep_apart(image: str) -> None:
+    """Each with a parent cgroup of its own: the same name in both is two containers."""
+    body = {"image": image, "args": ["sleep", "60"], "plain_http": True}
+    config = 'cgroup = "/tricorn-{}"\n'
+    with running_daemon(config.format("a")) as first, running_daemon(config.format("b")) as second:
+        for daemon in (first, second):
+            daemon.put(f"{CONTAINERS}/same", body)
+        assert second.get(f"{CONTAINERS}/same/pids")["pids"] != first.get(f"{CONTAINERS}/same/pids")["pids"]
+        first.delete(f"{CONTAINERS}/same", force=True)
+        assert second.get(f"{CONTAINERS}/same")["task"]["status"] == "running"
+        second.delete(f"{CONTAINERS}/same", force=True)
+        assert (first.terminate(), second.terminate()) == (0, 0)
+    wait_until(lambda: not list(Path("/sys/fs/cgroup").glob("*/tricorn-[ab]")))

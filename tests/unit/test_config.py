@@ -43,6 +43,7 @@ def test_drop_ins_merge_tables_and_replace_lists(tmp_path: Path) -> None:
         ("root = 3", "root"),
         ("root = 'relative'", "root"),
         ("root = '/a/../b'", "root"),
+        ("cgroup = 'x'", "cgroup"),
         ("state = '/var/lib/tricorn'", "state"),
         ("log_level = 'loud'", "log_level"),
         ("[snapshots]\ndefault = 'zfs'", "snapshots.default"),

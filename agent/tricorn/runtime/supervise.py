@@ -50,7 +50,9 @@ class ConmonRuntime:
         runtimes: Mapping[str, str] | None = None,
         default: str = "",
         environment: Mapping[str, str] | None = None,
+        cgroup_top: str = cgroup.OWN_TOP,
     ) -> None:
+        self._top = cgroup_top
         self._state_dir = state_dir
         self._configured = dict(runtimes or {})
         self._default = default
@@ -83,13 +85,13 @@ class ConmonRuntime:
             await self._stack.__aexit__(kind, error, trace)
         finally:
             self._watcher.close()
-            cgroup.prune(self._hierarchies)
+            cgroup.prune(self._hierarchies, self._top)
 
     async def _prune(self) -> None:
         """Remove empty parent cgroups a moment after deletions, but never under a create's feet."""
         while True:
             if self._creating == 0:
-                cgroup.prune(self._hierarchies)
+                cgroup.prune(self._hierarchies, self._top)
             self._deleted = trio.Event()
             await self._deleted.wait()
             await trio.sleep(_PRUNE_DELAY)
@@ -120,7 +122,7 @@ class ConmonRuntime:
         return oci.OciRuntime(info.path, root, self._environment)
 
     def _cgroup(self, bundle: Bundle, namespace: str) -> cgroup.Cgroup:
-        path = bundle.read_cgroup() or f"/tricorn/{namespace}/{bundle.container}"
+        path = bundle.read_cgroup() or f"{self._top}/{namespace}/{bundle.container}"
         return cgroup.Cgroup(self._hierarchies, path)
 
     def _find_conmon(self) -> str:

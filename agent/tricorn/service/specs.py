@@ -32,8 +32,9 @@ class BuiltSpec:
 
 
 class SpecFactory:
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, cgroup: str = "/tricorn") -> None:
         self._runtime = runtime
+        self._cgroup = cgroup
         self._limiter = trio.CapacityLimiter(4)
 
     async def runtime_name(self, wanted: str) -> str:
@@ -58,8 +59,9 @@ class SpecFactory:
         accounts = await self._accounts(rootfs)
         host = await host_limits(desired)
         spec, warnings = build_spec(
-            desired, image, id=container_id, namespace=namespace, accounts=accounts, host=host
-        )
+            desired, image, id=container_id, namespace=namespace, accounts=accounts, host=host,
+            cgroup_path=f"{self._cgroup}/{namespace}/{container_id}",
+        )  # fmt: skip
         encoded = msgspec.json.encode(spec)
         if len(encoded) > limits.ENVIRONMENT_SIZE:
             raise InvalidArgument(

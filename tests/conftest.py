@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tricorn_testing import cgroups, leaks
+from tricorn_testing import cgroups, leaks, orphans
 from tricorn_testing.capabilities import missing_for
 from tricorn_testing.daemon import Daemon, running_daemon
 from tricorn_testing.images import ImageLayout
@@ -41,6 +41,14 @@ def leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     left = leaks.look().since(before, None if IN_CI else own)
     if left:
         pytest.fail("the test session left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_orphans_here() -> Iterator[None]:
+    """Let no test inherit the role of an orphans' parent that the agent's supervisor takes."""
+    yield
+    if orphans.is_subreaper():
+        orphans.stop_reaping()
 
 
 @pytest.fixture

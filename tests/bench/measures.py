@@ -12,7 +12,7 @@ from pathlib import Path
 import pictures
 from containerd_peer import ContainerdPeer
 from rig import Bound, CpuMeter, Measurement, stopwatch
-from sides import NEW, OLD, OURS, SYSTEM_RUNC, Stage
+from sides import NEW, NEW_CRUN, OLD, OURS, SYSTEM_RUNC, Stage
 from tricorn_side import TricornSide
 
 from tricorn_testing.processes import proportional_kib, resident_kib
@@ -26,7 +26,7 @@ def run(stage: Stage) -> Measurement:
     """create → start → exit → delete of `true` through each side's API."""
     result = Measurement("run", "create → start → exit → delete of `true`, own network namespace", "ms")
     usable = stage.tricorn.runtimes()
-    ours = [name for name in ("crun", "runc") if usable.get(name, {}).get("usable")]
+    ours = [name for name in (NEW_CRUN, "crun", "runc") if usable.get(name, {}).get("usable")]
     chain, reference = stage.small.chain_id, stage.small.reference
     newest, same = f"{NEW}, its runc", f"{NEW}, the system's runc"
     sides: dict[str, tuple[Side, Callable[[str], None]]] = {
@@ -51,7 +51,7 @@ def run(stage: Stage) -> Measurement:
             result.side(name).add_round(samples, side.meter.seconds() - before)
             if number == stage.plan.rounds - 1:
                 result.notes.append(f"{name}: {side.laps.take()} ms in the last round")
-    limits = {"crun": 0.40, "runc": 0.60}
+    limits = {NEW_CRUN: 0.40, "crun": 0.40, "runc": 0.60}
     result.bounds = [Bound(f"{OURS}, {name}", newest, limits[name]) for name in ours]
     if "crun" not in ours:
         result.notes.append(f"crun can't run here: {usable.get('crun', {}).get('reason', 'not installed')}")

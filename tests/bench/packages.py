@@ -69,19 +69,17 @@ class Release:
         subprocess.run(["apt-get", "-qq", *settings, verb, *names], check=True, cwd=cwd)
 
 
-def make_runnable(program: Path, release: Release) -> None:
+def make_runnable(program: Path, release: Release, *libraries: str) -> None:
     """If this system's libc is too old for `program`, let it use its own release's.
 
-    runc starts itself again through /proc/self/exe, so a wrapper around the loader won't do: the file
+    `libraries` are the packages it needs beside libc6 and libseccomp2. Runtimes start themselves again through /proc/self/exe, so a wrapper around the loader won't do: the file
     itself is made to name the other loader and library path.
     """
     if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
         return
-    libraries = release.unpack("libc6", "libseccomp2")
-    architecture = next(path.name for path in (libraries / "usr/lib").glob("*-linux-gnu*"))
-    folder = (libraries / "usr/lib" / architecture).resolve()
+    prefix = release.unpack("libc6", "libseccomp2", *libraries)
+    folder = next((prefix / "usr/lib").glob("*-linux-gnu*")).resolve()
     loader = next(path for path in folder.glob("ld-linux*"))
-    subprocess.run(
-        ["patchelf", "--set-interpreter", str(loader), "--set-rpath", str(folder), str(program)], check=True
-    )
+    change = ["--set-interpreter", str(loader), "--force-rpath", "--set-rpath", str(folder)]
+    subprocess.run(["patchelf", *change, str(program)], check=True)
     subprocess.run([program, "--version"], capture_output=True, check=True)

@@ -20,6 +20,7 @@ from tricorn_testing.registry import Registry, running_registry
 NEW = "containerd 2"  # sid's, the baseline of every bound
 OLD = "containerd 1.6"  # Debian 12's own
 OURS = "tricorn"
+NEW_CRUN = "crun-sid"  # of the same Debian release as the baseline
 SYSTEM_RUNC = "/usr/sbin/runc"
 
 
@@ -62,6 +63,8 @@ def stage(plan: Plan, work: Path) -> Iterator[Stage]:
     sid = Release("sid", work / "sid")
     prefix = sid.unpack("containerd", "runc")
     make_runnable(prefix / "usr/sbin/runc", sid)
+    crun = sid.unpack("crun") / "usr/bin/crun"
+    make_runnable(crun, sid, "libblake3-0", "libcap2", "libjson-c5", "libsystemd0")
     with contextlib.ExitStack() as undo:
         state = undo.enter_context(short_directory())
         ground = undo.enter_context(journaled_filesystem(work / "ground.img", work / "ground"))
@@ -69,7 +72,7 @@ def stage(plan: Plan, work: Path) -> Iterator[Stage]:
         registry = undo.enter_context(running_registry(work / "registry"))
         new = ContainerdPeer("new", prefix, ground / "new", state / "new")
         old = ContainerdPeer("old", Path("/"), ground / "old", state / "old")
-        ours = TricornSide(ground / "tricorn", state / "tricorn")
+        ours = TricornSide(ground / "tricorn", state / "tricorn", {NEW_CRUN: str(crun)})
         for side in (new, old, ours):
             undo.callback(side.stop)
             side.start()

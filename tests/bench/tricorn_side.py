@@ -22,12 +22,15 @@ NAMESPACE = "bench"
 
 
 class TricornSide:
-    """`base` is on the journaled file system; `state` is short enough for sockets."""
+    """`base` is on the journaled file system; `state` is short enough for sockets; `runtimes` are further
+    ones, path by name.
+    """
 
     name = "tricorn"
 
-    def __init__(self, base: Path, state: Path) -> None:
-        self.daemon = MeteredDaemon(state)
+    def __init__(self, base: Path, state: Path, runtimes: Mapping[str, str]) -> None:
+        lines = [f'{name} = "{path}"' for name, path in runtimes.items()]
+        self.daemon = MeteredDaemon(state, "\n".join(["[runtimes.paths]", *lines, ""]))
         self.daemon.root = base / "root"
         self.laps = Laps()
         self._threads = threading.local()
@@ -147,9 +150,9 @@ class TricornSide:
 class MeteredDaemon(Daemon):
     """A daemon in a cgroup that counts its CPU time."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        super().__init__(directory)
+        super().__init__(directory, config=config)
         self.meter = CpuMeter("tricorn-bench-tricorn", ["tricorn"])
 
     @property

@@ -102,6 +102,7 @@ class ContainerdPeer:
         self.environment = {**os.environ, "PATH": ":".join([*binaries, os.environ["PATH"]])}
         self.meter = CpuMeter(f"tricorn-bench-{name}", [NAMESPACE])
         self.laps = Laps()
+        self.seccomp: Mapping[str, Any] | None = None  # a profile for every container
         self.process: subprocess.Popen[bytes] | None = None
         self.client: GrpcClient | None = None
 
@@ -196,7 +197,7 @@ class ContainerdPeer:
         if runtime:
             container.runtime.options.CopyFrom(self._options(runtime))
         container.spec.type_url = SPEC_TYPE
-        container.spec.value = json.dumps(spec(name, args)).encode()
+        container.spec.value = json.dumps(spec(name, args, self.seccomp)).encode()
         client.call(
             "containers.v1.Containers",
             "Create",
@@ -285,8 +286,8 @@ class ContainerdPeer:
         return self.client
 
 
-def spec(name: str, args: list[str]) -> Mapping[str, Any]:
-    """Return what containerd's own client makes by default, own network namespace included."""
+def spec(name: str, args: list[str], seccomp: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return what containerd's own client makes by default, own network namespace and `seccomp` included."""
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -306,6 +307,7 @@ def spec(name: str, args: list[str]) -> Mapping[str, Any]:
             "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
             "maskedPaths": [f"/proc/{path}" for path in MASKED] + ["/sys/firmware"],
             "readonlyPaths": [f"/proc/{path}" for path in READONLY],
+            **({"seccomp": seccomp} if seccomp else {}),
         },
     }
 

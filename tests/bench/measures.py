@@ -53,6 +53,7 @@ def run(stage: Stage) -> Measurement:
                 result.notes.append(f"{name}: {side.laps.take()} ms in the last round")
     limits = {NEW_CRUN: 0.40, "crun": 0.40, "runc": 0.60}
     result.bounds = [Bound(f"{OURS}, {name}", newest, limits[name]) for name in ours]
+    result.notes.append("all sides load the same seccomp profile, Tricorn's default")
     if "crun" not in ours:
         result.notes.append(f"crun can't run here: {usable.get('crun', {}).get('reason', 'not installed')}")
     return result

@@ -79,4 +79,5 @@ def stage(plan: Plan, work: Path) -> Iterator[Stage]:
         small = pictures.small(work / "layouts", registry)
         for side in (new, old, ours):
             side.pull(small.reference)
+        new.seccomp = old.seccomp = ours.seccomp(small.reference)
         yield Stage(plan, work, registry, ours, new, old, small)

@@ -135,6 +135,14 @@ class TricornSide:
         with laps.time("delete"):
             self.delete(name)
 
+    def seccomp(self, image: str) -> Mapping[str, Any]:
+        """Return the profile that containers get by default, so that the peers can be given the same."""
+        self.create("profile", image, ["/bin/true"], "")
+        view = self.call("GET", f"/v1/{NAMESPACE}/containers/profile")
+        self.delete("profile")
+        profile: Mapping[str, Any] = view["spec"]["linux"]["seccomp"]
+        return profile
+
     def monitors(self) -> list[int]:
         """Return the processes that watch this side's containers."""
         state = f"{self.daemon.state}/"

@@ -21,7 +21,7 @@ shell_scripts() { find tools .ci tests -type f \( -name '*.sh' -o -path '.ci/run
 check_shell() { shell_scripts | xargs -0 shellcheck; }
 
 check 'ruff check' ruff check .
-check 'ruff format' ruff format --check --quiet .
+check 'ruff format' ruff format --check .
 check 'mypy' mypy
 check 'shellcheck' check_shell
 if [ -f collections/ansible_containerd/galaxy.yml ]; then

@@ -19,6 +19,7 @@ from tricorn.runtime import process
 from tricorn.runtime.cgroup import Cgroup
 
 log = structlog.get_logger(__name__)
+_EXIT_CODE: Final = 60  # its offset in struct pidfd_info
 _PIDFD_GET_INFO: Final = 0xC048FF0B  # Linux 6.13; the exit member since 6.15
 _INFO_SIZE: Final = 72
 _INFO_EXIT: Final = 1 << 3
@@ -62,7 +63,7 @@ def exit_code_of(pidfd: int) -> int | None:
     buffer = ctypes.create_string_buffer(struct.pack("Q", _INFO_EXIT), _INFO_SIZE)
     with suppress(OSError):
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, buffer)
-        mask, status = struct.unpack_from("Q", buffer)[0], struct.unpack_from("i", buffer, 64)[0]
+        mask, status = struct.unpack_from("Q", buffer)[0], struct.unpack_from("i", buffer, _EXIT_CODE)[0]
         if mask & _INFO_EXIT:
             return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
     return None

@@ -60,7 +60,9 @@ def look() -> Traces:
 
 
 def _mounts() -> Iterable[str]:
-    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    """Mount points; `ip netns` makes its directory one the first time, for ever, and that is no leak."""
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return (point for point in points if point != "/run/netns")
 
 
 def _processes() -> Iterable[str]:

@@ -11,7 +11,8 @@ import pytest
 from tricorn.errors import FailedPrecondition, NotFound
 
 Run = Callable[..., Any]
-AGO = (datetime.now(UTC) - timedelta(hours=2, minutes=5)).isoformat()
+# Shown to the hour: a long session must not reach the next one.
+AGO = (datetime.now(UTC) - timedelta(days=2, hours=5, minutes=15)).isoformat()
 DIGEST = "sha256:" + "ab" * 32
 
 
@@ -51,13 +52,13 @@ def test_ps(agent: Any, tricorn: Run) -> None:
         "daemon",
         "off;",
         "running",
-        "2h5m",
+        "2d5h",
         "4711",
-        "2h5m",
+        "2d5h",
     ]
-    assert "exited (137, out of memory) 2h5m ago" in rows[1]
-    assert rows[2].split()[-3:] == ["created", "-", "2h5m"]
-    assert len({row.index("2h5m", row.index("off;") + 20) for row in rows if "out of" in row}) == 1
+    assert "exited (137, out of memory) 2d5h ago" in rows[1]
+    assert rows[2].split()[-3:] == ["created", "-", "2d5h"]
+    assert len({row.index("2d5h", row.index("off;") + 20) for row in rows if "out of" in row}) == 1
 
 
 def test_ps_quiet_all_filtered(agent: Any, tricorn: Run) -> None:
@@ -273,7 +274,7 @@ def test_image_ls(agent: Any, tricorn: Run) -> None:
     }
     agent.listed("GET /v1/default/images", item)
     rows = tricorn("image", "ls").out.splitlines()
-    assert rows[1].split() == ["docker.io/library/a:1", "abababababab", "linux/amd64", "5.0", "MiB", "2h5m"]
+    assert rows[1].split() == ["docker.io/library/a:1", "abababababab", "linux/amd64", "5.0", "MiB", "2d5h"]
     assert DIGEST in tricorn("image", "ls", "--no-trunc").out
     assert tricorn("image", "ls", "-q").out == "docker.io/library/a:1\n"
     assert tricorn("--json", "image", "ls").json == [item]
@@ -292,7 +293,7 @@ def test_namespaces(agent: Any, tricorn: Run) -> None:
     agent.answer("PUT /v1/namespaces/build", {"changed": True})
     agent.answer("PATCH /v1/namespaces/build", {"name": "build"})
     agent.answer("DELETE /v1/namespaces/build", {"changed": True})
-    assert tricorn("namespace", "ls").out.splitlines()[1].split() == ["build", "2h5m", "owner=ci"]
+    assert tricorn("namespace", "ls").out.splitlines()[1].split() == ["build", "2d5h", "owner=ci"]
     assert tricorn("namespace", "create", "build", "-l", "owner=ci").out == "build\n"
     assert agent.body("PUT /v1/namespaces/build") == {"labels": {"owner": "ci"}}
     assert tricorn("namespace", "label", "build", "owner=", "x=y").status == 0
@@ -307,7 +308,7 @@ def test_content(agent: Any, tricorn: Run) -> None:
     )
     agent.answer(f"DELETE {path}", None)
     agent.raw(f"GET {path}/data", b"blob\x00bytes")
-    assert tricorn("content", "ls").out.splitlines()[1].split() == [DIGEST, "10", "B", "2h5m"]
+    assert tricorn("content", "ls").out.splitlines()[1].split() == [DIGEST, "10", "B", "2d5h"]
     assert tricorn("content", "ls", "--no-trunc").out.splitlines()[1].split()[-1] == "a=b"
     assert tricorn("content", "get", DIGEST).out == "blob\x00bytes"
     assert tricorn("content", "rm", DIGEST).out == f"{DIGEST}\n"
@@ -347,7 +348,7 @@ def test_leases(agent: Any, tricorn: Run) -> None:
     )
     agent.answer("POST /v1/default/leases", {"id": "l"}, 201)
     agent.answer("DELETE /v1/default/leases/l", None)
-    assert tricorn("lease", "ls").out.splitlines()[1].split() == ["l", "2h5m", "soon", "a=b"]
+    assert tricorn("lease", "ls").out.splitlines()[1].split() == ["l", "2d5h", "soon", "a=b"]
     assert tricorn("lease", "create", "--id", "l", "--expire", "2h", "-l", "a=b").out == "l\n"
     assert agent.body("POST /v1/default/leases") == {
         "id": "l",

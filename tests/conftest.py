@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ from tricorn_testing.daemon import Daemon, running_daemon
 from tricorn_testing.images import ImageLayout
 from tricorn_testing.paths import PREFIX, short_directory
 from tricorn_testing.registry import Registry, running_registry
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and children would
+# inherit that: Ctrl-C must reach the programs under test however the suite was started.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = os.environ.get("CI") == "true"
 CAPABILITIES = ("root", "integration", "faults")

@@ -153,10 +153,13 @@ def test_ctrl_c_reaches_the_container(environment: dict[str, str], image: str) -
     line = [*COMMAND, "run", "-q", "--rm", image, "sh", "-c", script]
     with subprocess.Popen(line, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
-        process.send_signal(2)
-        assert process.wait(20) == 9
-        assert process.stdout.read() == b"caught\n"
+        try:
+            assert process.stdout.readline() == b"up\n"
+            process.send_signal(2)
+            assert process.wait(20) == 9
+            assert process.stdout.read() == b"caught\n"
+        finally:
+            process.kill()
 
 
 def test_looking_around(tricorn: Tricorn, image: str) -> None:

@@ -34,6 +34,8 @@ LIST
   [ "$STAGE" = demo ] || cat <<'LIST'
 apache2-utils    htpasswd, for tests of a registry with passwords
 openssl          certificates, for tests of a registry with TLS
+mmdebstrap       builds the file system of test nodes (and the benchmark's image)
+openssh-client   how Ansible reaches test nodes
 shellcheck       lints the shell scripts
 procps           ps, for looking at processes
 LIST
@@ -41,7 +43,6 @@ LIST
 containerd       the peer that the benchmark measures beside us
 e2fsprogs        makes the journaled file system that both sides write to
 isal             igzip, with which containerd decompresses fastest
-mmdebstrap       builds the distribution image of the benchmark
 patchelf         lets the newer runc find the libc it was built for
 LIST
 }

@@ -15,6 +15,8 @@ PROGRAMS = {
     "skopeo": "skopeo",
     "htpasswd": "apache2-utils",
     "openssl": "openssl",
+    "mmdebstrap": "mmdebstrap",
+    "ssh": "openssh-client",
 }
 
 

@@ -62,9 +62,6 @@ class Collection:
     """Garbage collection: `schedule` false leaves it to `tricorn gc`."""
 
     schedule: bool = True
-    pause_threshold: float = 0.02
-    deletion_threshold: int = 0
-    mutation_threshold: int = 100
 
 
 @frozen
@@ -165,7 +162,6 @@ def _check(config: Config) -> None:
 def _check_ranges(config: Config) -> None:
     for field, value, low, high in (
         ("registry.parallel_downloads", config.registry.parallel_downloads, 1, 32),
-        ("gc.pause_threshold", config.gc.pause_threshold, 0.0, 0.5),
         ("logs.size", config.logs.size, 64 * limits.KIB, limits.GIB),
         ("logs.files", config.logs.files, 1, 100),
     ):

@@ -50,7 +50,8 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             systemd.notify(STATUS="recovering")
             await agent.recovery.run()
             nursery = await stack.enter_async_context(trio.open_nursery())
-            await nursery.start(agent.collector.run)
+            if config.gc.schedule:
+                await nursery.start(agent.collector.run)
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
             doors.open = True

@@ -450,3 +450,13 @@ def test_two_agents_of_one_host_keep_apart(image: str) -> None:
         second.delete(f"{CONTAINERS}/same", force=True)
         assert (first.terminate(), second.terminate()) == (0, 0)
     wait_until(lambda: not list(Path("/sys/fs/cgroup").glob("*/tricorn-[ab]")))
+
+
+def test_collection_can_be_left_to_the_command(image: str) -> None:
+    with running_daemon("[gc]\nschedule = false\n") as daemon:
+        daemon.put("/v1/default/images", {"reference": image, "plain_http": True})
+        daemon.delete(f"/v1/default/images/{segment(image)}")
+        time.sleep(2)  # the scheduler would have had its second by now
+        assert daemon.get("/v1/default/content")["items"]
+        assert daemon.post("/v1/gc")["removed"]
+        assert daemon.get("/v1/default/content")["items"] == []

@@ -119,3 +119,23 @@ class DirectoryStore:
             trees.remove_tree(parent, os.path.basename(path))
         finally:
             os.close(parent)
+
+
+class DirectorySnapshotter:
+    """The calls of ports.Snapshotter that are the same for every kind of directory."""
+
+    _store: DirectoryStore
+
+    async def commit(self, backend_id: str) -> Usage:
+        return await self.usage(backend_id)
+
+    async def remove(self, backend_id: str) -> None:
+        what = f"cannot remove the snapshot {backend_id}"
+        await self._store.in_thread(lambda: self._store.remove(backend_id), what)
+
+    async def usage(self, backend_id: str) -> Usage:
+        what = f"cannot measure the snapshot {backend_id}"
+        return await self._store.in_thread(lambda: self._store.usage(backend_id, "fs"), what)
+
+    async def walk(self) -> list[str]:
+        return await self._store.in_thread(self._store.walk, "cannot list the snapshots")

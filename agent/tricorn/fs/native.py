@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 
 from tricorn.fs.copytree import copy_tree
-from tricorn.fs.directory_store import DirectoryStore
-from tricorn.model.records import SnapshotKind, Usage
+from tricorn.fs.directory_store import DirectorySnapshotter, DirectoryStore
+from tricorn.model.records import SnapshotKind
 from tricorn.ports import FilesystemMount
 
 
-class NativeSnapshotter:
+class NativeSnapshotter(DirectorySnapshotter):
     """Implements `ports.Snapshotter` under `root`, which must be this snapshotter's own directory.
 
     A layer is applied to an active snapshot made on its parent: `mounts(...)[0].source` is the directory,
@@ -53,17 +53,3 @@ class NativeSnapshotter:
 
     async def adopt(self, backend_id: str, parents: Sequence[str], implied: Sequence[str]) -> None:
         """Nothing to do: layers are applied to a copy of the parent, which has the directories."""
-
-    async def commit(self, backend_id: str) -> Usage:
-        return await self.usage(backend_id)
-
-    async def remove(self, backend_id: str) -> None:
-        what = f"cannot remove the snapshot {backend_id}"
-        await self._store.in_thread(lambda: self._store.remove(backend_id), what)
-
-    async def usage(self, backend_id: str) -> Usage:
-        what = f"cannot measure the snapshot {backend_id}"
-        return await self._store.in_thread(lambda: self._store.usage(backend_id, "fs"), what)
-
-    async def walk(self) -> list[str]:
-        return await self._store.in_thread(self._store.walk, "cannot list the snapshots")

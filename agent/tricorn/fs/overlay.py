@@ -10,15 +10,15 @@ from typing import Final
 
 from tricorn.errors import InvalidArgument
 from tricorn.fs import metadata, mounts, syscalls
-from tricorn.fs.directory_store import DirectoryStore
-from tricorn.model.records import SnapshotKind, Usage
+from tricorn.fs.directory_store import DirectorySnapshotter, DirectoryStore
+from tricorn.model.records import SnapshotKind
 from tricorn.ports import FilesystemMount
 
 _INDEX_PARAMETER: Final = "/sys/module/overlay/parameters/index"
 _DEEPEST: Final = mounts.OVERLAY_LOWERS
 
 
-class OverlaySnapshotter:
+class OverlaySnapshotter(DirectorySnapshotter):
     """Implements `ports.Snapshotter` under `root`, which must be this snapshotter's own directory.
 
     `snapshots/<id>/fs` holds a snapshot's own changes, `work` is overlay's. Layers may be applied to
@@ -87,20 +87,6 @@ class OverlaySnapshotter:
         lowers = [self._store.path(parent, "fs") for parent in parents]
         what = f"cannot complete the directories of the snapshot {backend_id}"
         await self._store.in_thread(lambda: metadata.adopt(own, lowers, implied), what)
-
-    async def commit(self, backend_id: str) -> Usage:
-        return await self.usage(backend_id)
-
-    async def remove(self, backend_id: str) -> None:
-        what = f"cannot remove the snapshot {backend_id}"
-        await self._store.in_thread(lambda: self._store.remove(backend_id), what)
-
-    async def usage(self, backend_id: str) -> Usage:
-        what = f"cannot measure the snapshot {backend_id}"
-        return await self._store.in_thread(lambda: self._store.usage(backend_id, "fs"), what)
-
-    async def walk(self) -> list[str]:
-        return await self._store.in_thread(self._store.walk, "cannot list the snapshots")
 
     def _try_mount(self) -> str:
         self._store.prepare()

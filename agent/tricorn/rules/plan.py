@@ -119,7 +119,8 @@ def label_changes(current: Mapping[str, str], wanted: Mapping[str, str]) -> dict
 
 def merged_labels(current: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
     """Apply a label update: an empty value removes its key (containerd's rule)."""
-    return {key: value for key, value in {**current, **changes}.items() if value != ""}
+    merged = {**current, **changes}
+    return {key: value for key, value in merged.items() if value or key not in changes}
 
 
 def summary(actions: Sequence[Action]) -> str:

@@ -71,7 +71,8 @@ class Lifecycle:
         AlreadyExists for a known id. On failure nothing is left of it.
         """
         snapshotter = desired.snapshotter or self._snapshots.default
-        parents = await self._parents(namespace, snapshotter, image)
+        top = image.chain[-1] if image.chain else ""
+        parents = await self._snapshots.parents(namespace, snapshotter, top)
         runtime = await self._specs.runtime_name(desired.runtime)
         async with self._snapshots.reservation(snapshotter) as reservation, AsyncExitStack() as undo:
             backend_id = reservation.take()
@@ -90,10 +91,7 @@ class Lifecycle:
                 runtime=runtime, snapshotter=snapshotter, snapshot_key=container_id, spec=built.spec,
                 desired=canonical(desired), labels={**built.labels, **desired.labels},
             )  # fmt: skip
-            snapshot = Snapshot(
-                snapshotter, container_id, SnapshotKind.ACTIVE, backend_id,
-                image.chain[-1] if image.chain else "",
-            )  # fmt: skip
+            snapshot = Snapshot(snapshotter, container_id, SnapshotKind.ACTIVE, backend_id, top)
             created = await self._run(undo, namespace, container, start=True) if start else None
 
             def record(tx: Transaction) -> None:
@@ -111,11 +109,6 @@ class Lifecycle:
         if created:
             self.supervisor.watch(self.bundles.ref(namespace, container), created)
         return built.warnings
-
-    async def _parents(self, namespace: str, snapshotter: str, image: ResolvedImage) -> tuple[str, ...]:
-        if not image.chain:
-            return ()
-        return await self._snapshots.parents(namespace, snapshotter, image.chain[-1])
 
     async def _begin(
         self, undo: AsyncExitStack, namespace: str, kind: str, container_id: str, data: dict[str, Any]

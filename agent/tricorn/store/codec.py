@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -61,9 +60,3 @@ def to_microseconds(time: datetime) -> int:
 
 def to_time(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def merged_labels(old: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
-    """Return `old` with `changes` applied; an empty value deletes the label."""
-    merged = {**old, **changes}
-    return {key: value for key, value in merged.items() if value or key not in changes}

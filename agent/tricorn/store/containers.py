@@ -10,7 +10,8 @@ from attrs import evolve
 from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
 from tricorn.model import filters, ids
 from tricorn.model.records import Container
-from tricorn.store.codec import merged_labels, to_json, to_labels, to_mapping, to_time
+from tricorn.rules.plan import merged_labels
+from tricorn.store.codec import to_json, to_labels, to_mapping, to_time
 from tricorn.store.journal import Events
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session

@@ -11,7 +11,8 @@ from tricorn.errors import AlreadyExists, NotFound
 from tricorn.model import filters, ids
 from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo
-from tricorn.store.codec import merged_labels, to_json, to_labels, to_time
+from tricorn.rules.plan import merged_labels
+from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces

@@ -12,7 +12,8 @@ from tricorn.model import filters, ids
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Image
-from tricorn.store.codec import merged_labels, to_descriptor, to_json, to_labels, to_time
+from tricorn.rules.plan import merged_labels
+from tricorn.store.codec import to_descriptor, to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces

@@ -10,7 +10,8 @@ from attrs import evolve
 from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model import filters, ids
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
-from tricorn.store.codec import merged_labels, to_json, to_labels, to_time
+from tricorn.rules.plan import merged_labels
+from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces

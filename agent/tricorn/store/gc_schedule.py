@@ -39,10 +39,12 @@ class Schedule:
     _mutations: int = 0
     _seen: int = -1  # … and its mutations when the next expiry was looked up
     _expiry: datetime | None = None
+    _marked: datetime | None = None  # when the last collection began, on the wall clock
 
     def begin(self) -> tuple[int, int]:
         """Note the state that a collection starts from; `end` takes it back."""
         self._triggered = False
+        self._marked = self.clock.now()
         return self.db.deletions, self.db.mutations
 
     def end(self, before: tuple[int, int], own_deletions: int, seconds: float) -> None:
@@ -84,7 +86,7 @@ class Schedule:
                 return
             elif self._seen != self.db.mutations:
                 self._seen = self.db.mutations
-                self._expiry = await self.next_expiry()
+                self._expiry = await self._uncollected_expiry()
                 self._not_before = trio.current_time() + self.interval
             elif self._until_expiry() <= 0:
                 return
@@ -104,8 +106,13 @@ class Schedule:
         # What expires *at* a moment is free only after it.
         return (self._expiry - self.clock.now()).total_seconds() + 0.001
 
-    async def next_expiry(self) -> datetime | None:
-        return await self.db.read(lambda tx: reach.next_expiry(gc_graph.load_timed(tx), tx.now))
+    async def _uncollected_expiry(self) -> datetime | None:
+        """Return the first expiry that the last collection was too early for: it may be past by now."""
+        now = self.clock.now()
+        return await self.next_expiry(min(self._marked or now, now))
+
+    async def next_expiry(self, since: datetime | None = None) -> datetime | None:
+        return await self.db.read(lambda tx: reach.next_expiry(gc_graph.load_timed(tx), since or tx.now))
 
     def statistics(self) -> dict[str, float]:
         return {"runs": self.runs, "seconds": round(self._spent, 6), "interval": round(self.interval, 6)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +17,12 @@ _MNT_DETACH = 2
 
 @contextlib.contextmanager
 def short_directory() -> Iterator[Path]:
-    """Yield /tmp/tct-XXXX, this process's own; at the end whatever is mounted below it goes first."""
-    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    """Yield /tmp/tct-XXXX, this process's own; at the end whatever is mounted below it goes first.
+
+    The name's last part is fit to be a hostname (RFC 1123), unlike those that `tempfile` makes up.
+    """
+    path = Path(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+    path.mkdir(mode=0o700)
     try:
         yield path
     finally:

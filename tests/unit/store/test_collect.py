@@ -291,6 +291,17 @@ async def test_pauses_are_long_in_relation_to_the_work(db: Database, clock) -> N
     assert await due(schedule, 0.3)
 
 
+async def test_what_expired_during_a_pause_is_due_after_it(db: Database, clock) -> None:
+    schedule = Schedule(db, clock)
+    schedule.end(schedule.begin(), 0, 0.005)
+    expiry = (clock.now() + timedelta(seconds=5)).isoformat()
+    await db.write(lambda tx: tx.leases.create("n", "l", {EXPIRE: expiry}))
+    clock.advance(6)
+    assert await due(schedule, 5)
+    schedule.end(schedule.begin(), 0, 0.005)  # something else keeps it: that is no reason to go on for ever
+    assert not await due(schedule, 0.5)
+
+
 async def test_after_a_failure_it_tries_again_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails() -> None:
         raise FailedPrecondition("no")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pictures
 from attrs import frozen
 from containerd_peer import ContainerdPeer
-from packages import Release, make_runnable
 from pictures import Picture
 from rig import journaled_filesystem
 from tricorn_side import TricornSide
 
+from tricorn_testing.packages import Release, make_runnable
 from tricorn_testing.paths import short_directory
 from tricorn_testing.registry import Registry, running_registry
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -35,22 +39,37 @@ class Release:
     directory: Path
 
     def unpack(self, *names: str) -> Path:
-        """Download and unpack the packages once; return the prefix that holds their files."""
+        """Download and unpack the packages once; return the prefix that holds their files.
+
+        Safe beside another process that does the same. Raises OSError or subprocess.CalledProcessError,
+        apt's own words on standard error, when they can't be had.
+        """
         prefix = self.directory / "-".join(names)
         if prefix.exists():
             return prefix
-        debs = self.directory / "debs"
-        debs.mkdir(parents=True, exist_ok=True)
-        for directory in ("lists/partial", "archives/partial"):
+        for directory in ("lists/partial", "archives/partial", "debs"):
             (self.directory / directory).mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            if not prefix.exists():
+                self._unpack(prefix, names)
+        return prefix
+
+    def _unpack(self, prefix: Path, names: tuple[str, ...]) -> None:
+        debs = self.directory / "debs"
         self._apt("update", cwd=debs)
         self._apt("download", *names, cwd=debs)
         half = prefix.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
         for name in names:
             deb = max(debs.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime)
             subprocess.run(["dpkg-deb", "-x", str(deb), str(half)], check=True)
         half.rename(prefix)
-        return prefix
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self.directory / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _apt(self, verb: str, *names: str, cwd: Path) -> None:
         sources = self.directory / "sources.list"
@@ -64,6 +83,8 @@ class Release:
             "Dir::Cache::srcpkgcache": "",
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+            "Acquire::http::Timeout": "30",
         }
         settings = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         subprocess.run(["apt-get", "-qq", *settings, verb, *names], check=True, cwd=cwd)

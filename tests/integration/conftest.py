@@ -1,0 +1,48 @@
+"""What tests with containerd's own client share: both versions of it, an agent, an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
+from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.images import ImageLayout, busybox_image
+from tricorn_testing.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def ctr_agent() -> Iterator[Daemon]:
+    """A running agent, one for the whole module."""
+    with running_daemon() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def ctr(request: pytest.FixtureRequest, ctr_agent: Daemon) -> Ctr:
+    """`ctr` in each version, in a namespace that no other version works in."""
+    version: str = request.param
+    if reason := missing_ctr(version):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    namespace = f"ctr{version.replace('.', '')}"
+    fifos = ctr_agent.directory / "fifos"
+    return Ctr(version, ctr_program(version), ctr_agent.socket_path, namespace, fifos)
+
+
+@pytest.fixture(scope="session")
+def busybox_reference(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A one-layer image with a shell, in the registry."""
+    layout = ImageLayout(Path(tmp_path_factory.mktemp("busybox")) / "layout")
+    busybox_image(layout, "busybox")
+    return registry.push(layout, "busybox", "ctr/busybox:1")
+
+
+@pytest.fixture(scope="module")
+def busybox(ctr: Ctr, ctr_agent: Daemon, busybox_reference: str) -> str:
+    """The image's reference; it is in `ctr`'s namespace, unpacked."""
+    body = {"reference": busybox_reference, "plain_http": True}
+    ctr_agent.put(f"/v1/{ctr.namespace}/images", body)
+    return busybox_reference

@@ -85,6 +85,8 @@ ENVIRONMENT_SIZE: Final = 1 * MIB
 CLEANUP_DEADLINE: Final = 20.0
 DRAIN_DEADLINE: Final = 10.0
 RUNTIME_CALL: Final = 60.0  # one call of an OCI runtime's command line
+SECCOMP_FILTERS: Final = 64  # compiled profiles kept in memory
+SECCOMP_FILTER_SIZE: Final = 4096 * 8  # the kernel takes no more than BPF_MAXINSNS instructions
 
 # Garbage collection and leases
 LEASE_DEFAULT_SECONDS: Final = 24 * 3600

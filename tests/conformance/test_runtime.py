@@ -428,6 +428,15 @@ async def test_the_default_container_is_confined(node):
     assert "_OCI" not in text
 
 
+async def test_containers_after_the_first_have_the_same_filter(node):
+    """crun gets the filter that it compiled for the first one."""
+    script = "grep Seccomp_filters /proc/self/status; unshare -U true 2>&1; echo done"
+    outputs = [(await node.run("sh", "-c", script))[1] for _ in range(3)]
+    assert "Seccomp_filters:\t1" in outputs[0].decode()
+    assert b"Operation not permitted" in outputs[0]
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
 async def test_a_private_network_has_its_loopback_up(node):
     from tricorn.runtime import network
 

@@ -105,6 +105,10 @@ class Bundle:
         """Return whether the monitor saw an out-of-memory kill."""
         return os.path.exists(self.file("persist/oom")) or os.path.exists(self.file("oom"))
 
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Put another config.json in the place of the bundle's."""
+        self._write("config.json", json.dumps(config, separators=(",", ":")))
+
     def _write(self, name: str, text: str) -> None:
         staged = self.file(f"{name}.new")
         with open(staged, "w", encoding="utf-8") as file:

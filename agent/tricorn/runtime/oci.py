@@ -41,8 +41,12 @@ class OciRuntime:
         """Return the program and its global arguments."""
         return [self.path, "--root", f"{self.root}/{namespace}"]
 
+    def state_of(self, namespace: str, container: str) -> str:
+        """Return the directory in which the runtime keeps what it knows of a container."""
+        return f"{self.root}/{namespace}/{container}"
+
     def knows(self, namespace: str, container: str) -> bool:
-        return os.path.exists(f"{self.root}/{namespace}/{container}")
+        return os.path.exists(self.state_of(namespace, container))
 
     async def call(
         self, namespace: str, *arguments: str, seconds: float = limits.RUNTIME_CALL

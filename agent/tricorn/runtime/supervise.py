@@ -26,6 +26,7 @@ from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.execs import ExecPlan, run_exec
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
+from tricorn.runtime.seccomp_cache import SeccompCache
 from tricorn.runtime.watch import Watcher
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,7 @@ class ConmonRuntime:
         self._probing = trio.Lock()
         self._watcher = Watcher()
         self._output = ContainerOutput(self._watcher)
+        self._filters = SeccompCache()
         self._stack = AsyncExitStack()
         self._conmon = ""
         self._consoles = f"{state_dir}/consoles"
@@ -136,19 +138,33 @@ class ConmonRuntime:
         if not usable.usable:
             raise Unimplemented(f"runtime {ref.runtime!r} can't be used here", why=usable.reason)
         bundle = Bundle.of(ref)
-        path = bundles.cgroup_path(bundles.read_config(bundle), ref.id)
+        config = bundles.read_config(bundle)
+        path = bundles.cgroup_path(config, ref.id)
         bundle.prepare()
         bundle.save_cgroup(path)
         os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
         self._creating += 1
         try:
-            return await self._create(ref, runtime, bundle)
+            return await self._create_filtered(ref, runtime, bundle, config)
         except BaseException:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
                 await self.delete(ref, None)
             raise
         finally:
             self._creating -= 1
+
+    async def _create_filtered(
+        self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle, config: dict[str, Any]
+    ) -> Created:
+        """Create with the seccomp filter that an earlier container had compiled, if there was one."""
+        profile = self._filters.key(runtime.path, config)
+        if profile and self._filters.apply(profile, config):
+            bundle.write_config(config)
+            return await self._create(ref, runtime, bundle)
+        created = await self._create(ref, runtime, bundle)
+        if profile:
+            self._filters.learn(profile, runtime.state_of(ref.namespace, ref.id))
+        return created
 
     async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
         options = conmon.MonitorOptions(log=ref.log, terminal=ref.terminal, stdin=ref.stdin)

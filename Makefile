@@ -1,6 +1,6 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test unit lint format bench wheel clean
+.PHONY: help setup demo demo-clean test unit lint format bench proto wheel clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
@@ -41,6 +41,10 @@ format:  ## let ruff format the Python code
 bench:  ## Tricorn beside two releases of containerd; BENCH_ARGS="--quick --only run,memory"
 	@tools/setup.sh bench
 	@PYTHONPATH=tests/support $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+proto:  ## agent/proto compiled into the package, after a change there
+	@tools/setup.sh test
+	@$(BIN)/python tools/compile_protos.py
 
 wheel:  ## dist/tricorn-*.whl: the agent, the command line and the collection
 	@tools/setup.sh demo

@@ -43,7 +43,7 @@ READONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 def messages(work: Path) -> dict[str, Any]:
     """Compile our .proto files; return the message classes by full name."""
     compiled = work / "containerd.pb"
-    files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("containerd/*.proto"))
+    files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     options = [f"-I{PROTO}", f"--descriptor_set_out={compiled}", "--include_imports"]
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *files], check=True)
     pool = descriptor_pool.DescriptorPool()

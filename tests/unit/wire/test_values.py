@@ -52,8 +52,8 @@ def test_what_cannot_be_unpacked_is_an_invalid_argument(url, value, field):
 
 @given(
     st.datetimes(
-        datetime(1, 1, 3),
-        datetime(9999, 12, 30),
+        datetime(1, 1, 3),  # noqa: DTZ001 - hypothesis wants bounds without a zone
+        datetime(9999, 12, 30),  # noqa: DTZ001 - as above
         timezones=st.sampled_from([UTC, timezone(timedelta(hours=9))]),
     )
 )

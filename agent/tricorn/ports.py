@@ -6,12 +6,12 @@ nothing blocks the loop. Failures are `tricorn.errors` only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
@@ -196,9 +196,64 @@ class Extractor(Protocol):
 
 
 # ---------------------------------------------------------------- registry
+class CredentialSource(Protocol):
+    """Credentials that somebody is asked for only once a registry wants them."""
+
+    def known(self, host: str) -> RegistryAuth | None:
+        """Return what was answered for `host` (`name[:port]`) before, if anything."""
+        ...
+
+    async def ask(self, host: str, challenges: Sequence[str]) -> RegistryAuth | None:
+        """Return credentials for `host`, which sent these WWW-Authenticate lines; None for none."""
+        ...
+
+
+Auth = RegistryAuth | CredentialSource
+
+
+@frozen
+class RegistryWay:
+    """How one request reaches a registry, beside the agent's own configuration. `hosts_dir` stands in for
+    the configured tree of hosts.toml files; `headers` go to the registry that the reference names.
+    """
+
+    hosts_dir: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+DEFAULT_WAY = RegistryWay()
+PushOutcome = Literal["pushed", "exists", "mounted"]
+
+
+class Push(Protocol):
+    """One push to one repository. All calls may run side by side; children before what names them."""
+
+    async def blob(
+        self,
+        descriptor: Descriptor,
+        path: str,
+        *,
+        mounts: Sequence[str] = (),
+        sent: Callable[[int], None] = lambda _: None,
+    ) -> PushOutcome:
+        """Bring the file at `path` there, unless the registry has it or can mount it from one of the
+        repositories `mounts`. Broken uploads are resumed; `sent` learns how many bytes are there.
+        """
+        ...
+
+    async def manifest(self, descriptor: Descriptor, data: bytes, name: str = "") -> PushOutcome:
+        """Put a manifest or index under the tag `name`, or under its digest alone."""
+        ...
+
+
 class Registry(Protocol):
     async def resolve(
-        self, reference: Reference, *, auth: RegistryAuth | None = None, plain_http: bool = False
+        self,
+        reference: Reference,
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
     ) -> Descriptor:
         """Ask the registry (hosts.toml's order) what the reference names: one HEAD, or a GET where the
         answer to HEAD lacks the digest. NotFound, Unauthenticated, PermissionDenied, Unavailable.
@@ -211,8 +266,9 @@ class Registry(Protocol):
         descriptor: Descriptor,
         sink: BlobSink,
         *,
-        auth: RegistryAuth | None = None,
+        auth: Auth | None = None,
         plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
     ) -> None:
         """Bring exactly `descriptor.size` bytes into `sink`, starting at its offset. Retries with backoff,
         resumes by Range, breaks stalled connections. The caller verifies the digest.
@@ -224,11 +280,23 @@ class Registry(Protocol):
         reference: Reference,
         descriptor: Descriptor,
         *,
-        auth: RegistryAuth | None = None,
+        auth: Auth | None = None,
         plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
     ) -> bytes:
         """Return a small blob or manifest whole, verified against digest and size (DataLoss)."""
         ...  # fmt: skip
+
+    async def push(
+        self,
+        reference: Reference,
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
+    ) -> Push:
+        """Prepare to push to the repository of `reference`, on the first host that may be pushed to."""
+        ...
 
 
 # ---------------------------------------------------------------- runtime

@@ -27,6 +27,13 @@ class RegistryAuth:
 
 
 @frozen
+class HeaderAuth(RegistryAuth):
+    """A ready Authorization value instead of credentials; from clients that hold a token already."""
+
+    header: str = field(default="", repr=False)
+
+
+@frozen
 class ImageDesired:
     """Body of `PUT /v1/{namespace}/images`."""
 

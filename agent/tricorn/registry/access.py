@@ -8,12 +8,13 @@ from typing import Final
 from urllib.parse import urlencode
 
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from tricorn.model.reference import Reference
 from tricorn.model.requests import RegistryAuth
+from tricorn.ports import Auth
 from tricorn.registry.auth import Authorizer
-from tricorn.registry.connection import Header
+from tricorn.registry.connection import Header, Upload
 from tricorn.registry.url import Url, origin_of
 from tricorn.registry.wire import Request, Response, Wire
 from tricorn.rules.hosts import HostPlan, RegistryHost
@@ -28,7 +29,25 @@ class Call:
 
     reference: Reference
     plan: HostPlan
-    auth: RegistryAuth | None = field(default=None, repr=False)
+    auth: Auth | None = field(default=None, repr=False)
+
+
+@frozen
+class Outgoing:
+    """What a request carries beside its head, and for what it needs permission.
+
+    `url` is where a registry told to go on (an upload's Location); it may be another origin's. `scope` is
+    that of a token to ask for; empty: pulling from the call's repository.
+    """
+
+    body: bytes = field(default=b"", repr=False)
+    upload: Upload | None = None
+    url: Url | None = None
+    query: str = ""
+    scope: str = ""
+
+
+_NOTHING: Final = Outgoing()
 
 
 class Access:
@@ -41,41 +60,68 @@ class Access:
 
     @asynccontextmanager
     async def open(
-        self, call: Call, host: RegistryHost, method: str, path: str, headers: tuple[Header, ...] = ()
+        self,
+        call: Call,
+        host: RegistryHost,
+        method: str,
+        path: str,
+        headers: tuple[Header, ...] = (),
+        out: Outgoing = _NOTHING,
     ) -> AsyncIterator[Response]:
         """Yield the answer to `method` on `path` of the call's repository, whatever its status.
 
         A challenge is answered only if it comes from `host` itself, not from where it redirects to.
         """
         auth = self._auth(call, host)
-        scope = f"repository:{call.reference.path}:pull"
+        scope = out.scope or f"repository:{call.reference.path}:pull"
         sent = self._authorizer.known(host, scope, auth)
         for last in (False, True):
-            async with self._wire.follow(_request(call, host, (method, path), headers, sent)) as response:
+            request = _request(call, host, (method, path), headers, sent, out)
+            async with self._wire.follow(request) as response:
                 if last or response.status != 401 or response.url.origin != origin_of(host):
                     yield response
                     return
                 with trio.move_on_after(response.pacing.stall):
                     await response.read(_DRAIN, cut=True)
+            auth = await self._asked(call, host, response) or auth
             sent = await self._authorizer.answer(host, response.head, scope, auth, refused=sent)
+
+    async def _asked(self, call: Call, host: RegistryHost, response: Response) -> RegistryAuth | None:
+        """What the call's credential source says to a challenge, asked once for a host."""
+        if not host.upstream or call.auth is None or isinstance(call.auth, RegistryAuth):
+            return None
+        known = call.auth.known(host.authority)
+        return known or await call.auth.ask(host.authority, response.head.all("www-authenticate"))
 
     def _auth(self, call: Call, host: RegistryHost) -> RegistryAuth | None:
         """The request's credentials are for the registry it names; mirrors have their own or none."""
         if host.upstream and call.auth is not None:
-            return call.auth
+            auth = call.auth if isinstance(call.auth, RegistryAuth) else call.auth.known(host.authority)
+            if auth is not None:
+                return auth
         if self._credentials is None:
             return None
         return self._credentials(call.plan.registry if host.upstream else host.authority)
 
 
 def _request(
-    call: Call, host: RegistryHost, ask: tuple[str, str], headers: tuple[Header, ...], authorization: str
+    call: Call,
+    host: RegistryHost,
+    ask: tuple[str, str],
+    headers: tuple[Header, ...],
+    authorization: str,
+    out: Outgoing,
 ) -> Request:
     method, path = ask
-    private = host.headers
+    private, tls, timeout = host.headers, host.tls, host.dial_timeout
     if authorization:
         kept = tuple(pair for pair in private if pair[0].lower() != "authorization")
         private = (*kept, ("Authorization", authorization))
     query = urlencode({"ns": call.plan.registry}) if call.plan.is_mirror(host) else ""
-    url = Url(origin_of(host), f"{host.path_prefix}/{call.reference.path}{path}", query)
-    return Request(method, url, headers, private, tls=host.tls, dial_timeout=host.dial_timeout)
+    query = "&".join(filter(None, (query, out.query)))
+    url = out.url or Url(origin_of(host), f"{host.path_prefix}/{call.reference.path}{path}", query)
+    if url.origin != origin_of(host):  # nothing of what this host is told or trusted with goes elsewhere
+        private, tls, timeout = (), evolve(tls, client=()), None
+    return Request(
+        method, url, headers, private, body=out.body, upload=out.upload, tls=tls, dial_timeout=timeout
+    )

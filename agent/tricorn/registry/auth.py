@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import attrs
 import trio
 from attrs import define, evolve, field, frozen
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, PermissionDenied, Unauthenticated
-from tricorn.model.requests import RegistryAuth
+from tricorn.model.requests import HeaderAuth, RegistryAuth
 from tricorn.registry.challenge import Challenge, parse_challenges
 from tricorn.registry.connection import Head
 from tricorn.registry.token import Issued, ask_with_get, ask_with_post
@@ -100,6 +101,8 @@ class Authorizer:
 
     async def _obtain(self, host: RegistryHost, head: Head, scope: str, auth: RegistryAuth | None) -> _Grant:
         challenges = {each.scheme: each for each in reversed(parse_challenges(head.all("www-authenticate")))}
+        if isinstance(auth, HeaderAuth) and auth.header:
+            return _Grant(checked_header(auth.header), float("inf"))
         if "bearer" in challenges:
             return await self._bearer(host, challenges["bearer"], scope, auth)
         if "basic" in challenges and auth is not None and (auth.username or auth.password):
@@ -115,7 +118,7 @@ class Authorizer:
     ) -> _Grant:
         realm = checked_realm(host, challenge.parameters.get("realm", ""))
         service = challenge.parameters.get("service", "")
-        asked = challenge.parameters.get("scope", "") or scope
+        asked = merged_scope(challenge.parameters.get("scope", ""), scope)
         request = Request("GET", realm, tls=_realm_tls(host, realm), dial_timeout=host.dial_timeout)
         started = trio.current_time()
         issued = await self._ask(request, service, asked, auth)
@@ -135,6 +138,25 @@ class Authorizer:
         with_password = auth is not None and bool(auth.username or auth.password)
         header = basic(auth) if auth is not None and with_password else ""
         return await ask_with_get(self._wire, request, service, scope, header)
+
+
+def merged_scope(challenged: str, wanted: str) -> str:
+    """Return the scope that a challenge names with the actions added that the call will need besides, so
+    that a push whose first question only reads doesn't fetch a token for each kind of request.
+    """
+    merged: dict[str, list[str]] = {}
+    for each in f"{challenged} {wanted}".split():
+        resource, _, actions = each.rpartition(":")
+        known = merged.setdefault(resource, [])
+        known += [action for action in actions.split(",") if action not in known]
+    return " ".join(f"{resource}:{','.join(actions)}" for resource, actions in merged.items())
+
+
+def checked_header(value: str) -> str:
+    """Return an Authorization value as a client gave it; InvalidArgument if HTTP can't carry it."""
+    if not value.isascii() or any(c < " " or c == "\x7f" for c in value):
+        raise InvalidArgument("the authorization header is malformed", why="printable ASCII is expected")
+    return value
 
 
 def basic(auth: RegistryAuth) -> str:
@@ -172,5 +194,5 @@ def _realm_tls(host: RegistryHost, realm: Url) -> TlsSettings:
 
 
 def _key(host: RegistryHost, scope: str, auth: RegistryAuth | None) -> _Key:
-    secret = repr((auth.username, auth.password, auth.identity_token)) if auth else ""
+    secret = repr(attrs.astuple(auth)) if auth else ""
     return origin_of(host), scope, hashlib.sha256(secret.encode()).hexdigest()

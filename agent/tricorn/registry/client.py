@@ -10,21 +10,22 @@ import trio
 from attrs import define, field
 
 from tricorn import limits
-from tricorn.errors import DataLoss, NotFound, ResourceExhausted, Unavailable
+from tricorn.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.reference import Reference
-from tricorn.model.requests import RegistryAuth
-from tricorn.ports import BlobSink
+from tricorn.ports import DEFAULT_WAY, Auth, BlobSink, RegistryWay
 from tricorn.registry.access import Access, Call, Credentials
 from tricorn.registry.auth import Authorizer
 from tricorn.registry.fetch import Buffers, SinkFailedError, Transfer
 from tricorn.registry.hostsdir import HostsDirectory
 from tricorn.registry.pacing import Backoff, Pacing
+from tricorn.registry.push import Uploads
+from tricorn.registry.push_to import PushTo
 from tricorn.registry.resolve import resolve_on
 from tricorn.registry.rounds import Attempts
 from tricorn.registry.wire import Wire
-from tricorn.rules.hosts import RegistryHost
+from tricorn.rules.hosts import RegistryHost, with_headers
 
 _DOCUMENT_ATTEMPTS: Final = 3  # somebody waits for these
 
@@ -82,14 +83,19 @@ class RegistryClient:
         return {**self._wire.statistics(), "retries": self._retries, "tokens": len(self._authorizer)}
 
     async def resolve(
-        self, reference: Reference, *, auth: RegistryAuth | None = None, plain_http: bool = False
+        self,
+        reference: Reference,
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
     ) -> Descriptor:
         """Return what `reference` names, from the first host in hosts.toml's order that knows it.
 
         Raises NotFound, Unauthenticated, PermissionDenied, Unavailable, DataLoss, FailedPrecondition; the
         last host's error, with all attempts named in `why`.
         """
-        call = await self._call(reference, auth, plain_http=plain_http)
+        call = await self._call(reference, auth, way, plain_http=plain_http)
         attempts = self._attempts(f"can't resolve {reference}", call, "resolve", _DOCUMENT_ATTEMPTS)
         try:
             return await attempts.run(lambda host: resolve_on(self._access, call, host))
@@ -102,15 +108,16 @@ class RegistryClient:
         descriptor: Descriptor,
         sink: BlobSink,
         *,
-        auth: RegistryAuth | None = None,
+        auth: Auth | None = None,
         plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
     ) -> None:
         """Bring the bytes that `sink` lacks of `descriptor`. The digest is the caller's to verify.
 
         Raises the errors of `resolve`, DataLoss for another length than the descriptor's, and whatever
         `sink.write` raises. The descriptor's `urls` are never used.
         """
-        call = await self._call(reference, auth, plain_http=plain_http)
+        call = await self._call(reference, auth, way, plain_http=plain_http)
         what = f"can't fetch {descriptor.digest} of {reference.name}"
         attempts = self._attempts(what, call, "pull", self._pacing.attempts)
         attempts.offset = lambda: sink.offset
@@ -129,8 +136,9 @@ class RegistryClient:
         reference: Reference,
         descriptor: Descriptor,
         *,
-        auth: RegistryAuth | None = None,
+        auth: Auth | None = None,
         plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
     ) -> bytes:
         """Return a manifest, index or config whole and verified; ResourceExhausted beyond 4 MiB.
 
@@ -141,7 +149,7 @@ class RegistryClient:
                 f"document {descriptor.digest} is too large",
                 why=f"{descriptor.size} bytes, at most {limits.MANIFEST_SIZE}",
             )
-        call = await self._call(reference, auth, plain_http=plain_http)
+        call = await self._call(reference, auth, way, plain_http=plain_http)
         what = f"can't fetch {descriptor.digest} of {reference.name}"
         attempts = self._attempts(what, call, "pull", _DOCUMENT_ATTEMPTS)
         try:
@@ -162,9 +170,40 @@ class RegistryClient:
             raise DataLoss(f"{host} sends other bytes than asked for", why=f"they have digest {found}")
         return data
 
-    async def _call(self, reference: Reference, auth: RegistryAuth | None, *, plain_http: bool) -> Call:
-        plan = await self._hosts.plan(reference.host, plain_http=plain_http)
-        return Call(reference, plan, auth)
+    async def push(
+        self,
+        reference: Reference,
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
+    ) -> Uploads:
+        """Prepare to push to the repository of `reference`; nothing is asked yet.
+
+        All goes to one host, the first that may be pushed to: a push that half the mirrors have is none.
+        Raises FailedPrecondition when hosts.toml lets none be pushed to.
+        """
+        call = await self._call(reference, auth, way, plain_http=plain_http)
+        able = call.plan.able("push")
+        if not able:
+            raise FailedPrecondition(
+                f"can't push {reference}",
+                why="hosts.toml gives no host the capability",
+                hint="add push to `capabilities` of a host",
+            )
+
+        def attempts(what: str) -> Attempts:
+            backoff = Backoff(self._pacing, self._random, self._pacing.attempts)
+            return Attempts(what, [able[0]], backoff)
+
+        return Uploads(PushTo(self._access, call, able[0]), attempts, self._buffers)
+
+    async def _call(
+        self, reference: Reference, auth: Auth | None, way: RegistryWay, *, plain_http: bool
+    ) -> Call:
+        hosts = HostsDirectory(way.hosts_dir) if way.hosts_dir else self._hosts
+        plan = await hosts.plan(reference.host, plain_http=plain_http)
+        return Call(reference, with_headers(plan, way.headers), auth)
 
     def _attempts(self, what: str, call: Call, capability: str, attempts: int) -> Attempts:
         backoff = Backoff(self._pacing, self._random, min(attempts, self._pacing.attempts))

@@ -6,8 +6,9 @@ through h11; chunked bodies go through h11. Each exchange has a fresh h11 state 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
 
 import h11
 import trio
@@ -21,6 +22,8 @@ from tricorn.registry.streams import ByteStream
 _HEAD: Final = 16 * 1024
 _CHUNK: Final = 64 * 1024
 _INTERIM: Final = 8  # 1xx answers before the real one
+_UPLOAD_ANSWER: Final = 4  # stall periods that a server may take to put an upload away
+_LAST_WORDS: Final = 2.0  # seconds to wait for the answer of a server that took no more
 Header = tuple[str, str]
 
 
@@ -38,6 +41,17 @@ class Head:
     def all(self, name: str) -> tuple[str, ...]:
         """Return all headers `name`, in order."""
         return tuple(value for key, value in self.headers if key == name)
+
+
+class Upload(Protocol):
+    """A request body of known length that is read while it is sent, from the start each time."""
+
+    @property
+    def length(self) -> int: ...
+
+    async def write_to(self, send: Callable[[memoryview], Awaitable[None]]) -> None:
+        """Call `send` with all `length` bytes in order."""
+        ...
 
 
 class ClosedEarlyError(Exception):
@@ -59,6 +73,7 @@ class Connection:
         self._chunked = False
         self._clock = StallClock(pacing)
         self._clean = True  # the last exchange ended where the next can begin
+        self._spent = False  # a request was cut off: nothing can follow it
         self.exchanges = 0
         self.received = 0
 
@@ -74,6 +89,54 @@ class Connection:
         with trio.move_on_after(self._pacing.stall):  # the whole head: a dripping one is a stall
             return await self._request(method, target, headers, body, reused=reused)
         raise self._lost("no answer", f"within {self._pacing.stall:g} s")
+
+    async def upload(self, method: str, target: str, headers: Sequence[Header], body: Upload) -> Head:
+        """Send one request with a long body and return the head of its answer.
+
+        Raises Unavailable when the connection breaks or stalls: what the server has kept of the body is
+        for the caller to find out. An answer that came before the body was sent whole is returned.
+        """
+        self.exchanges += 1
+        self._clean = False
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.REGISTRY_HEADERS)
+        self._clock = StallClock(self._pacing)
+        fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        start = self._http.send(h11.Request(method=method, target=target, headers=fields))
+        try:
+            await self._send(memoryview(start or b""))
+            await body.write_to(self._send)
+        except Unavailable as error:
+            return await self._answer_after(method, error)
+        with trio.move_on_after(_UPLOAD_ANSWER * self._pacing.stall):
+            return await self._answer(method)
+        raise self._lost("no answer to an upload", f"within {_UPLOAD_ANSWER * self._pacing.stall:g} s")
+
+    async def _send(self, data: memoryview) -> None:
+        """Send all of `data`; Unavailable when the peer takes none of it for a stall period or is gone."""
+        with trio.move_on_after(self._pacing.stall) as scope:
+            try:
+                await self._stream.send_all(data)
+            except (trio.ClosedResourceError, OSError) as error:
+                raise self._lost("connection broke", _reason(error)) from None
+        if scope.cancelled_caught:
+            raise stalled(f"{self._peer} took nothing for {self._pacing.stall:g} s")
+
+    async def _answer_after(self, method: str, error: Unavailable) -> Head:
+        """Servers that refuse an upload say so, then hang up: look for that before telling of the rest."""
+        self._spent = True
+        with trio.move_on_after(min(_LAST_WORDS, self._pacing.stall)):
+            with suppress(Unavailable):
+                return await self._answer(method)
+        raise error
+
+    async def _answer(self, method: str) -> Head:
+        try:
+            head = self._start_body(method, await self._read_head(reused=False))
+        except (trio.ClosedResourceError, OSError) as error:
+            raise self._lost("connection broke", _reason(error)) from None
+        except h11.RemoteProtocolError as error:
+            raise self._lost("answer is not HTTP", str(error)[:160]) from None
+        return head
 
     async def _request(
         self, method: str, target: str, headers: Sequence[Header], body: bytes, *, reused: bool
@@ -194,7 +257,7 @@ class Connection:
     def reusable(self, head: Head) -> bool:
         """Whether the exchange is over, and the peer keeps the connection open."""
         closing = "close" in ",".join(head.all("connection")).lower()
-        return self._clean and not closing and self._http.their_http_version == b"1.1"
+        return self._clean and not self._spent and not closing and self._http.their_http_version == b"1.1"
 
     def quiet(self) -> bool:
         """Whether an idle connection is as it should be: open, and nothing to read."""

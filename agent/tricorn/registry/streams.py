@@ -20,7 +20,7 @@ T = TypeVar("T")
 class ByteStream(Protocol):
     """A connected socket. All methods that do I/O raise OSError when the connection is broken."""
 
-    async def send_all(self, data: bytes) -> None: ...
+    async def send_all(self, data: bytes | memoryview) -> None: ...
 
     async def receive_into(self, view: memoryview) -> int:
         """Wait for bytes, put them into `view` and return their count; 0 when the peer has closed."""
@@ -41,7 +41,7 @@ class PlainStream:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | memoryview) -> None:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -73,7 +73,7 @@ class TlsStream:
         """Agree on keys and check the certificate; raises ssl.SSLError and OSError."""
         await self._when_ready(self._socket.do_handshake)
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | memoryview) -> None:
         left = memoryview(data)
         while left:
             left = left[await self._when_ready(self._socket.send, left) :]

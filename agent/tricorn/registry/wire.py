@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
-from tricorn.registry.connection import ClosedEarlyError, Connection, Head, Header
+from tricorn.registry.connection import ClosedEarlyError, Connection, Head, Header, Upload
 from tricorn.registry.dial import Dialer
 from tricorn.registry.pacing import Pacing
 from tricorn.registry.url import Origin, Url
@@ -25,6 +25,7 @@ from tricorn.rules.hosts import TlsSettings
 
 log = structlog.get_logger(__name__)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})  # servers want to know the length, even if it is 0
 _DRAIN: Final = 64 * 1024  # of a body nobody wants, to keep its connection
 
 
@@ -37,6 +38,7 @@ class Request:
     headers: tuple[Header, ...] = ()
     private: tuple[Header, ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+    upload: Upload | None = None  # a body that is read while it is sent, instead of `body`
     tls: TlsSettings = field(factory=TlsSettings)
     dial_timeout: float | None = None
 
@@ -120,6 +122,7 @@ class Wire:
             "connections_busy": len(self._busy),
             "connections_idle": sum(map(len, self._idle.values())),
             "bytes_received": self.counts["bytes"],
+            "bytes_uploaded": self.counts["uploaded"],
             "redirects": self.counts["redirects"],
         }
 
@@ -181,11 +184,18 @@ class Wire:
             *request.headers,
             *request.private,
         ]
-        if request.body:
+        if request.upload is not None:
+            headers.append(("Content-Length", str(request.upload.length)))
+        elif request.body or request.method in _WITH_BODY:
             headers.append(("Content-Length", str(len(request.body))))
         via_proxy = self._dialer.proxy_headers(request.url.origin)
         target = request.url.target if via_proxy is None else request.url.absolute
-        head = await connection.request(request.method, target, headers + (via_proxy or []), request.body)
+        everything = headers + (via_proxy or [])
+        if request.upload is not None:
+            self.counts["uploaded"] += request.upload.length
+            head = await connection.upload(request.method, target, everything, request.upload)
+        else:
+            head = await connection.request(request.method, target, everything, request.body)
         log.debug("registry answered", method=request.method, url=str(request.url), status=head.status)
         return head
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from tricorn.errors import InvalidArgument
 
@@ -115,6 +115,18 @@ def plan_hosts(
     hosts = [_mirror(url, table, base_dir, f'{source}.host."{url}"') for url, table in tables.items()]
     hosts.append(_upstream(registry, document, base_dir, plain_http, source))
     return HostPlan(registry, tuple(hosts))
+
+
+def with_headers(plan: HostPlan, headers: Sequence[tuple[str, str]]) -> HostPlan:
+    """Return the plan with `headers` added to what the registry itself is sent; mirrors don't get them.
+
+    Raises InvalidArgument for a header that isn't HTTP or belongs to the framing.
+    """
+    if not headers:
+        return plan
+    more = _headers(dict(headers), "headers")
+    hosts = (evolve(host, headers=(*host.headers, *more)) if host.upstream else host for host in plan.hosts)
+    return evolve(plan, hosts=tuple(hosts))
 
 
 def is_host(host: str) -> bool:

@@ -1,0 +1,83 @@
+"""A push to one repository: what is there already stays, blobs go side by side, manifests last.
+
+Source: OCI distribution-spec 1.1, "Push". Cross-repository mounts save the upload of what the registry has
+under another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from tricorn.errors import NotFound
+from tricorn.model.oci import Descriptor
+from tricorn.ports import PushOutcome
+from tricorn.registry.fetch import Buffers
+from tricorn.registry.push_blob import BlobUpload
+from tricorn.registry.push_to import PushTo, check_digest
+from tricorn.registry.resolve import ACCEPT
+from tricorn.registry.rounds import Attempts
+from tricorn.rules.hosts import RegistryHost
+
+_CREATED: Final = frozenset({200, 201, 202, 204})  # 201 by the specification; others are seen
+
+
+@frozen
+class Uploads:
+    """ports.Push. Errors are those of `refusal`, with all tries named in `why`."""
+
+    _to: PushTo
+    _attempts: Callable[[str], Attempts]
+    _buffers: Buffers
+
+    async def blob(
+        self,
+        descriptor: Descriptor,
+        path: str,
+        *,
+        mounts: Sequence[str] = (),
+        sent: Callable[[int], None] = lambda _: None,
+    ) -> PushOutcome:
+        """Bring the file at `path` to the repository as the blob `descriptor`; see ports.Push."""
+        what = f"can't push {descriptor.digest} to {self._to.reference.name}"
+        if await self._attempts(what).run(lambda _: self._has(f"/blobs/{descriptor.digest}", descriptor)):
+            sent(descriptor.size)
+            return "exists"
+        upload = BlobUpload(self._to, descriptor, path, mounts, sent, self._buffers)
+        attempts = self._attempts(what)
+        attempts.offset = lambda: upload.confirmed
+        return await attempts.run(upload.run)
+
+    async def manifest(self, descriptor: Descriptor, data: bytes, name: str = "") -> PushOutcome:
+        """Put a manifest or an index there, by the tag `name` or by its digest; see ports.Push."""
+        what = f"can't push {name or descriptor.digest} to {self._to.reference.name}"
+        path = f"/manifests/{name or descriptor.digest}"
+
+        async def put(_: RegistryHost) -> PushOutcome:
+            if await self._has(path, descriptor):
+                return "exists"
+            await self._put(path, descriptor, data)
+            return "pushed"
+
+        return await self._attempts(what).run(put)
+
+    async def _put(self, path: str, descriptor: Descriptor, data: bytes) -> None:
+        headers = (("Content-Type", descriptor.media_type),)
+        async with self._to.ask("PUT", path, headers, body=data) as response:
+            if response.status not in _CREATED:
+                raise await self._to.refused(response)
+            check_digest(response, descriptor.digest)
+
+    async def _has(self, path: str, descriptor: Descriptor) -> bool:
+        """Whether the registry has exactly `descriptor` at `path`; a tag may stand for something else."""
+        async with self._to.ask("HEAD", path, ACCEPT if "/manifests/" in path else ()) as response:
+            if response.status == 200:
+                digest = response.head.get("docker-content-digest").strip()
+                by_digest = path.endswith(str(descriptor.digest))
+                return digest == str(descriptor.digest) or (by_digest and not digest)
+            error = await self._to.refused(response)
+        if isinstance(error, NotFound):
+            return False
+        raise error

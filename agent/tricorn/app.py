@@ -41,6 +41,7 @@ from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.supervisor import Supervisor
 from tricorn.service.tasks import TaskService
+from tricorn.service.tidying import Tidier
 from tricorn.store.collect import Collector
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
@@ -151,7 +152,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         supervisor = await stack.enter_async_context(Supervisor.open(db, workers.runtime))
         specs = SpecFactory(workers.runtime, config.cgroup)
         bundles = Bundles(config.root, config.state, config.logs.size, config.logs.files)
-        lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, boot_id)
+        tidier = await stack.enter_async_context(Tidier.open())
+        lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
         collector = Collector(db, workers.content, snapshots.discard, clock)
         operations = await stack.enter_async_context(OperationService.open(clock))
@@ -162,7 +164,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             "database": db.statistics,
             "extractor": workers.extractor.statistics,
             "registry": workers.registry.statistics,
-            "supervisor": lambda: {"live": supervisor.live()},
+            "supervisor": lambda: {"live": supervisor.live(), "tidying": tidier.running()},
             "containers": figures.containers,
             "content": figures.content,
             "gc": collector.statistics,

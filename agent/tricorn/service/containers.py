@@ -126,7 +126,7 @@ class ContainerService:
         if steps.stop or (steps.remove and desired.state != "absent"):
             await self._tasks.stop_held(namespace, container_id, StopRequest())
         if steps.remove:
-            await self._lifecycle.delete(namespace, container_id)
+            await self._lifecycle.delete(namespace, container_id, wait=steps.create)
         if image:
             if report:
                 report.report("create", container_id)

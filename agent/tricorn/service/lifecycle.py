@@ -27,6 +27,7 @@ from tricorn.service.locks import KeyedLock
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.supervisor import Supervisor
+from tricorn.service.tidying import Tidier
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -45,12 +46,14 @@ class Lifecycle:
         bundles: Bundles,
         specs: SpecFactory,
         supervisor: Supervisor,
+        tidier: Tidier,
         boot_id: str,
     ) -> None:
         self._db = db
         self._snapshots = snapshots
         self._runtime = runtime
         self._specs = specs
+        self._tidier = tidier
         self._boot_id = boot_id
         self.bundles = bundles
         self.supervisor = supervisor
@@ -191,8 +194,12 @@ class Lifecycle:
         await self.bundles.make(namespace, container.id, mounts)
 
     # ------------------------------------------------------------ deletion
-    async def delete(self, namespace: str, container_id: str) -> None:
-        """Remove the container, its processes, files and logs. NotFound."""
+    async def delete(self, namespace: str, container_id: str, *, wait: bool = False) -> None:
+        """Remove the container, its processes, files and logs. NotFound.
+
+        Once this returns, record and processes are gone; what is on disk goes right after, and the lock
+        stays occupied until then. With `wait` it is gone, too.
+        """
         container, task = await self.records(namespace, container_id)
         snapshot = await self._db.read(
             lambda tx: tx.snapshots.find(namespace, container.snapshotter, container.snapshot_key)
@@ -218,8 +225,16 @@ class Lifecycle:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
             intent = await self._db.write(forget)
             failpoint("delete.recorded")
-            await self.clear(self.bundles.ref(namespace, container), created_of(task), data)
-            await self._db.write(lambda tx: tx.intents.end(intent))
+
+            async def tidy() -> None:
+                await self.clear(self.bundles.ref(namespace, container), created_of(task), data)
+                await self._db.write(lambda tx: tx.intents.end(intent))
+
+            if wait:
+                await tidy()
+            else:
+                release = self.locks.occupy(namespace, container_id)
+                await self._tidier.behind(f"{namespace}/{container_id}", tidy, release)
 
     async def end(self, namespace: str, container_id: str) -> None:
         """Kill whatever runs in a container, wait until its end is on record."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,6 +13,7 @@ from attrs import Factory, define
 class _Entry:
     lock: trio.Lock = Factory(trio.Lock)
     users: int = 0
+    occupied: trio.Event | None = None
 
 
 class KeyedLock:
@@ -23,17 +24,44 @@ class KeyedLock:
 
     @asynccontextmanager
     async def hold(self, *parts: str) -> AsyncIterator[None]:
-        """Hold the lock named by `parts`, waiting in the order of arrival."""
+        """Hold the lock named by `parts`, waiting in the order of arrival, and for an occupant."""
         key = "\0".join(parts)
-        entry = self._entries.setdefault(key, _Entry())
-        entry.users += 1
+        entry = self._enter(key)
         try:
             async with entry.lock:
+                while entry.occupied is not None:
+                    await entry.occupied.wait()
                 yield
         finally:
-            entry.users -= 1
-            if not entry.users:
-                del self._entries[key]
+            self._leave(key, entry)
+
+    def occupy(self, *parts: str) -> Callable[[], None]:
+        """Keep the next holders waiting, whoever holds the lock now, until the returned function is called.
+
+        For work that goes on behind its caller: between the end of the caller's hold and the beginning of
+        one of its own, somebody else could come.
+        """
+        key = "\0".join(parts)
+        entry = self._enter(key)
+        assert entry.occupied is None, "only the holder may have it occupied, and it does so once"
+        occupied = entry.occupied = trio.Event()
+
+        def release() -> None:
+            entry.occupied = None
+            occupied.set()
+            self._leave(key, entry)
+
+        return release
+
+    def _enter(self, key: str) -> _Entry:
+        entry = self._entries.setdefault(key, _Entry())
+        entry.users += 1
+        return entry
+
+    def _leave(self, key: str, entry: _Entry) -> None:
+        entry.users -= 1
+        if not entry.users:
+            del self._entries[key]
 
     def __len__(self) -> int:
         return len(self._entries)

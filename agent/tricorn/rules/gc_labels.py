@@ -26,6 +26,12 @@ _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?P<fraction>\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)")
 
 
+def loosens(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Tell whether an object with the labels `new` may keep less, or be kept less, than it was with `old`."""
+    lost = any(key.startswith(_GC) and new.get(key) != value for key, value in old.items())
+    return lost or (EXPIRE in new and EXPIRE not in old)
+
+
 def parse_time(text: str) -> datetime | None:
     """Return the RFC 3339 time, None if it isn't one. Fractions beyond microseconds are cut off."""
     match = _RFC3339.fullmatch(text)

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import trio
 from attrs import frozen
 
+from tricorn import limits
 from tricorn.errors import AlreadyExists, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 from tricorn.failpoints import failpoint
 from tricorn.model import ids
@@ -19,6 +20,7 @@ from tricorn.model.records import ContentInfo, IngestStatus
 from tricorn.ports import Clock
 from tricorn.store.blob_files import BlobFiles, Removed, file_errors
 from tricorn.store.codec import to_time
+from tricorn.store.content_session import Hold, IngestSession, aborted
 from tricorn.store.content_writer import IngestWriter
 from tricorn.store.db import Database
 from tricorn.store.ingest_file import IngestFile
@@ -51,7 +53,7 @@ class ContentStore:
         self._db = db
         self._clock = clock
         self._isolated = policy == "isolated"
-        self._writers: set[tuple[str, str]] = set()
+        self._writers: dict[tuple[str, str], Hold] = {}
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._sweeping = trio.Lock()
 
@@ -112,30 +114,79 @@ class ContentStore:
         expected = Digest.parse(expected, "expected") if expected is not None else None
         with self._only_writer(namespace, ref), self._files.hold(self._files.ingest(namespace, ref)):
             await self._begin(namespace, ref, total, expected, lease)
-            algorithm = expected.algorithm if expected else "sha256"
-            file = await trio.to_thread.run_sync(
-                IngestFile, self._files.ingest(namespace, ref), f"{namespace} {ref}", algorithm,
-                limiter=self._limiter,
-            )  # fmt: skip
-            try:
-                while await trio.to_thread.run_sync(file.rehash, limiter=self._limiter):
-                    pass
-                yield IngestWriter(namespace, ref, lease, file, self._files, self._db, self._limiter)
-            finally:
-                file.close()
+            async with self._open_ingest(namespace, ref, expected, lease, resume=True) as writer:
+                yield writer
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self, namespace: str, ref: str, *, total: int = 0, expected: Digest | None = None, lease: str = ""
+    ) -> AsyncIterator[IngestSession]:
+        """Open the ingest `ref` for a client: as `writer`, except that a blob another namespace shares is
+        linked by the commit only, and that `abort` ends the session (Aborted).
+
+        AlreadyExists when `expected` is in the namespace; Unavailable while another writer holds the ref.
+        """
+        ids.namespace(namespace)
+        _check_ref(ref)
+        with trio.CancelScope() as scope, contextlib.ExitStack() as held:
+            held.enter_context(self._only_writer(namespace, ref, scope))
+            held.enter_context(self._files.hold(self._files.ingest(namespace, ref)))
+            if expected is not None:
+                held.enter_context(self._files.hold(self._files.blob(expected)))
+            record, shared = await self._begin_session(namespace, ref, total, expected, lease)
+            async with self._open_ingest(namespace, ref, expected, lease, resume=not shared) as writer:
+                yield IngestSession(record.started_at, record.total, writer, shared)
+        if scope.cancelled_caught:
+            raise aborted(ref)
+
+    async def _begin_session(
+        self, namespace: str, ref: str, total: int, expected: Digest | None, lease: str
+    ) -> tuple[IngestRecord, ContentInfo | None]:
+        def begin(tx: Transaction) -> tuple[IngestRecord, ContentInfo | None] | None:
+            shared = None
+            if expected is not None:
+                if tx.content.find(namespace, expected):
+                    tx.leases.protect(namespace, lease, "content", expected)
+                    return None
+                shared = tx.content.elsewhere(expected, isolated=self._isolated)
+            usable = shared is not None and total in {0, shared.size}
+            return tx.ingests.open(namespace, ref, total, expected, lease=lease), shared if usable else None
+
+        begun = await self._db.write(begin)
+        if begun is None:
+            raise AlreadyExists(f"content {expected} exists already in namespace {namespace}")
+        failpoint("content.begun")
+        return begun
+
+    @contextlib.asynccontextmanager
+    async def _open_ingest(
+        self, namespace: str, ref: str, expected: Digest | None, lease: str, *, resume: bool
+    ) -> AsyncIterator[IngestWriter]:
+        algorithm = expected.algorithm if expected else "sha256"
+        file = await trio.to_thread.run_sync(
+            IngestFile, self._files.ingest(namespace, ref), f"{namespace} {ref}", algorithm,
+            limiter=self._limiter,
+        )  # fmt: skip
+        try:
+            while resume and await trio.to_thread.run_sync(file.rehash, limiter=self._limiter):
+                pass
+            yield IngestWriter(namespace, ref, lease, file, self._files, self._db, self._limiter)
+        finally:
+            file.close()
 
     @contextlib.contextmanager
-    def _only_writer(self, namespace: str, ref: str) -> Iterator[None]:
+    def _only_writer(self, namespace: str, ref: str, scope: trio.CancelScope | None = None) -> Iterator[None]:
         key = namespace, ref
         if key in self._writers:
             raise Unavailable(
                 f"ingest {ref} has a writer already", hint="wait for it to end, then ask for the blob again"
             )
-        self._writers.add(key)
+        hold = self._writers[key] = Hold(scope)
         try:
             yield
         finally:
-            self._writers.discard(key)
+            del self._writers[key]
+            hold.ended.set()
 
     async def _begin(self, namespace: str, ref: str, total: int, expected: Digest | None, lease: str) -> None:
         def begin(tx: Transaction) -> ContentInfo | None:
@@ -172,7 +223,11 @@ class ContentStore:
         return IngestStatus(record.ref, offset, record.total, record.expected, record.started_at, updated)
 
     async def abort(self, namespace: str, ref: str) -> None:
-        """Drop an ingest and its bytes; NotFound. Unavailable while a writer holds it."""
+        """Drop an ingest and its bytes; NotFound. A session that writes it ends with Aborted; Unavailable
+        while a writer of the agent's own holds it.
+        """
+        if (held := self._writers.get((namespace, ref))) is not None:
+            await held.end(ref, limits.CLEANUP_DEADLINE)
         directory = self._files.ingest(namespace, ref)
         with self._only_writer(namespace, ref), self._files.hold(directory):
             await self._db.write(lambda tx: tx.ingests.delete(namespace, ref))

@@ -11,6 +11,7 @@ from tricorn.errors import AlreadyExists, NotFound
 from tricorn.model import filters, ids
 from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo
+from tricorn.rules.gc_labels import loosens
 from tricorn.rules.plan import merged_labels
 from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
@@ -61,13 +62,16 @@ class ContentRecords:
         if found is not None:
             self._leases.protect(namespace, lease, "content", digest)
             return found
+        other = self.elsewhere(digest, isolated=isolated)
+        if other is None:
+            return None
+        labels = {k: v for k, v in other.labels.items() if k.startswith(_SOURCE)}
+        return self.create(namespace, digest, other.size, labels, lease=lease)
+
+    def elsewhere(self, digest: Digest, *, isolated: bool = False) -> ContentInfo | None:
+        """Return the blob as the first namespace has it that may share it, None if none may."""
         rows = self._session.all(_SELECT + "WHERE digest = ? ORDER BY namespace", str(digest))
-        for row in rows:
-            if not isolated or self._shareable(row[0]):
-                other = _info(row)
-                labels = {k: v for k, v in other.labels.items() if k.startswith(_SOURCE)}
-                return self.create(namespace, digest, other.size, labels, lease=lease)
-        return None
+        return next((_info(row) for row in rows if not isolated or self._shareable(row[0])), None)
 
     def _shareable(self, namespace: str) -> bool:
         return self._namespaces.get(namespace).labels.get(_SHAREABLE) == "true"
@@ -94,13 +98,20 @@ class ContentRecords:
     def update_labels(self, namespace: str, digest: str, labels: Mapping[str, str]) -> ContentInfo:
         """Merge `labels` in; an empty value deletes. NotFound."""
         old = self.get(namespace, digest)
-        merged = ids.labels(merged_labels(old.labels, labels))
+        return self._store(namespace, old, merged_labels(old.labels, labels))
+
+    def replace_labels(self, namespace: str, digest: str, labels: Mapping[str, str]) -> ContentInfo:
+        """Give the blob these labels and no others. NotFound."""
+        return self._store(namespace, self.get(namespace, digest), labels)
+
+    def _store(self, namespace: str, old: ContentInfo, labels: Mapping[str, str]) -> ContentInfo:
+        new = ids.labels(labels)
         self._session.run(
             "UPDATE content SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?",
-            to_json(merged), self._session.now, namespace, str(digest),
+            to_json(new), self._session.now, namespace, str(old.digest),
         )  # fmt: skip
-        self._session.deletions += 1  # a label may have been a reference
-        return evolve(old, labels=merged, updated_at=to_time(self._session.now))
+        self._session.deletions += loosens(old.labels, new)
+        return evolve(old, labels=new, updated_at=to_time(self._session.now))
 
     def delete(self, namespace: str, digest: str) -> None:
         """Remove the record; the file goes in a later sweep, unless another namespace has it. NotFound."""

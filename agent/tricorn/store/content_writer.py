@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import trio
 from attrs import define
 
-from tricorn.errors import AlreadyExists, FailedPrecondition
+from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition
 from tricorn.failpoints import failpoint
 from tricorn.model import ids
 from tricorn.model.ids import Digest
@@ -16,6 +17,8 @@ from tricorn.store.blob_files import BlobFiles
 from tricorn.store.db import Database
 from tricorn.store.ingest_file import IngestFile
 from tricorn.store.transaction import Transaction
+
+_COPY: Final = 4 << 20
 
 
 @define
@@ -44,6 +47,11 @@ class IngestWriter:
         self._check_open()
         await trio.to_thread.run_sync(self._file.write, data, limiter=self._limiter)
 
+    @property
+    def digest(self) -> Digest:
+        """Of the bytes so far."""
+        return self._file.digest
+
     async def truncate(self) -> None:
         self._check_open()
         await trio.to_thread.run_sync(self._file.truncate, limiter=self._limiter)
@@ -71,24 +79,63 @@ class IngestWriter:
         with self._files.hold(self._files.blob(digest)), trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._place, digest, limiter=self._limiter)
             self._done = True
-            info, existed = await self._db.write(lambda tx: self._record(tx, digest, checked))
+            size = self._file.offset
+            info, existed = await self._db.write(lambda tx: self._record(tx, digest, checked, size))
             failpoint("content.recorded")
         if existed:
             raise AlreadyExists(f"content {digest} exists already in namespace {self.namespace}")
         return info
 
+    async def adopt(self, blob: ContentInfo, labels: Mapping[str, str]) -> ContentInfo:
+        """Give the namespace a blob that another one has, in place of this ingest's bytes.
+
+        The caller holds the blob's file. AlreadyExists as for `commit`.
+        """
+        self._check_open()
+        checked = ids.labels(labels)
+        with trio.CancelScope(shield=True):
+            self._done = True
+            info, existed = await self._db.write(lambda tx: self._record(tx, blob.digest, checked, blob.size))
+            await trio.to_thread.run_sync(
+                self._files.remove_ingest, self._file.directory, limiter=self._limiter
+            )
+        if existed:
+            raise AlreadyExists(f"content {blob.digest} exists already in namespace {self.namespace}")
+        return info
+
+    async def copy(self, blob: ContentInfo) -> None:
+        """Begin anew with the bytes of a blob, whose file the caller holds."""
+        await self.truncate()
+        path = self._files.blob(blob.digest)
+        while self.offset < blob.size:
+            count = min(_COPY, blob.size - self.offset)
+            if not await trio.to_thread.run_sync(
+                self._file.append_from, path, self.offset, count, limiter=self._limiter
+            ):
+                raise DataLoss(f"the file of content {blob.digest} is too short")
+
+    async def discard(self) -> None:
+        """Drop the ingest with its bytes; the writer is of no more use."""
+        self._check_open()
+        with trio.CancelScope(shield=True):
+            self._done = True
+            await self._db.write(lambda tx: tx.ingests.complete(self.namespace, self.ref))
+            await trio.to_thread.run_sync(
+                self._files.remove_ingest, self._file.directory, limiter=self._limiter
+            )
+
     def _place(self, digest: Digest) -> None:
         self._file.move(self._files.blob(digest))
         self._files.remove_ingest(self._file.directory)
 
-    def _record(self, tx: Transaction, digest: Digest, labels: Mapping[str, str]) -> tuple[ContentInfo, bool]:
-        if tx.ingests.find(self.namespace, self.ref):
-            tx.ingests.delete(self.namespace, self.ref)
+    def _record(
+        self, tx: Transaction, digest: Digest, labels: Mapping[str, str], size: int
+    ) -> tuple[ContentInfo, bool]:
+        tx.ingests.complete(self.namespace, self.ref)
         found = tx.content.find(self.namespace, digest)
         if found is not None:
             tx.leases.protect(self.namespace, self.lease, "content", digest)
             return found, True
-        size = self._file.offset
         return tx.content.create(self.namespace, digest, size, labels, lease=self.lease), False
 
     def _check_open(self) -> None:

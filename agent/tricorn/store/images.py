@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
 from tricorn.model import filters, ids
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Image
+from tricorn.rules.gc_labels import loosens
 from tricorn.rules.plan import merged_labels
-from tricorn.store.codec import to_descriptor, to_json, to_labels, to_time
+from tricorn.store.codec import to_descriptor, to_json, to_labels, to_microseconds, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
@@ -31,13 +33,13 @@ class Images:
         self._namespaces = namespaces
         self._leases = leases
 
-    def create(self, namespace: str, image: Image, *, lease: str = "") -> Image:
-        """Record a new image (its times are set here). AlreadyExists, InvalidArgument."""
+    def create(self, namespace: str, image: Image, *, lease: str = "", at: datetime | None = None) -> Image:
+        """Record a new image; its times are now, or `at`. AlreadyExists, InvalidArgument."""
         _check(image)
         if self.find(namespace, image.name):
             raise AlreadyExists(f"image {image.name} exists already in namespace {namespace}")
         self._namespaces.ensure(namespace)
-        now = self._session.now
+        now = to_microseconds(at) if at else self._session.now
         self._session.run(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)",
             namespace, image.name, to_json(image.target), to_json(image.labels), now, now,
@@ -55,21 +57,30 @@ class Images:
         self._leases.protect(namespace, lease, "images", image.name)
         if old.target == image.target and old.labels == image.labels:
             return old
-        return self._store(namespace, evolve(image, created_at=old.created_at))
+        return self._store(namespace, old, image)
+
+    def replace(self, namespace: str, image: Image, *, lease: str = "", at: datetime | None = None) -> Image:
+        """Give a recorded image this target and these labels; it was updated now, or `at`. NotFound."""
+        old = self.get(namespace, image.name)
+        _check(image)
+        self._leases.protect(namespace, lease, "images", image.name)
+        return self._store(namespace, old, image, at)
 
     def update_labels(self, namespace: str, name: str, labels: Mapping[str, str]) -> Image:
         """Merge `labels` in; an empty value deletes. NotFound."""
         old = self.get(namespace, name)
-        return self._store(namespace, evolve(old, labels=ids.labels(merged_labels(old.labels, labels))))
+        merged = ids.labels(merged_labels(old.labels, labels))
+        return self._store(namespace, old, evolve(old, labels=merged))
 
-    def _store(self, namespace: str, image: Image) -> Image:
+    def _store(self, namespace: str, old: Image, new: Image, at: datetime | None = None) -> Image:
+        now = to_microseconds(at) if at else self._session.now
         self._session.run(
             "UPDATE images SET target = ?, labels = ?, updated_at = ? WHERE namespace = ? AND name = ?",
-            to_json(image.target), to_json(image.labels), self._session.now, namespace, image.name,
+            to_json(new.target), to_json(new.labels), now, namespace, new.name,
         )  # fmt: skip
-        self._session.deletions += 1  # what it pointed to before may be free now
-        self._publish(namespace, "update", image)
-        return evolve(image, updated_at=to_time(self._session.now))
+        self._session.deletions += old.target.digest != new.target.digest or loosens(old.labels, new.labels)
+        self._publish(namespace, "update", new)
+        return evolve(new, created_at=old.created_at, updated_at=to_time(now))
 
     def find(self, namespace: str, name: str) -> Image | None:
         row = self._session.one(_SELECT + "WHERE namespace = ? AND name = ?", namespace, name)
@@ -104,7 +115,25 @@ class Images:
     def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[Image]:
         """Return the images that match any of the filters, by name."""
         rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY name", namespace)
-        return filters.select(expressions, map(_image, rows))
+        matches = filters.any_of(expressions)
+        return [image for image in map(_image, rows) if not expressions or matches(_Filtered.of(image))]
+
+
+@frozen
+class _Filtered:
+    """An image as filters see it: with the annotations of its target at the top, as containerd has them."""
+
+    name: str
+    target: Descriptor
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    created_at: datetime | None
+    updated_at: datetime | None
+
+    @classmethod
+    def of(cls, image: Image) -> _Filtered:
+        target = image.target
+        return cls(image.name, target, image.labels, target.annotations, image.created_at, image.updated_at)
 
 
 def _check(image: Image) -> None:

@@ -30,6 +30,11 @@ class IngestFile:
             _write_ref(os.path.join(directory, "ref"), ref)
             self._descriptor = os.open(self.path, _FLAGS, 0o600)
 
+    @property
+    def digest(self) -> Digest:
+        """Of the bytes so far."""
+        return Digest(f"{self._algorithm}:{self._hash.hexdigest()}")
+
     def rehash(self) -> bool:
         """Take up some of the bytes that an earlier writer left; return whether there are more.
 
@@ -54,6 +59,13 @@ class IngestFile:
                 self._hash.update(view[done : done + count])
                 self.offset += count
                 done += count
+
+    def append_from(self, path: str, offset: int, count: int) -> int:
+        """Append up to `count` bytes of another file from `offset`; return how many there were."""
+        with file_errors("the blob could not be copied"), open(path, "rb") as source:
+            data = os.pread(source.fileno(), count, offset)
+        self.write(data)
+        return len(data)
 
     def truncate(self) -> None:
         with file_errors("the transfer could not be begun anew"):
@@ -84,7 +96,7 @@ class IngestFile:
 
     def _digest(self, algorithm: str) -> Digest:
         if algorithm == self._algorithm:
-            return Digest(f"{algorithm}:{self._hash.hexdigest()}")
+            return self.digest
         with file_errors("the blob could not be read"), open(self.path, "rb") as file:
             return Digest(f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}")
 

@@ -79,6 +79,11 @@ class Ingests:
         self._leases.forget(namespace, "ingests", ref)
         self._session.deletions += 1
 
+    def complete(self, namespace: str, ref: str) -> None:
+        """Remove the record of a transfer that became a blob, if there is one: nothing got free by that."""
+        self._session.run("DELETE FROM ingests WHERE namespace = ? AND ref = ?", namespace, ref)
+        self._leases.forget(namespace, "ingests", ref)
+
     def list(self, namespace: str) -> list[IngestRecord]:
         rows = self._session.all(_SELECT + "WHERE namespace = ? ORDER BY ref", namespace)
         return [_record(row) for row in rows]

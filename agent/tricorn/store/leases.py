@@ -93,6 +93,13 @@ class Leases:
         if id:
             self.add_resource(namespace, id, LeaseResource(type, object))
 
+    def release(self, namespace: str, id: str, type: str, object: str) -> None:
+        """Drop an object from the lease that its removal runs under; nothing when there is no such lease."""
+        self._session.run(
+            "DELETE FROM lease_resources WHERE namespace = ? AND lease = ? AND type = ? AND id = ?",
+            namespace, id, type, object,
+        )  # fmt: skip
+
     def forget(self, namespace: str, type: str, object: str) -> None:
         """Drop an object that is no more from all leases of the namespace."""
         self._session.run(

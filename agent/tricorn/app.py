@@ -26,6 +26,7 @@ from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.service import Services
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
+from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
@@ -179,6 +180,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             namespaces=NamespaceService(db),
             images=images,
             containers=ContainerService(db, images, lifecycle, tasks),
+            container_records=ContainerRecords(db, workers.runtime, lifecycle, specs),
             tasks=tasks,
             content=ContentService(db, workers.content),
             snapshots=snapshots,

@@ -86,8 +86,21 @@ class Snapshot:
 
 
 @frozen
+class AnyValue:
+    """A message of a type that only its owner need know, kept byte for byte (protobuf's Any)."""
+
+    type_url: str
+    value: bytes = field(default=b"", repr=False)
+
+
+@frozen
 class Container:
-    """`desired` is the canonical request the container was made from: plans compare against it."""
+    """`desired` is the canonical request the container was made from: plans compare against it; it is empty
+    for one whose spec a client of the containers service made.
+
+    `runtime` is the OCI runtime as this agent names it; `runtime_name` and `runtime_options` are what such a
+    client asked for ("" and None: nothing was asked). `spec_type` is the type of `spec` ("": OCI's, JSON).
+    """
 
     id: str
     image: str = ""
@@ -98,7 +111,11 @@ class Container:
     spec: bytes = field(default=b"{}", repr=False)
     desired: Mapping[str, Any] = field(factory=dict, repr=False)
     labels: Labels = Factory(dict)
-    extensions: Mapping[str, Any] = Factory(dict)
+    extensions: Mapping[str, AnyValue] = Factory(dict)
+    runtime_name: str = ""
+    runtime_options: AnyValue | None = None
+    spec_type: str = ""
+    sandbox: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.gc import GcService
 from tricorn.service.images import ImageService
@@ -29,6 +30,7 @@ class Services:
     namespaces: NamespaceService
     images: ImageService
     containers: ContainerService
+    container_records: ContainerRecords
     tasks: TaskService
     content: ContentService
     snapshots: SnapshotService

@@ -9,7 +9,7 @@ import msgspec
 
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
-from tricorn.model.records import Task
+from tricorn.model.records import AnyValue, Task
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -32,6 +32,8 @@ _mapping: Final = msgspec.json.Decoder(dict[str, Any])
 _labels: Final = msgspec.json.Decoder(dict[str, str])
 _descriptor: Final = msgspec.json.Decoder(Descriptor, dec_hook=_decode_unknown)
 _task: Final = msgspec.json.Decoder(Task)
+_any_value: Final = msgspec.json.Decoder(AnyValue)
+_any_values: Final = msgspec.json.Decoder(dict[str, AnyValue])
 
 
 def to_json(value: Any) -> bytes:
@@ -48,6 +50,15 @@ def to_labels(data: bytes) -> dict[str, str]:
 
 def to_descriptor(data: bytes) -> Descriptor:
     return _descriptor.decode(data)
+
+
+def to_any_value(data: bytes) -> AnyValue | None:
+    """Read what `to_json` wrote of a value (its bytes are base64 there); None where there is nothing."""
+    return _any_value.decode(data) if data else None
+
+
+def to_any_values(data: bytes) -> dict[str, AnyValue]:
+    return _any_values.decode(data)
 
 
 def to_task(data: bytes) -> Task:

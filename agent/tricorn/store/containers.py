@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -11,14 +11,23 @@ from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
 from tricorn.model import filters, ids
 from tricorn.model.records import Container
 from tricorn.rules.plan import merged_labels
-from tricorn.store.codec import to_json, to_labels, to_mapping, to_time
+from tricorn.rules.runtime_names import shown_runtime
+from tricorn.store.codec import (
+    to_any_value,
+    to_any_values,
+    to_json,
+    to_labels,
+    to_mapping,
+    to_time,
+)
 from tricorn.store.journal import Events
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
 _SELECT: Final = (
     "SELECT namespace, id, image, image_digest, runtime, snapshotter, snapshot_key, spec, "
-    "desired, labels, extensions, created_at, updated_at FROM containers "
+    "desired, labels, extensions, created_at, updated_at, runtime_name, runtime_options, spec_type, sandbox "
+    "FROM containers "
 )
 
 
@@ -38,20 +47,22 @@ class Containers:
         self._namespaces.ensure(namespace)
         now = self._session.now
         self._session.run(
-            "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            namespace, container.id, *_values(container), now, now,
+            "INSERT INTO containers (namespace, id, created_at, updated_at, image, image_digest, runtime, "
+            "snapshotter, snapshot_key, spec, desired, labels, extensions, runtime_name, runtime_options, "
+            "spec_type, sandbox) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            namespace, container.id, now, now, *_values(container),
         )  # fmt: skip
         self._events.publish(
             namespace,
             "/containers/create",
-            {"id": container.id, "image": container.image, "runtime": {"name": container.runtime}},
+            {"id": container.id, "image": container.image, "runtime": {"name": shown_runtime(container)}},
         )
         return evolve(container, created_at=to_time(now), updated_at=to_time(now))
 
     def update(self, namespace: str, id: str, **changes: Any) -> Container:
         """Change the named fields of a container: `labels` (merged, an empty value deletes), `spec`,
         `desired`, `extensions`, `image`, `image_digest`, `snapshot_key`. NotFound; InvalidArgument for
-        `runtime` and `snapshotter`, which never change.
+        `runtime`, `runtime_name` and `snapshotter`, which never change.
         """
         old = self.get(namespace, id)
         labels = changes.pop("labels", None)
@@ -62,7 +73,7 @@ class Containers:
     def replace(self, namespace: str, container: Container) -> Container:
         """Store the whole container in place of the one with its id (labels included); as `update`."""
         old = self.get(namespace, container.id)
-        for field in ("runtime", "snapshotter"):
+        for field in ("runtime", "runtime_name", "snapshotter"):
             if getattr(old, field) != getattr(container, field):
                 raise InvalidArgument(
                     f"container {container.id}: {field} cannot be changed", field=field,
@@ -71,8 +82,8 @@ class Containers:
         _check(container)
         self._session.run(
             "UPDATE containers SET image = ?, image_digest = ?, runtime = ?, snapshotter = ?, "
-            "snapshot_key = ?, spec = ?, desired = ?, labels = ?, extensions = ?, updated_at = ? "
-            "WHERE namespace = ? AND id = ?",
+            "snapshot_key = ?, spec = ?, desired = ?, labels = ?, extensions = ?, runtime_name = ?, "
+            "runtime_options = ?, spec_type = ?, sandbox = ?, updated_at = ? WHERE namespace = ? AND id = ?",
             *_values(container), self._session.now, namespace, container.id,
         )  # fmt: skip
         self._session.deletions += 1  # what it referred to before may be free now
@@ -119,7 +130,7 @@ def _check(container: Container) -> None:
     ids.labels(container.labels)
     if not container.runtime:
         raise InvalidArgument(f"container {container.id} has no runtime", field="runtime")
-    if not container.spec:
+    if not container.spec and not container.spec_type:
         raise InvalidArgument(f"container {container.id} has no spec", field="spec")
     if container.snapshot_key and not container.snapshotter:
         raise InvalidArgument(
@@ -128,11 +139,12 @@ def _check(container: Container) -> None:
 
 
 def _values(container: Container) -> tuple[Any, ...]:
-    extensions: Mapping[str, Any] = container.extensions
+    options = container.runtime_options
     return (
         container.image, container.image_digest, container.runtime, container.snapshotter,
         container.snapshot_key, bytes(container.spec), to_json(container.desired),
-        to_json(container.labels), to_json(extensions),
+        to_json(container.labels), to_json(container.extensions),
+        container.runtime_name, to_json(options) if options else b"", container.spec_type, container.sandbox,
     )  # fmt: skip
 
 
@@ -140,5 +152,6 @@ def _container(row: tuple[Any, ...]) -> Container:
     return Container(
         id=row[1], image=row[2], image_digest=row[3], runtime=row[4], snapshotter=row[5],
         snapshot_key=row[6], spec=row[7], desired=to_mapping(row[8]), labels=to_labels(row[9]),
-        extensions=to_mapping(row[10]), created_at=to_time(row[11]), updated_at=to_time(row[12]),
+        extensions=to_any_values(row[10]), created_at=to_time(row[11]), updated_at=to_time(row[12]),
+        runtime_name=row[13], runtime_options=to_any_value(row[14]), spec_type=row[15], sandbox=row[16],
     )  # fmt: skip

@@ -77,4 +77,12 @@ _FIRST: Final = (
     "CREATE INDEX events_namespace ON events (namespace, sequence)",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+# What containerd's containers service keeps of a container and the HTTP API has no name for.
+_CONTAINERS_AS_MESSAGES: Final = (
+    "ALTER TABLE containers ADD COLUMN runtime_name TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE containers ADD COLUMN runtime_options BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE containers ADD COLUMN spec_type TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE containers ADD COLUMN sandbox TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CONTAINERS_AS_MESSAGES)

@@ -8,7 +8,16 @@ from attrs import evolve
 from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, Platform
-from tricorn.model.records import Container, Image, ProcessIdentity, Snapshot, SnapshotKind, Task, TaskStatus
+from tricorn.model.records import (
+    AnyValue,
+    Container,
+    Image,
+    ProcessIdentity,
+    Snapshot,
+    SnapshotKind,
+    Task,
+    TaskStatus,
+)
 from tricorn.store.transaction import Transaction
 
 ONE = Digest.of(b"one")
@@ -138,7 +147,16 @@ class TestContainers:
     def test_comes_back_as_it_went(self, tx: Transaction) -> None:
         made = tx.containers.create(
             "n",
-            container(desired={"image": "a", "args": ["x"]}, extensions={"e": {"f": 1}}, labels={"l": "v"}),
+            container(
+                desired={"image": "a", "args": ["x"]},
+                extensions={"e": AnyValue("t.E", b"\x00\xff")},
+                labels={"l": "v"},
+                runtime_name="io.containerd.runc.v2",
+                spec=b"\xffraw",
+                spec_type="t.Spec",
+                runtime_options=AnyValue("t.Options", b"\x0a\x80"),
+                sandbox="pod",
+            ),
         )
         assert tx.containers.get("n", "web") == made
         assert tx.containers.list_all() == [("n", made)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -26,6 +27,7 @@ class Bundles:
         self._log_size = log_size
         self._log_files = log_files
         self._limiter = trio.CapacityLimiter(8)
+        self._parents = threading.Lock()  # a namespace's directories come and go with its containers
 
     def path(self, namespace: str, container: str) -> str:
         return os.path.join(self._bundles, namespace, container)
@@ -54,9 +56,10 @@ class Bundles:
         await mount_in_thread(mounts, self.rootfs(namespace, container))
 
     def _make_directories(self, namespace: str, container: str) -> None:
-        for base in (self._bundles, self._logs):
-            os.makedirs(os.path.join(base, namespace), mode=0o700, exist_ok=True)
-            os.makedirs(os.path.join(base, namespace, container), mode=0o700, exist_ok=True)
+        with self._parents:
+            for base in (self._bundles, self._logs):
+                os.makedirs(os.path.join(base, namespace), mode=0o700, exist_ok=True)
+                os.makedirs(os.path.join(base, namespace, container), mode=0o700, exist_ok=True)
         os.makedirs(self.rootfs(namespace, container), mode=0o700, exist_ok=True)
 
     def ready(self, namespace: str, container: str) -> bool:
@@ -91,9 +94,10 @@ class Bundles:
             shutil.rmtree(bundle, ignore_errors=True)
         if logs:
             shutil.rmtree(os.path.join(self._logs, namespace, container), ignore_errors=True)
-        for base in (self._bundles, self._logs):
-            with suppress(OSError):
-                os.rmdir(os.path.join(base, namespace))
+        with self._parents:
+            for base in (self._bundles, self._logs):
+                with suppress(OSError):
+                    os.rmdir(os.path.join(base, namespace))
 
     def on_disk(self) -> set[tuple[str, str]]:
         """Return (namespace, container) of every bundle and log directory there is."""

@@ -16,6 +16,7 @@ IDENTIFIER_LENGTH: Final = 76
 LABEL_SIZE: Final = 4096
 LABELS_PER_OBJECT: Final = 512
 REFERENCE_LENGTH: Final = 512
+SNAPSHOT_KEY_LENGTH: Final = 4096  # mount points serve as keys, too
 
 # Documents held in memory
 MANIFEST_SIZE: Final = 4 * MIB  # manifest, index and image config (GHSA: huge JSON in archives)
@@ -87,6 +88,7 @@ GRPC_IDLE_FRAMES: Final = 10_000  # frames without work at once (CVE-2019-9513 t
 GRPC_IDLE_FRAME_RATE: Final = 500.0  # … and per second
 EVENTS_KEPT: Final = 100_000
 EVENTS_PAGE: Final = 1000
+EVENT_SIZE: Final = 64 * KIB  # one that a client publishes; EVENTS_KEPT of them may be kept
 OPERATIONS_KEPT: Final = 256
 
 # Container input and output

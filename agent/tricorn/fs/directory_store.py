@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import trio
@@ -42,6 +43,7 @@ class DirectoryStore:
         self.directory = os.path.join(root, "snapshots")
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._serial = itertools.count()
+        self._busy: set[str] = set()  # names of what is being made or removed right now
 
     def path(self, backend_id: str, *below: str) -> str:
         """Return where the snapshot is. Raises InvalidArgument for an id that is no file name."""
@@ -67,15 +69,16 @@ class DirectoryStore:
         final = self.path(backend_id)
         new = os.path.join(self.directory, _NEW + backend_id)
         self.prepare()
-        self._remove_path(new)
-        os.mkdir(new, 0o700)
-        try:
-            fill(new)
-            self._displace(final)
-            os.rename(new, final)
-        except BaseException:
+        with self._working_on(new):
             self._remove_path(new)
-            raise
+            os.mkdir(new, 0o700)
+            try:
+                fill(new)
+                self._displace(final)
+                os.rename(new, final)
+            except BaseException:
+                self._remove_path(new)
+                raise
 
     def remove(self, backend_id: str) -> None:
         """Take the snapshot's name away first, then its content; missing is no error.
@@ -85,10 +88,20 @@ class DirectoryStore:
         self._displace(self.path(backend_id))
 
     def walk(self) -> list[str]:
+        """Return the names of all directories but those that this process is making or removing now."""
         try:
-            return sorted(os.listdir(self.directory))
+            return sorted(set(os.listdir(self.directory)) - self._busy.copy())
         except FileNotFoundError:
             return []
+
+    @contextmanager
+    def _working_on(self, path: str) -> Iterator[None]:
+        name = os.path.basename(path)
+        self._busy.add(name)
+        try:
+            yield
+        finally:
+            self._busy.discard(name)
 
     def usage(self, backend_id: str, *below: str) -> Usage:
         """Measure the snapshot. Raises OSError."""
@@ -103,12 +116,14 @@ class DirectoryStore:
         name = os.path.basename(path)
         if not name.startswith(_REMOVED):
             removed = os.path.join(self.directory, f"{_REMOVED}{name}-{os.getpid()}-{next(self._serial)}")
-            try:
-                os.rename(path, removed)
-            except FileNotFoundError:
-                return
-            path = removed
-        self._remove_path(path)
+            with self._working_on(removed):
+                try:
+                    os.rename(path, removed)
+                except FileNotFoundError:
+                    return
+                self._remove_path(removed)
+        else:
+            self._remove_path(path)
 
     def _remove_path(self, path: str) -> None:
         try:

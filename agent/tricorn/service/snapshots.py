@@ -6,49 +6,15 @@ before its directory. So whatever a crash leaves is a directory without a record
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from uuid import uuid4
+from collections.abc import Sequence
 
-import trio
 from attrs import frozen
 
-from tricorn import limits
-from tricorn.errors import InvalidArgument
 from tricorn.fs.durability import sync_filesystem
-from tricorn.model.records import Snapshot, SnapshotKind, Usage
-from tricorn.ports import Snapshotter
-from tricorn.store.db import Database
+from tricorn.model.records import Snapshot, SnapshotKind
+from tricorn.service.reservations import Reservation
+from tricorn.service.snapshot_verbs import SnapshotVerbs
 from tricorn.store.transaction import Transaction
-
-
-class Reservation:
-    """Backend ids of one piece of work: those not kept by its end are removed."""
-
-    def __init__(self, backend: Snapshotter | None, in_flight: set[str]) -> None:
-        self._backend = backend
-        self._in_flight = in_flight
-        self._taken: list[str] = []
-        self._kept: set[str] = set()
-
-    def take(self) -> str:
-        """Return a new backend id, safe from the sweep while the reservation is open."""
-        backend_id = uuid4().hex[:20]
-        self._in_flight.add(backend_id)
-        self._taken.append(backend_id)
-        return backend_id
-
-    def keep(self, *backend_ids: str) -> None:
-        """Say that records name these ids now."""
-        self._kept.update(backend_ids)
-
-    async def close(self) -> None:
-        """Remove the directories of ids that were not kept, whatever is being cancelled."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-            for backend_id in self._taken:
-                if backend_id not in self._kept and self._backend:
-                    await self._backend.remove(backend_id)
-        self._in_flight.difference_update(self._taken)
 
 
 @frozen
@@ -62,42 +28,8 @@ class Sealing:
     implied: tuple[str, ...] = ()
 
 
-class SnapshotService:
-    """Use cases on snapshots. `backends` are the snapshotters by name; with `sync` the files of an image
-    are flushed to disk before its snapshots are recorded.
-    """
-
-    def __init__(
-        self, db: Database, backends: Mapping[str, Snapshotter], default: str, *, sync: bool = False
-    ) -> None:
-        self._db = db
-        self._backends = backends
-        self.default = default
-        self._sync = sync
-        self.in_flight: set[str] = set()
-
-    def backend(self, name: str) -> Snapshotter:
-        """Return the snapshotter `name`; InvalidArgument naming those there are."""
-        try:
-            return self._backends[name]
-        except KeyError:
-            known = ", ".join(sorted(self._backends))
-            raise InvalidArgument(
-                f"no snapshotter {name!r}", hint=f"there are: {known}", field="snapshotter"
-            ) from None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._backends)
-
-    @asynccontextmanager
-    async def reservation(self, snapshotter: str) -> AsyncIterator[Reservation]:
-        """Hold backend ids for one piece of work on `snapshotter` ("" reserves nothing)."""
-        held = Reservation(self.backend(snapshotter) if snapshotter else None, self.in_flight)
-        try:
-            yield held
-        finally:
-            await held.close()
+class SnapshotService(SnapshotVerbs):
+    """Use cases on snapshots: those of clients, and those of pulls and of the collector."""
 
     async def committed(self, namespace: str, snapshotter: str, keys: Sequence[str]) -> dict[str, str]:
         """Return the backend ids of those of `keys` that are committed snapshots of the namespace."""
@@ -144,30 +76,10 @@ class SnapshotService:
         """Return the backend ids a snapshot on `key` stands on, nearest first; NotFound."""
         return await self._db.read(lambda tx: tx.snapshots.parent_ids(namespace, snapshotter, key))
 
-    # ------------------------------------------------------------ faces
-    async def list(
-        self, namespace: str, snapshotter: str = "", filters: Sequence[str] = ()
-    ) -> list[Snapshot]:
-        """Return the namespace's snapshots, of one snapshotter or of all."""
-        return await self._db.read(lambda tx: tx.snapshots.list(namespace, snapshotter, filters))
-
-    async def get(self, namespace: str, snapshotter: str, key: str) -> Snapshot:
-        return await self._db.read(lambda tx: tx.snapshots.get(namespace, snapshotter, key))
-
-    async def usage(self, namespace: str, snapshotter: str, key: str) -> Usage:
-        """Return a snapshot's own disk usage: measured while it is active, recorded once committed."""
-        snapshot = await self.get(namespace, snapshotter, key)
-        if snapshot.kind is SnapshotKind.COMMITTED:
-            return snapshot.usage
-        return await self.backend(snapshotter).usage(snapshot.backend_id)
-
-    async def delete(self, namespace: str, snapshotter: str, key: str) -> None:
-        """Remove a snapshot that nothing stands on."""
-        snapshot = await self.get(namespace, snapshotter, key)
-        await self._db.write(lambda tx: tx.snapshots.remove(namespace, snapshotter, key))
-        await self.backend(snapshotter).remove(snapshot.backend_id)
-
     async def discard(self, snapshotter: str, backend_id: str) -> None:
         """Remove a directory that no record names any more (the collector's door)."""
         if snapshotter in self._backends:
             await self._backends[snapshotter].remove(backend_id)
+
+
+__all__ = ["Reservation", "Sealing", "SnapshotService"]

@@ -42,7 +42,7 @@ class Snapshots:
         """
         ids.identifier(snapshot.snapshotter, "snapshotter")
         self._check_free(namespace, snapshot.snapshotter, snapshot.key)
-        self._check_parent(namespace, snapshot.snapshotter, snapshot.parent)
+        self.check_parent(namespace, snapshot.snapshotter, snapshot.parent)
         labels = ids.labels(snapshot.labels)
         self._namespaces.ensure(namespace)
         now = self._session.now
@@ -56,6 +56,8 @@ class Snapshots:
         return evolve(snapshot, created_at=to_time(now), updated_at=to_time(now))
 
     def _publish_created(self, namespace: str, snapshot: Snapshot) -> None:
+        if snapshot.kind is SnapshotKind.VIEW:
+            return  # the reference doesn't tell of views either
         event = {"key": snapshot.key, "parent": snapshot.parent, "snapshotter": snapshot.snapshotter}
         self._events.publish(namespace, "/snapshot/prepare", event)
         if snapshot.kind is SnapshotKind.COMMITTED:
@@ -99,7 +101,7 @@ class Snapshots:
                 f"snapshot {old.key} has the parent {old.parent}",
                 why="only one without a parent can be put on another", field="parent",
             )  # fmt: skip
-        self._check_parent(namespace, old.snapshotter, parent)
+        self.check_parent(namespace, old.snapshotter, parent)
         return parent
 
     def _move(self, namespace: str, key: str, new: Snapshot) -> None:
@@ -203,7 +205,8 @@ class Snapshots:
         if self.find(namespace, snapshotter, key):
             raise AlreadyExists(f"snapshot {key} exists already in {snapshotter} of namespace {namespace}")
 
-    def _check_parent(self, namespace: str, snapshotter: str, parent: str) -> None:
+    def check_parent(self, namespace: str, snapshotter: str, parent: str) -> None:
+        """NotFound for a missing parent, InvalidArgument for one that isn't committed; "" is no parent."""
         if not parent:
             return
         found = self.find(namespace, snapshotter, parent)

@@ -1,0 +1,269 @@
+"""What clients do with snapshots: prepare, view, commit, label, remove, and the checks that go with it.
+
+A directory is made before its record, under a reservation that protects it from the sweep; a record goes
+before its directory. So whatever a crash leaves is a directory without a record, which the sweep removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    TricornError,
+    Unimplemented,
+)
+from tricorn.failpoints import failpoint
+from tricorn.fs.durability import sync_filesystem
+from tricorn.model import ids
+from tricorn.model.records import Snapshot, SnapshotKind, Usage
+from tricorn.ports import FilesystemMount, Snapshotter
+from tricorn.rules.label_masks import label_changes_of
+from tricorn.service.reservations import Reservation
+from tricorn.service.snapshot_places import PROXIED, PROXY_NAMESPACE, Place
+from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+_REFERENCE: Final = "containerd.io/snapshot.ref"
+_MAPPINGS: Final = ("containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping")
+
+
+class SnapshotVerbs:
+    """`backends` are the snapshotters by name; with `sync` files are flushed to disk before the snapshot
+    that holds them is committed.
+    """
+
+    def __init__(
+        self, db: Database, backends: Mapping[str, Snapshotter], default: str, *, sync: bool = False
+    ) -> None:
+        self._db = db
+        self._backends = backends
+        self.default = default
+        self._sync = sync
+        self.in_flight: set[str] = set()
+
+    def backend(self, name: str) -> Snapshotter:
+        """Return the snapshotter `name`; InvalidArgument naming those there are."""
+        try:
+            return self._backends[name]
+        except KeyError:
+            known = ", ".join(sorted(self._backends))
+            raise InvalidArgument(
+                f"no snapshotter {name!r}", hint=f"there are: {known}", field="snapshotter"
+            ) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._backends)
+
+    def place(self, namespace: str, snapshotter: str) -> Place:
+        """Return where the snapshots of a call are; `tricorn` is what a foreign daemon says."""
+        if snapshotter == PROXIED:
+            return Place(PROXY_NAMESPACE, self.default, foreign=True)
+        self.backend(snapshotter)
+        return Place(ids.namespace(namespace), snapshotter)
+
+    @asynccontextmanager
+    async def reservation(self, snapshotter: str) -> AsyncIterator[Reservation]:
+        """Hold backend ids for one piece of work on `snapshotter` ("" reserves nothing)."""
+        held = Reservation(self.backend(snapshotter) if snapshotter else None, self.in_flight)
+        try:
+            yield held
+        finally:
+            await held.close()
+
+    # ------------------------------------------------------------ making
+    async def prepare(
+        self, namespace: str, snapshotter: str, key: str, parent: str = "", *,
+        labels: Mapping[str, str] | None = None, lease: str = "",
+    ) -> tuple[FilesystemMount, ...]:  # fmt: skip
+        """Make the active snapshot `key` on `parent` ("" = on nothing) and return its mounts.
+
+        AlreadyExists for a key in use, and for a label `containerd.io/snapshot.ref` that names a snapshot
+        (the lease gets either of them); NotFound for the parent or the lease; InvalidArgument for a parent
+        that isn't committed.
+        """
+        return await self._make(SnapshotKind.ACTIVE, namespace, snapshotter, key, parent, labels or {}, lease)
+
+    async def view(
+        self, namespace: str, snapshotter: str, key: str, parent: str = "", *,
+        labels: Mapping[str, str] | None = None, lease: str = "",
+    ) -> tuple[FilesystemMount, ...]:  # fmt: skip
+        """As `prepare`, but read-only."""
+        return await self._make(SnapshotKind.VIEW, namespace, snapshotter, key, parent, labels or {}, lease)
+
+    async def _make(
+        self, kind: SnapshotKind, namespace: str, snapshotter: str, key: str, parent: str,
+        labels: Mapping[str, str], lease: str,
+    ) -> tuple[FilesystemMount, ...]:  # fmt: skip
+        backend = self.backend(snapshotter)
+        _check_key(key)
+        _check_labels(labels, snapshotter)
+        reason = await backend.supported()
+        if reason:
+            raise FailedPrecondition(f"snapshotter {snapshotter} cannot work here", why=reason)
+        parents = await self._parents_of_new(namespace, snapshotter, key, parent, labels, lease)
+        async with self.reservation(snapshotter) as reservation:
+            backend_id = reservation.take()
+            await backend.create(backend_id, kind, parents)
+            failpoint("snapshot.made")
+            record = Snapshot(snapshotter, key, kind, backend_id, parent, labels)
+
+            def create(tx: Transaction) -> None:
+                if tx.snapshots.parent_ids(namespace, snapshotter, parent) != parents:
+                    raise Aborted(f"parent snapshot {parent} was replaced meanwhile", hint="try again")
+                tx.snapshots.create(namespace, record, lease=lease)
+
+            await self._db.write(create)
+            reservation.keep(backend_id)
+            failpoint("snapshot.recorded")
+        return backend.mounts(backend_id, kind, parents)
+
+    async def _parents_of_new(
+        self, namespace: str, snapshotter: str, key: str, parent: str, labels: Mapping[str, str], lease: str
+    ) -> tuple[str, ...]:
+        """Return the backend ids below a new snapshot; tell now what would hinder its record."""
+
+        def look(tx: Transaction) -> tuple[str, tuple[str, ...]]:
+            for name in (labels.get(_REFERENCE, ""), key):
+                if name and tx.snapshots.find(namespace, snapshotter, name):
+                    return name, ()
+            tx.snapshots.check_parent(namespace, snapshotter, parent)
+            return "", tx.snapshots.parent_ids(namespace, snapshotter, parent)
+
+        taken, parents = await self._db.read(look)
+        if taken:
+            kind = f"snapshots/{snapshotter}"
+            if lease:
+                await self._db.write(lambda tx: tx.leases.protect(namespace, lease, kind, taken))
+            raise AlreadyExists(f"snapshot {taken} exists already in {snapshotter} of namespace {namespace}")
+        return parents
+
+    async def mounts(self, namespace: str, snapshotter: str, key: str) -> tuple[FilesystemMount, ...]:
+        """Return the mounts of an active snapshot or view; FailedPrecondition for a committed one."""
+        backend = self.backend(snapshotter)
+
+        def look(tx: Transaction) -> tuple[Snapshot, tuple[str, ...]]:
+            found = tx.snapshots.get(namespace, snapshotter, key)
+            return found, tx.snapshots.parent_ids(namespace, snapshotter, found.parent)
+
+        snapshot, parents = await self._db.read(look)
+        if snapshot.kind is SnapshotKind.COMMITTED:
+            raise FailedPrecondition(
+                f"snapshot {key} is committed", why="only an active one or a view can be mounted",
+                hint="prepare a snapshot or a view on it",
+            )  # fmt: skip
+        return backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+
+    async def commit(
+        self, namespace: str, snapshotter: str, name: str, key: str, *,
+        labels: Mapping[str, str] | None = None, parent: str = "", lease: str = "",
+    ) -> Snapshot:  # fmt: skip
+        """Turn the active `key` into the committed `name`. `parent` may be given for one that has none.
+
+        AlreadyExists for a name in use (the lease gets it); NotFound; FailedPrecondition if `key` isn't
+        active; InvalidArgument for the parent.
+        """
+        backend = self.backend(snapshotter)
+        _check_key(name)
+        if parent and backend.layer_root("probe") is None:
+            raise Unimplemented(
+                f"snapshotter {snapshotter} cannot put a snapshot on another parent",
+                why="its snapshots are whole copies",
+            )
+        old = await self.get(namespace, snapshotter, key)
+        usage = await backend.commit(old.backend_id)
+        if self._sync:
+            await sync_filesystem(backend.mounts(old.backend_id, SnapshotKind.ACTIVE, ())[0].source)
+        failpoint("snapshot.measured")
+
+        def record(tx: Transaction) -> Snapshot | None:
+            if tx.snapshots.find(namespace, snapshotter, name):
+                tx.leases.protect(namespace, lease, f"snapshots/{snapshotter}", name)
+                return None
+            return tx.snapshots.commit(
+                namespace, snapshotter, name, key, usage, labels=labels, parent=parent, lease=lease
+            )
+
+        committed = await self._db.write(record)
+        failpoint("snapshot.committed")
+        if committed is None:
+            raise AlreadyExists(f"snapshot {name} exists already in {snapshotter} of namespace {namespace}")
+        return committed
+
+    # ------------------------------------------------------------ looking and labelling
+    async def list(
+        self, namespace: str, snapshotter: str = "", filters: Sequence[str] = ()
+    ) -> list[Snapshot]:
+        """Return the namespace's snapshots, of one snapshotter or of all."""
+        return await self._db.read(lambda tx: tx.snapshots.list(namespace, snapshotter, filters))
+
+    async def get(self, namespace: str, snapshotter: str, key: str) -> Snapshot:
+        return await self._db.read(lambda tx: tx.snapshots.get(namespace, snapshotter, key))
+
+    async def update(
+        self, namespace: str, snapshotter: str, key: str, labels: Mapping[str, str],
+        paths: Sequence[str] = (),
+    ) -> Snapshot:  # fmt: skip
+        """Change labels as the field mask `paths` says (none: replace all); nothing else can change."""
+
+        def change(tx: Transaction) -> Snapshot:
+            old = tx.snapshots.get(namespace, snapshotter, key)
+            changes = label_changes_of(old.labels, labels, paths, f"snapshot {key}")
+            return tx.snapshots.update_labels(namespace, snapshotter, key, changes)
+
+        return await self._db.write(change)
+
+    async def usage(self, namespace: str, snapshotter: str, key: str) -> Usage:
+        """Return a snapshot's own disk usage: measured while it is active, recorded once committed."""
+        snapshot = await self.get(namespace, snapshotter, key)
+        if snapshot.kind is SnapshotKind.COMMITTED:
+            return snapshot.usage
+        return await self.backend(snapshotter).usage(snapshot.backend_id)
+
+    # ------------------------------------------------------------ removing
+    async def delete(self, namespace: str, snapshotter: str, key: str) -> None:
+        """Remove a snapshot that nothing stands on; FailedPrecondition names what does."""
+        backend = self.backend(snapshotter)
+
+        def remove(tx: Transaction) -> Snapshot:
+            tx.leases.forget(namespace, f"snapshots/{snapshotter}", key)
+            return tx.snapshots.remove(namespace, snapshotter, key)
+
+        removed = await self._db.write(remove)
+        failpoint("snapshot.forgotten")
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+            try:
+                await backend.remove(removed.backend_id)
+            except TricornError as error:
+                # The record is gone, which is what was asked for; the sweep has another go at the files.
+                log.warning("snapshot directory left for later", key=key, error=error.one_line())
+
+
+def _check_key(key: str) -> None:
+    if not key or "\0" in key or len(key) > limits.SNAPSHOT_KEY_LENGTH:
+        why = "it is empty" if not key else f"at most {limits.SNAPSHOT_KEY_LENGTH} characters, no NUL"
+        raise InvalidArgument("a snapshot's key is malformed", why=why, field="key")
+
+
+def _check_labels(labels: Mapping[str, str], snapshotter: str) -> None:
+    ids.labels(labels)
+    for name in _MAPPINGS:
+        if name in labels:
+            raise Unimplemented(
+                f"snapshotter {snapshotter} does not map the owners of files",
+                why=f"the label {name} asks for it",
+                hint="let the client change the owners, or leave user namespaces out",
+                field="labels",
+            )

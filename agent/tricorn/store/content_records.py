@@ -98,14 +98,7 @@ class ContentRecords:
     def update_labels(self, namespace: str, digest: str, labels: Mapping[str, str]) -> ContentInfo:
         """Merge `labels` in; an empty value deletes. NotFound."""
         old = self.get(namespace, digest)
-        return self._store(namespace, old, merged_labels(old.labels, labels))
-
-    def replace_labels(self, namespace: str, digest: str, labels: Mapping[str, str]) -> ContentInfo:
-        """Give the blob these labels and no others. NotFound."""
-        return self._store(namespace, self.get(namespace, digest), labels)
-
-    def _store(self, namespace: str, old: ContentInfo, labels: Mapping[str, str]) -> ContentInfo:
-        new = ids.labels(labels)
+        new = ids.labels(merged_labels(old.labels, labels))
         self._session.run(
             "UPDATE content SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?",
             to_json(new), self._session.now, namespace, str(old.digest),

@@ -58,6 +58,9 @@ class CpuMeter:
     def _places(self) -> list[Path]:
         return [self.hierarchy / name for name in (self.name, *self.parents)]
 
+    def _elsewhere(self) -> list[Path]:
+        return [place for name in self.parents for place in Path("/sys/fs/cgroup").glob(f"*/{name}")]
+
     def join(self) -> None:
         """Move the calling process (a child before its exec) into the side's cgroup."""
         (self.hierarchy / self.name / "cgroup.procs").write_text(str(os.getpid()))
@@ -71,7 +74,8 @@ class CpuMeter:
         return sum(map(_usage, self._places()))
 
     def remove(self) -> None:
-        for place in self._places():
+        """Remove the cgroups, empty by now, in every hierarchy that runtimes made them in."""
+        for place in [*self._places(), *self._elsewhere()]:
             for parent, _, _ in sorted(os.walk(place), reverse=True):
                 with contextlib.suppress(OSError):
                     os.rmdir(parent)

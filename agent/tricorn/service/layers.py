@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 from attrs import Factory, define, frozen
@@ -14,8 +14,10 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, Platform, layer_compression
 from tricorn.model.records import SnapshotKind
 from tricorn.model.reference import Reference
-from tricorn.model.requests import LayerProgress, RegistryAuth
+from tricorn.model.requests import LayerProgress
 from tricorn.ports import (
+    DEFAULT_WAY,
+    Auth,
     BlobSink,
     ContentStore,
     ContentWriter,
@@ -23,6 +25,7 @@ from tricorn.ports import (
     Extractor,
     ExtractResult,
     Registry,
+    RegistryWay,
     Snapshotter,
     WhiteoutFormat,
 )
@@ -43,8 +46,11 @@ class PullRequest:
     platform: Platform
     snapshotter: str  # "" leaves the image packed
     labels: Mapping[str, str] = Factory(dict)
-    auth: RegistryAuth | None = None
+    auth: Auth | None = None
     plain_http: bool = False
+    way: RegistryWay = DEFAULT_WAY
+    source: Registry | None = None  # where missing content comes from; None: the agent's registry client
+    lease: str = ""  # one of the client's that shall keep what comes; empty: one of our own, for the pull
 
 
 @define
@@ -52,7 +58,7 @@ class Layer:
     """One layer on its way. `backend_id` names its directory once one is reserved."""
 
     descriptor: Descriptor
-    diff_id: Digest
+    diff_id: Digest | None  # None: of a document that is no image
     chain_id: str
     backend_id: str = ""
     phase: str = "waiting"
@@ -117,19 +123,21 @@ class LayerPipeline:
         layer.phase = "done"
 
     async def _download(self, request: PullRequest, layer: Layer, writer: ContentWriter, target: str) -> None:
-        compression = layer_compression(layer.descriptor.media_type)
         async with AsyncExitStack() as stack:
             if target:
+                compression = layer_compression(layer.descriptor.media_type)
                 layer.extraction = await stack.enter_async_context(
                     self._extractor.start(writer.path, target, compression)
                 )
             layer.phase = "downloading"
-            await self._registry.fetch(
+            await (request.source or self._registry).fetch(
                 request.reference, layer.descriptor, _Tee(writer, layer),
-                auth=request.auth, plain_http=request.plain_http,
+                auth=request.auth, plain_http=request.plain_http, way=request.way,
             )  # fmt: skip
             failpoint("pull.fetched")
-            labels = {"containerd.io/uncompressed": str(layer.diff_id), **source_label(request.reference)}
+            labels = origin_label(request)
+            if layer.diff_id:
+                labels["containerd.io/uncompressed"] = str(layer.diff_id)
             await writer.commit(size=layer.descriptor.size, expected=layer.descriptor.digest, labels=labels)
             failpoint("pull.committed")
             if layer.extraction:
@@ -175,11 +183,24 @@ class _Tee:
             self._layer.extraction.grew(self._writer.offset)
 
 
-async def report_layers(layers: Sequence[Layer], reporter: Reporter) -> None:
-    """Publish the layers' progress a few times a second until cancelled."""
+@asynccontextmanager
+async def reporting(board: Sequence[Layer], reporter: Reporter) -> AsyncIterator[None]:
+    """Publish the progress of the layers on `board` a few times a second while the context is open."""
+    async with typed_nursery() as nursery:
+        nursery.start_soon(_report, board, reporter)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _report(layers: Sequence[Layer], reporter: Reporter) -> None:
     while True:
         reporter.report("layers", layers=[layer.progress() for layer in layers])
         await trio.sleep(_REPORT_INTERVAL)
+
+
+def origin_label(request: PullRequest) -> dict[str, str]:
+    """Return the label that tells which repository content came from; none for what came otherwise."""
+    return source_label(request.reference) if request.source is None else {}
 
 
 def _ref(digest: Digest) -> str:

@@ -6,32 +6,34 @@ it stopped; snapshots, labels and the image's name appear together, in one trans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tricorn import limits
 from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
 from tricorn.failpoints import failpoint
+from tricorn.model.ids import Digest
 from tricorn.model.oci import (
     INDEX_TYPES,
+    MANIFEST_TYPES,
     Descriptor,
     ImageConfig,
     Manifest,
     parse_image_config,
     parse_image_document,
 )
-from tricorn.model.records import Image
+from tricorn.model.records import Image, Snapshot
 from tricorn.ports import Clock, ContentStore, Registry
 from tricorn.rules import platforms
-from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of, source_label
-from tricorn.service.layers import Layer, LayerPipeline, PullRequest, report_layers
+from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
+from tricorn.service.layers import Layer, LayerPipeline, PullRequest, origin_label, reporting
 from tricorn.service.locks import KeyedLock
-from tricorn.service.nurseries import typed_nursery
 from tricorn.service.operations import Reporter
 from tricorn.service.snapshots import Reservation, Sealing, SnapshotService
 from tricorn.store.db import Database
@@ -44,9 +46,20 @@ log = structlog.get_logger(__name__)
 class Documents:
     """An image's verified documents; `chain` holds the chain ids, one a layer."""
 
+    descriptor: Descriptor  # of the manifest
     manifest: Manifest
     config: ImageConfig
     chain: tuple[str, ...]
+
+
+@frozen
+class Brought:
+    """An image unpacked for a snapshotter ("" for none), before anything records it."""
+
+    snapshotter: str
+    documents: Documents
+    layers: Sequence[Layer]
+    reservation: Reservation
 
 
 class Puller:
@@ -64,7 +77,7 @@ class Puller:
         self._db = db
         self._content = content
         self._registry = registry
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._snapshots = snapshots
         self._clock = clock
         self._images = KeyedLock()
@@ -73,25 +86,42 @@ class Puller:
     async def resolve(self, request: PullRequest) -> Descriptor:
         """Ask the registry what the reference names now."""
         return await self._registry.resolve(
-            request.reference, auth=request.auth, plain_http=request.plain_http
+            request.reference, auth=request.auth, plain_http=request.plain_http, way=request.way
         )
 
     async def pull(self, request: PullRequest, target: Descriptor, reporter: Reporter) -> Image:
         """Bring `target` and what it needs for the platform; return the recorded image."""
-        async with self._images.hold(request.namespace, target.digest):
-            lease = await self._lease(request.namespace)
-            try:
-                reporter.report("resolve", f"{request.reference} is {target.digest}")
-                documents = await self._documents(request, target, lease)
-                async with self._snapshots.reservation(request.snapshotter) as reservation:
-                    layers = await self._layers(request, documents, lease, reporter, reservation)
-                    reporter.report("commit", layers=[layer.progress() for layer in layers])
-                    image = await self._record(request, target, documents, layers, lease, reservation)
-            finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-                    await self._release(request.namespace, lease)
+        async with self.image_lock(request, target), self.leased(request) as lease:
+            reporter.report("resolve", f"{request.reference} is {target.digest}")
+            documents = await self.documents(request, target, lease)
+            async with self._snapshots.reservation(request.snapshotter) as reservation:
+                board: list[Layer] = []
+                async with reporting(board, reporter):
+                    layers = await self.bring(request, documents, lease, reservation, board)
+                reporter.report("commit", layers=[layer.progress() for layer in board])
+                brought = Brought(request.snapshotter, documents, layers, reservation)
+                name = Image(str(request.reference), target, request.labels)
+                done_with = "" if request.lease else lease
+                (image,) = await self.record(request.namespace, [brought], [name], done_with=done_with)
         log.info("image pulled", namespace=request.namespace, image=image.name, digest=str(target.digest))
         return image
+
+    def image_lock(self, request: PullRequest, target: Descriptor) -> AbstractAsyncContextManager[None]:
+        """Hold an image: pulls of one image wait for each other, then find all there."""
+        return self._images.hold(request.namespace, target.digest)
+
+    @asynccontextmanager
+    async def leased(self, request: PullRequest) -> AsyncIterator[str]:
+        """Keep what comes from collection while it has no name: by the client's lease or one of our own."""
+        if request.lease:
+            yield request.lease
+            return
+        lease = await self._lease(request.namespace)
+        try:
+            yield lease
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+                await self._release(request.namespace, lease)
 
     async def _lease(self, namespace: str) -> str:
         now = self._clock.now()
@@ -112,48 +142,62 @@ class Puller:
         await self._db.write(forget)
 
     # ------------------------------------------------------------ documents
-    async def _documents(self, request: PullRequest, target: Descriptor, lease: str) -> Documents:
+    async def documents(self, request: PullRequest, target: Descriptor, lease: str) -> Documents:
+        """Bring the documents of what suits the request's platform best."""
         descriptor = target
         for _ in range(limits.INDEX_DEPTH):
             document = parse_image_document(
-                await self._bytes(request, descriptor, lease), descriptor.media_type
+                await self.document(request, descriptor, lease), descriptor.media_type
             )
             if isinstance(document, Manifest):
-                config = parse_image_config(await self._bytes(request, document.config, lease))
+                config = parse_image_config(await self.document(request, document.config, lease))
                 failpoint("pull.documents")
-                return Documents(document, config, chain_ids(diff_ids_of(document, config)))
+                return Documents(descriptor, document, config, chain_ids(diff_ids_of(document, config)))
             descriptor = platforms.choose(document.manifests, request.platform)
         raise InvalidArgument("indexes are nested too deeply", why=f"over {limits.INDEX_DEPTH} levels")
 
-    async def _bytes(self, request: PullRequest, descriptor: Descriptor, lease: str) -> bytes:
-        """Return a small blob, from the content store or else from the registry into it."""
+    async def document(self, request: PullRequest, descriptor: Descriptor, lease: str) -> bytes:
+        """Return a small blob, from the content store or else from the registry into it. Its labels keep
+        what it names, whoever brought it.
+        """
         ns, digest = request.namespace, descriptor.digest
         async with self._documents_lock.hold(digest):
             try:
                 async with self._content.writer(
                     ns, f"document-{digest}", total=descriptor.size, expected=digest, lease=lease
                 ) as writer:
-                    data = await self._registry.fetch_document(
-                        request.reference, descriptor, auth=request.auth, plain_http=request.plain_http
-                    )
+                    data = await (request.source or self._registry).fetch_document(
+                        request.reference, descriptor,
+                        auth=request.auth, plain_http=request.plain_http, way=request.way,
+                    )  # fmt: skip
                     if writer.offset:
                         await writer.truncate()
-                    labels = {**_keep_children(descriptor, data), **source_label(request.reference)}
+                    labels = {**kept_children(descriptor, data), **origin_label(request)}
                     await writer.write(data)
                     await writer.commit(size=len(data), expected=digest, labels=labels)
                     return data
             except AlreadyExists:
-                return await self._content.read(ns, digest, limit=limits.MANIFEST_SIZE)
+                data = await self._content.read(ns, digest, limit=limits.MANIFEST_SIZE)
+                await self._keep(ns, digest, kept_children(descriptor, data))
+                return data
+
+    async def _keep(self, namespace: str, digest: Digest, labels: dict[str, str]) -> None:
+        """Let a document that somebody else brought keep its children from collection."""
+        there = (await self._content.info(namespace, digest)).labels if labels else {}
+        missing = {key: value for key, value in labels.items() if key not in there}
+        if missing:
+            await self._db.write(lambda tx: tx.content.update_labels(namespace, digest, missing))
 
     # ------------------------------------------------------------ layers
-    async def _layers(
+    async def bring(
         self,
         request: PullRequest,
         documents: Documents,
         lease: str,
-        reporter: Reporter,
         reservation: Reservation,
+        board: list[Layer],
     ) -> list[Layer]:
+        """Fetch the layers and unpack those that `request.snapshotter` lacks; `board` shows progress."""
         diff_ids = diff_ids_of(documents.manifest, documents.config)
         layers = [
             Layer(descriptor, diff_id, chain_id)
@@ -161,64 +205,82 @@ class Puller:
                 documents.manifest.layers, diff_ids, documents.chain, strict=True
             )
         ]
+        board.extend(layers)
         backend = self._snapshots.backend(request.snapshotter) if request.snapshotter else None
         there = await self._snapshots.committed(request.namespace, request.snapshotter, documents.chain)
         side_by_side = backend is not None and backend.layer_root("probe") is not None
         for layer in layers:
             if side_by_side and layer.chain_id not in there:
                 layer.backend_id = reservation.take()
-        async with typed_nursery() as nursery:
-            nursery.start_soon(report_layers, layers, reporter)
-            await self._pipeline.fetch_all(request, layers, lease, backend)
-            parents: tuple[str, ...] = ()
-            for layer in layers if backend and not side_by_side else ():
-                if layer.chain_id not in there:
-                    layer.backend_id = reservation.take()
-                    await self._pipeline.unpack_on_parent(layer, backend, parents)  # type: ignore[arg-type]  # not None here
-                parents = (layer.backend_id or there[layer.chain_id], *parents)
-            nursery.cancel_scope.cancel()
+        await self.pipeline.fetch_all(request, layers, lease, backend)
+        parents: tuple[str, ...] = ()
+        for layer in layers if backend and not side_by_side else ():
+            if layer.chain_id not in there:
+                layer.backend_id = reservation.take()
+                await self.pipeline.unpack_on_parent(layer, backend, parents)  # type: ignore[arg-type]  # not None here
+            parents = (layer.backend_id or there[layer.chain_id], *parents)
         return layers
 
     # ------------------------------------------------------------ the record
-    async def _record(
+    async def record(
         self,
-        request: PullRequest,
-        target: Descriptor,
-        documents: Documents,
-        layers: Sequence[Layer],
-        lease: str,
-        reservation: Reservation,
-    ) -> Image:
-        ns = request.namespace
-        chain = [Sealing(layer.chain_id, layer.backend_id, layer.implied) for layer in layers]
-        snapshots = await self._snapshots.seal(ns, request.snapshotter, chain)
+        namespace: str,
+        brought: Sequence[Brought],
+        images: Sequence[Image],
+        *,
+        done_with: str = "",
+        keep_labels: bool = True,
+    ) -> list[Image]:
+        """Let snapshots, their labels and the names appear in one transaction, in which the lease
+        `done_with` goes. With `keep_labels`, labels that an image of that name had stay.
+        """
+        sealed = [await self._seal(namespace, each) for each in brought]
         failpoint("pull.unpacked")
-        name = str(request.reference)
-        recorded: list[str] = []
+        recorded: list[list[str]] = []
 
-        def record(tx: Transaction) -> Image:
-            for snapshot in snapshots:
-                if tx.snapshots.find(ns, snapshot.snapshotter, snapshot.key) is None:
-                    tx.snapshots.create(ns, snapshot)
-                    recorded.append(snapshot.backend_id)
-            if request.snapshotter and documents.chain:
-                label = {f"containerd.io/gc.ref.snapshot.{request.snapshotter}": documents.chain[-1]}
-                tx.content.update_labels(ns, documents.manifest.config.digest, label)
-            old = tx.images.find(ns, name)
-            labels = {**(old.labels if old else {}), **request.labels}
-            stored = tx.images.put(ns, Image(name, target, labels))
-            tx.leases.delete(ns, lease)
+        def record(tx: Transaction) -> list[Image]:
+            recorded[:] = [
+                _record_snapshots(tx, namespace, each, snapshots)
+                for each, snapshots in zip(brought, sealed, strict=True)
+            ]
+            stored = []
+            for image in images:
+                old = tx.images.find(namespace, image.name) if keep_labels else None
+                labels = {**(old.labels if old else {}), **image.labels}
+                stored.append(tx.images.put(namespace, evolve(image, labels=labels)))
+            if done_with:
+                tx.leases.delete(namespace, done_with)
             return stored
 
         stored = await self._db.write(record)
-        reservation.keep(*recorded)
+        for each, kept in zip(brought, recorded, strict=True):
+            each.reservation.keep(*kept)
         failpoint("pull.recorded")
         return stored
 
+    async def _seal(self, namespace: str, brought: Brought) -> Sequence[Snapshot]:
+        chain = [Sealing(layer.chain_id, layer.backend_id, layer.implied) for layer in brought.layers]
+        return await self._snapshots.seal(namespace, brought.snapshotter, chain)
 
-def _keep_children(descriptor: Descriptor, data: bytes) -> dict[str, str]:
-    if descriptor.media_type in INDEX_TYPES or descriptor.media_type.endswith(
-        ("manifest.v1+json", "manifest.v2+json")
-    ):
+
+def _record_snapshots(
+    tx: Transaction, namespace: str, brought: Brought, snapshots: Sequence[Snapshot]
+) -> list[str]:
+    """Record the snapshots that nobody else recorded meanwhile; return the directories they name."""
+    recorded = []
+    for snapshot in snapshots:
+        if tx.snapshots.find(namespace, snapshot.snapshotter, snapshot.key) is None:
+            tx.snapshots.create(namespace, snapshot)
+            recorded.append(snapshot.backend_id)
+    documents = brought.documents
+    if brought.snapshotter and documents.chain:
+        label = {f"containerd.io/gc.ref.snapshot.{brought.snapshotter}": documents.chain[-1]}
+        tx.content.update_labels(namespace, documents.manifest.config.digest, label)
+    return recorded
+
+
+def kept_children(descriptor: Descriptor, data: bytes) -> dict[str, str]:
+    """Return the labels that a manifest's or index's children are kept by."""
+    if descriptor.media_type in INDEX_TYPES | MANIFEST_TYPES:
         return child_labels(parse_image_document(data, descriptor.media_type))
     return {}

@@ -28,8 +28,10 @@ from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
+from tricorn.service.content_access import BlobService
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
+from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
 from tricorn.service.layers import LayerPipeline
 from tricorn.service.lifecycle import Lifecycle
@@ -38,6 +40,7 @@ from tricorn.service.operations import OperationService
 from tricorn.service.pull import Puller
 from tricorn.service.records import ContentService, EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
+from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.supervisor import Supervisor
@@ -183,11 +186,14 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             container_records=ContainerRecords(db, workers.runtime, lifecycle, specs),
             tasks=tasks,
             content=ContentService(db, workers.content),
+            blobs=BlobService(db, workers.content),
+            image_records=ImageRecords(db, gc),
             snapshots=snapshots,
-            leases=LeaseService(db, clock),
+            leases=LeaseService(db, clock, gc.collect),
             gc=gc,
             events=EventService(db),
             operations=operations,
+            sandboxes=SandboxService(db),
         )
         recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
         yield Agent(config, workers, services, collector, recovery, supervisor, figures)

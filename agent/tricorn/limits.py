@@ -57,6 +57,7 @@ REGISTRY_IDLE_SECONDS: Final = 45.0  # below the 60-75 s after which common fron
 REGISTRY_TOKENS: Final = 256  # cached
 REGISTRY_PARALLEL_DOWNLOADS: Final = 3
 REGISTRY_PARALLEL_UPLOADS: Final = 3
+REGISTRY_MOUNTS: Final = 4  # repositories that one blob may be asked from
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces
 EXTRACTIONS_PARALLEL: Final = 4
 TRANSFER_BUFFER: Final = 1 * MIB

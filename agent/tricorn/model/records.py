@@ -120,6 +120,28 @@ class Container:
     updated_at: datetime | None = None
 
 
+@frozen
+class SandboxRuntime:
+    """What is to run a sandbox, in its client's words."""
+
+    name: str
+    options: AnyValue | None = None
+
+
+@frozen
+class Sandbox:
+    """The record of a sandbox. `sandboxer` names the controller that is to run it."""
+
+    id: str
+    runtime: SandboxRuntime
+    spec: AnyValue | None = None
+    sandboxer: str = ""
+    labels: Labels = Factory(dict)
+    extensions: Mapping[str, AnyValue] = Factory(dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
 class TaskStatus(StrEnum):
     CREATED = "created"
     RUNNING = "running"

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     CONTENT = "content"
     SNAPSHOT = "snapshot"
     CONTAINER = "container"
+    SANDBOX = "sandbox"
     IMAGE = "image"
     LEASE = "lease"
     INGEST = "ingest"
@@ -155,8 +156,8 @@ def _roots(graph: Graph, now: datetime) -> Iterator[_Step]:
 
 def _root_reason(thing: Object, now: datetime) -> str:
     kind = thing.node.kind
-    if kind is Kind.CONTAINER:
-        return "containers are kept until deleted"
+    if kind in {Kind.CONTAINER, Kind.SANDBOX}:
+        return f"{'containers' if kind is Kind.CONTAINER else 'sandboxes'} are kept until deleted"
     if kind in {Kind.IMAGE, Kind.LEASE}:
         expiry = _expiry(thing)
         if expiry is None:

@@ -6,7 +6,9 @@ from attrs import frozen
 
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
+from tricorn.service.content_access import BlobService
 from tricorn.service.gc import GcService
+from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService, Reporter
@@ -18,6 +20,7 @@ from tricorn.service.records import (
     Lost,
     NamespaceService,
 )
+from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.tasks import TaskService
 
@@ -33,11 +36,14 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     content: ContentService
+    blobs: BlobService
+    image_records: ImageRecords
     snapshots: SnapshotService
     leases: LeaseService
     gc: GcService
     events: EventService
     operations: OperationService
+    sandboxes: SandboxService
 
 
 __all__ = ["EventPage", "Lost", "Operation", "Reporter", "Services"]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from attrs import frozen
 
 from tricorn import limits
-from tricorn.errors import InvalidArgument
+from tricorn.errors import InvalidArgument, ResourceExhausted
 from tricorn.model import ids
 from tricorn.model.filters import select
 from tricorn.model.ids import Digest
-from tricorn.model.records import ContentInfo, Event, Lease, Namespace
+from tricorn.model.records import ContentInfo, Event, Lease, LeaseResource, Namespace
 from tricorn.model.requests import Action, Change
 from tricorn.ports import Clock
 from tricorn.rules.plan import label_changes
+from tricorn.store.codec import to_json
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
 
 
 class NamespaceService:
@@ -47,6 +50,19 @@ class NamespaceService:
         elif not plan:
             await self._db.write(lambda tx: tx.namespaces.create(name, wanted))
         return Change(changed=True, actions=(Action(verb, f"namespace/{name}"),), before=before, after=after)
+
+    async def create(self, name: str, labels: Mapping[str, str]) -> Namespace:
+        """Make a namespace that isn't there yet; AlreadyExists."""
+        return await self._db.write(lambda tx: tx.namespaces.create(name, labels))
+
+    async def replace_labels(self, name: str, labels: Mapping[str, str]) -> Namespace:
+        """Give the namespace these labels and no others; empty values are left out."""
+
+        def replace(tx: Transaction) -> Namespace:
+            gone = dict.fromkeys(tx.namespaces.get(name).labels, "")
+            return tx.namespaces.update(name, {**gone, **ids.labels(labels)})
+
+        return await self._db.write(replace)
 
     async def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Merge labels in; an empty value removes its key."""
@@ -87,9 +103,14 @@ class ContentService:
 
 
 class LeaseService:
-    def __init__(self, db: Database, clock: Clock) -> None:
+    """`collect` runs a collection, for those who want to see what a lease's end frees."""
+
+    def __init__(
+        self, db: Database, clock: Clock, collect: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
         self._db = db
         self._clock = clock
+        self._collect = collect
 
     async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[Lease]:
         return await self._db.read(lambda tx: tx.leases.list(namespace, filters))
@@ -106,9 +127,25 @@ class LeaseService:
         wanted = {**labels, **({"containerd.io/gc.expire": expiry} if seconds else {})}
         return await self._db.write(lambda tx: tx.leases.create(namespace, name, wanted))
 
-    async def delete(self, namespace: str, lease: str) -> None:
-        """End a lease; what only it kept goes with the next collection."""
+    async def delete(self, namespace: str, lease: str, *, sync: bool = False) -> None:
+        """End a lease; what only it kept goes with the next collection, with `sync` before this returns."""
         await self._db.write(lambda tx: tx.leases.delete(namespace, lease))
+        if sync and self._collect is not None:
+            await self._collect()
+
+    async def resources(self, namespace: str, lease: str) -> Sequence[LeaseResource]:
+        """Return what a lease holds; NotFound."""
+        return await self._db.read(lambda tx: tx.leases.list_resources(namespace, lease))
+
+    async def add_resource(self, namespace: str, lease: str, resource: LeaseResource) -> None:
+        """Have a lease hold something, which need not be there yet; NotFound for the lease."""
+        if resource.type == "content":
+            Digest.parse(resource.id, "resource.id")
+        await self._db.write(lambda tx: tx.leases.add_resource(namespace, lease, resource))
+
+    async def remove_resource(self, namespace: str, lease: str, resource: LeaseResource) -> None:
+        """Have a lease let go of something, whether or not it holds it; NotFound for the lease."""
+        await self._db.write(lambda tx: tx.leases.remove_resource(namespace, lease, resource))
 
 
 @frozen
@@ -130,6 +167,20 @@ class EventPage:
 class EventService:
     def __init__(self, db: Database) -> None:
         self._db = db
+
+    async def publish(
+        self, namespace: str, topic: str, event: Mapping[str, Any], timestamp: datetime | None = None
+    ) -> None:
+        """Put a client's event into the journal, under the time it happened (None: now).
+
+        InvalidArgument for a malformed topic, ResourceExhausted for an event that is too large.
+        """
+        size = len(to_json(event))
+        if size > limits.EVENT_SIZE:
+            raise ResourceExhausted(
+                "the event is too large", why=f"{size} bytes, at most {limits.EVENT_SIZE}", field="event"
+            )
+        await self._db.write(lambda tx: tx.events.publish(namespace, topic, event, timestamp))
 
     async def page(
         self,

@@ -16,6 +16,7 @@ _IMAGES: Final = "SELECT namespace, name, labels, target FROM images "
 _CONTENT: Final = "SELECT namespace, digest, labels FROM content "
 _SNAPSHOTS: Final = "SELECT namespace, snapshotter, key, labels, parent, backend_id FROM snapshots "
 _CONTAINERS: Final = "SELECT namespace, id, labels, snapshotter, snapshot_key FROM containers "
+_SANDBOXES: Final = "SELECT namespace, id, labels FROM sandboxes"
 _LEASES: Final = "SELECT namespace, id, labels FROM leases "
 _INGESTS: Final = "SELECT namespace, ref, expected, expires_at FROM ingests "
 _TIMED: Final = "WHERE instr(labels, 'containerd.io/gc.expire') OR instr(labels, 'containerd.io/gc.cond')"
@@ -47,6 +48,7 @@ def _objects(
     yield from _content(session)
     yield from _snapshots(session, snapshots_in_use)
     yield from _containers(session)
+    yield from _sandboxes(session)
     yield from _leases(session)
     yield from _ingests(session, ingests_in_use)
 
@@ -85,6 +87,11 @@ def _containers(session: Session) -> Iterator[Object]:
         yield Object(Node(Kind.CONTAINER, namespace, name), _labels(labels), targets)
 
 
+def _sandboxes(session: Session) -> Iterator[Object]:
+    for namespace, name, labels in session.all(_SANDBOXES):
+        yield Object(Node(Kind.SANDBOX, namespace, name), _labels(labels))
+
+
 def _leases(session: Session, where: str = "") -> Iterator[Object]:
     held: dict[tuple[str, str], list[Node]] = {}
     for namespace, lease, kind, key in session.all("SELECT namespace, lease, type, id FROM lease_resources"):
@@ -116,8 +123,8 @@ def parse_node(namespace: str, text: str) -> Node:
     if not slash or not key or kind not in set(Kind) or (kind == Kind.SNAPSHOT and "/" not in key):
         raise InvalidArgument(
             f"object {text[:200]!r} is malformed",
-            hint="use content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID, lease/ID "
-            "or ingest/REF",
+            hint="use content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID, sandbox/ID, "
+            "lease/ID or ingest/REF",
             field="object",
         )
     return Node(Kind(kind), namespace, key)

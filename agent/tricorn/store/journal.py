@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument
 from tricorn.model import ids
 from tricorn.model.records import Event
-from tricorn.store.codec import to_json, to_mapping, to_time
+from tricorn.store.codec import to_json, to_mapping, to_microseconds, to_time
 from tricorn.store.session import Session
 
 _SELECT: Final = "SELECT sequence, timestamp, namespace, topic, event FROM events "
@@ -31,12 +32,17 @@ class Events:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def publish(self, namespace: str, topic: str, event: Mapping[str, Any]) -> int:
-        """Append an event; return its sequence. InvalidArgument for a malformed topic."""
+    def publish(
+        self, namespace: str, topic: str, event: Mapping[str, Any], timestamp: datetime | None = None
+    ) -> int:
+        """Append an event that happened at `timestamp` (None: now); return its sequence. InvalidArgument
+        for a malformed topic.
+        """
         _check_topic(topic)
+        moment = self._session.now if timestamp is None else to_microseconds(timestamp)
         sequence = self._session.insert_aside(
             "INSERT INTO events (timestamp, namespace, topic, event) VALUES (?, ?, ?, ?)",
-            self._session.now, namespace, topic, to_json(event),
+            moment, namespace, topic, to_json(event),
         )  # fmt: skip
         self._session.published = sequence
         return sequence

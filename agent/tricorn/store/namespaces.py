@@ -15,7 +15,7 @@ from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.session import Session
 
-_KINDS: Final = ("images", "containers", "tasks", "snapshots", "content", "leases", "ingests")
+_KINDS: Final = ("images", "containers", "tasks", "sandboxes", "snapshots", "content", "leases", "ingests")
 
 
 class Namespaces:

@@ -85,4 +85,14 @@ _CONTAINERS_AS_MESSAGES: Final = (
     "ALTER TABLE containers ADD COLUMN sandbox TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CONTAINERS_AS_MESSAGES)
+_SANDBOXES: Final = (
+    """CREATE TABLE sandboxes (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), id TEXT NOT NULL,
+        runtime TEXT NOT NULL, runtime_options BLOB NOT NULL, spec BLOB NOT NULL, sandboxer TEXT NOT NULL,
+        labels BLOB NOT NULL, extensions BLOB NOT NULL,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, id)
+    ) STRICT""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES)

@@ -17,6 +17,7 @@ from tricorn.store.intents import Intents
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
+from tricorn.store.sandboxes import Sandboxes
 from tricorn.store.session import Session
 from tricorn.store.snapshots import Snapshots
 from tricorn.store.tasks import Tasks
@@ -27,7 +28,7 @@ class Transaction:
 
     __slots__ = (
         "containers", "content", "events", "images", "ingests", "intents", "leases", "namespaces",
-        "session", "snapshots", "tasks",
+        "sandboxes", "session", "snapshots", "tasks",
     )  # fmt: skip
 
     def __init__(self, connection: sqlite3.Connection, now: datetime) -> None:
@@ -42,6 +43,7 @@ class Transaction:
         self.content = ContentRecords(self.session, self.events, self.namespaces, self.leases)
         self.ingests = Ingests(self.session, self.namespaces, self.leases)
         self.intents = Intents(self.session)
+        self.sandboxes = Sandboxes(self.session, self.namespaces)
 
     @property
     def now(self) -> datetime:

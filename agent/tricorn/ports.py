@@ -15,9 +15,11 @@ from attrs import Factory, field, frozen
 
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
+from tricorn.model.processes import CgroupFiles
 from tricorn.model.records import ContentInfo, IngestStatus, ProcessIdentity, SnapshotKind, Usage
 from tricorn.model.reference import Reference
 from tricorn.model.requests import LogLine, RegistryAuth
+from tricorn.model.stdio import Stdio
 
 
 class Clock(Protocol):
@@ -303,7 +305,7 @@ class Registry(Protocol):
 @frozen
 class BundleRef:
     """Where a container lives on the node: `bundle` in the state dir (config.json, rootfs, sockets),
-    `log` the log file in the root dir.
+    `log` the log file in the root dir. With `stdio` there is no log: the client has the streams.
     """
 
     namespace: str
@@ -315,6 +317,7 @@ class BundleRef:
     stdin: bool = False
     log_size: int = 0
     log_files: int = 0
+    stdio: Stdio | None = None
 
 
 @frozen
@@ -426,6 +429,51 @@ class Runtime(Protocol):
         ...
 
     async def resize(self, ref: BundleRef, rows: int, columns: int) -> None: ...
+
+    # Processes with the stdio of a client of containerd's API
+    async def reconnect(self, ref: BundleRef, created: Created) -> None:
+        """After a restart of the agent: go on with the stdio of `ref.stdio`, and end the execs that the
+        agent before had started.
+        """
+        ...
+
+    async def start_exec(
+        self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio
+    ) -> Created:
+        """Run an OCI process object in the container; it is on its own until `remove_exec`.
+
+        InvalidArgument when the command can't be executed, FailedPrecondition with the runtime's words;
+        then nothing of it is left.
+        """
+        ...
+
+    async def wait_exec(self, ref: BundleRef, exec_id: str, created: Created) -> Exit: ...
+
+    async def kill_exec(self, ref: BundleRef, created: Created, signal: int) -> None:
+        """NotFound when the process is gone."""
+        ...
+
+    async def remove_exec(self, ref: BundleRef, exec_id: str) -> None:
+        """Make sure that the process is gone, and with it all that is left of it. Idempotent."""
+        ...
+
+    async def resize_exec(self, created: Created, rows: int, columns: int) -> None: ...
+
+    async def end_stdin(self, ref: BundleRef, exec_id: str, created: Created) -> None:
+        """Close stdin of the container's first process (`exec_id` "") or of an exec, once what the client
+        has written is handed over. No error where there is none.
+        """
+        ...
+
+    async def update(self, ref: BundleRef, resources: Mapping[str, Any]) -> None:
+        """Change the limits of a running container to OCI's `linux.resources`; InvalidArgument with the
+        runtime's words.
+        """
+        ...
+
+    async def cgroup_files(self, ref: BundleRef) -> CgroupFiles:
+        """Return the raw text of the accounting files. NotFound when the container has no control group."""
+        ...
 
     async def pause(self, ref: BundleRef) -> None:
         """Freeze all processes through the cgroup; idempotent."""

@@ -15,7 +15,18 @@ from tricorn.errors import Internal, Unimplemented
 from tricorn.model.records import ProcessIdentity
 from tricorn.ports import BundleRef, Created
 
-_RUNTIME_FILES: Final = ("pid", "attach", "ctl", "winsz", "sync", "processes", "cgroup")
+_RUNTIME_FILES: Final = (
+    "pid",
+    "attach",
+    "ctl",
+    "winsz",
+    "sync",
+    "processes",
+    "cgroup",
+    "runtime.log",
+    "stdin-ended",
+    "logger",
+)
 _RUNTIME_DIRECTORIES: Final = ("exit", "persist", "exec")
 NULL_IDENTITY: Final = ProcessIdentity(0, 0)
 
@@ -33,6 +44,16 @@ class Bundle:
 
     def exec(self, exec_id: str) -> Bundle:
         return Bundle(f"{self.path}/exec/{exec_id}", self.container)
+
+    def execs(self) -> list[Bundle]:
+        """Return the directories of the execs there are."""
+        try:
+            return [self.exec(name) for name in os.listdir(self.file("exec"))]
+        except FileNotFoundError:
+            return []
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.path)
 
     def file(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -80,7 +101,7 @@ class Bundle:
 
     def save_created(self, created: Created) -> None:
         pair = [created.init.pid, created.init.start_ticks, created.monitor.pid, created.monitor.start_ticks]
-        self._write("processes", json.dumps(pair))
+        self.write("processes", json.dumps(pair))
 
     def read_created(self) -> Created | None:
         try:
@@ -91,7 +112,7 @@ class Bundle:
         return Created(ProcessIdentity(init, init_ticks), ProcessIdentity(monitor, monitor_ticks))
 
     def save_cgroup(self, path: str) -> None:
-        self._write("cgroup", path)
+        self.write("cgroup", path)
 
     def read_cgroup(self) -> str:
         """Return the container's cgroup path, "" when none was recorded."""
@@ -107,9 +128,10 @@ class Bundle:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Put another config.json in the place of the bundle's."""
-        self._write("config.json", json.dumps(config, separators=(",", ":")))
+        self.write("config.json", json.dumps(config, separators=(",", ":")))
 
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
+        """Write a small record, whole or not at all."""
         staged = self.file(f"{name}.new")
         with open(staged, "w", encoding="utf-8") as file:
             file.write(text)

@@ -16,6 +16,7 @@ import trio
 from attrs import Factory, frozen
 
 from tricorn.errors import FailedPrecondition, Unimplemented
+from tricorn.model.processes import CgroupFiles
 from tricorn.runtime import figures, process
 
 Mode = Literal["v1", "hybrid", "unified", "none"]
@@ -175,6 +176,13 @@ class Cgroup:
 
     def figures(self) -> dict[str, float]:
         return figures.v2(self._h.v2 + self.path) if self._unified else figures.v1(self._v1)
+
+    def files(self) -> CgroupFiles:
+        """Return the accounting files as they are."""
+        if self._unified:
+            return CgroupFiles(2, figures.accounting([self._h.v2 + self.path]))
+        points = dict.fromkeys(self._v1(name) for name in figures.ACCOUNTING_CONTROLLERS)
+        return CgroupFiles(1, figures.accounting([point for point in points if point]))
 
     # ------------------------------------------------------------ removal
     async def remove(self, seconds: float = 5.0) -> None:

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 _CHUNK: Final = 64 * limits.KIB
 _PACKET: Final = 8 * limits.KIB + 64
 _STRAY_WAIT: Final = 5.0
-_RUNTIME_LOG: Final = "runtime.log"
+RUNTIME_LOG: Final = "runtime.log"
 
 
 @frozen
@@ -56,12 +56,12 @@ async def run_exec(plan: ExecPlan) -> AsyncIterator[ExecSession]:
     """
     async with AsyncExitStack() as stack:
         stack.callback(plan.bundle.remove)
-        _write_process(plan)
+        write_process(plan)
         start = _start_on_terminal if plan.terminal else _start_on_pipes
         yield await start(plan, stack)
 
 
-def _write_process(plan: ExecPlan) -> None:
+def write_process(plan: ExecPlan) -> None:
     os.makedirs(plan.bundle.path, mode=0o700)
     plan.bundle.prepare()
     document = dict(plan.process) | {"terminal": plan.terminal}
@@ -79,12 +79,12 @@ def _launch(plan: ExecPlan, stack: AsyncExitStack, descriptors: Mapping[int, int
     name = os.path.basename(plan.bundle.path)
     runtime = list(plan.runtime)
     if plan.terminal:  # crun's complaint would be lost between terminal and monitor
-        runtime += ["--log", plan.bundle.file(_RUNTIME_LOG)]
+        runtime += ["--log", plan.bundle.file(RUNTIME_LOG)]
     argv = conmon.command(plan.conmon, plan.bundle, name, runtime, options)
     console = stack.enter_context(conmon.console_directory(plan.consoles)) if plan.terminal else {}
     monitor = conmon.launch(argv, plan.bundle, dict(plan.environment) | console, descriptors)
     stack.callback(monitor.close)
-    stack.push_async_callback(_end, plan.bundle, monitor.identity)
+    stack.push_async_callback(end_exec, plan.bundle, monitor.identity)
     failpoint("exec.launched")
     return monitor
 
@@ -111,8 +111,8 @@ async def _start_on_pipes(plan: ExecPlan, stack: AsyncExitStack) -> PipeSession:
         pid = await conmon.wait_started(monitor)
     except FailedPrecondition as error:
         # with stdio passed through, the runtime speaks to the process's stderr
-        raise _refusal(plan, error.why or _peek(err)) from None
-    init = _identify(pid, monitor)
+        raise refusal(plan, error.why or _peek(err)) from None
+    init = identify_started(pid, monitor)
     session = PipeSession(plan.bundle, monitor.identity, init, input_, {out: "stdout", err: "stderr"})
     stack.callback(session.release)
     return session
@@ -141,10 +141,10 @@ async def _start_on_terminal(plan: ExecPlan, stack: AsyncExitStack) -> TerminalS
         os.write(start, b"1")  # somebody listens: it may start the process
         pid = await conmon.wait_started(monitor)
     except FailedPrecondition as error:
-        raise _refusal(plan, error.why or _runtime_log(plan.bundle)) from None
+        raise refusal(plan, error.why or runtime_log(plan.bundle)) from None
     except OSError as error:
-        raise _refusal(plan, str(error)) from None
-    return TerminalSession(plan.bundle, monitor.identity, _identify(pid, monitor), client)
+        raise refusal(plan, str(error)) from None
+    return TerminalSession(plan.bundle, monitor.identity, identify_started(pid, monitor), client)
 
 
 def _output_pipe(stack: AsyncExitStack) -> tuple[int, int]:
@@ -156,7 +156,7 @@ def _output_pipe(stack: AsyncExitStack) -> tuple[int, int]:
     return ours, theirs
 
 
-def _identify(pid: int, monitor: conmon.Monitor) -> ProcessIdentity:
+def identify_started(pid: int, monitor: conmon.Monitor) -> ProcessIdentity:
     """Return the identity of a process that its monitor reported; a quick one may be gone already, and its
     pid somebody else's.
     """
@@ -166,7 +166,7 @@ def _identify(pid: int, monitor: conmon.Monitor) -> ProcessIdentity:
     return identity
 
 
-def _refusal(plan: ExecPlan, why: str) -> TricornError:
+def refusal(plan: ExecPlan, why: str) -> TricornError:
     arguments = [str(word) for word in plan.process.get("args", ())]
     words = oci.readable(why) or "the runtime gave no reason"
     if oci.refused(arguments, words):
@@ -180,15 +180,15 @@ def _peek(fd: int) -> str:
     return ""
 
 
-def _runtime_log(bundle: Bundle) -> str:
+def runtime_log(bundle: Bundle) -> str:
     try:
-        with open(bundle.file(_RUNTIME_LOG), encoding="utf-8", errors="replace") as file:
+        with open(bundle.file(RUNTIME_LOG), encoding="utf-8", errors="replace") as file:
             return file.read(_CHUNK)
     except FileNotFoundError:
         return ""
 
 
-async def _end(bundle: Bundle, monitor: ProcessIdentity) -> None:
+async def end_exec(bundle: Bundle, monitor: ProcessIdentity) -> None:
     """Make sure that an exec's process and monitor are gone; quick when they are."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
         if process.alive(monitor):

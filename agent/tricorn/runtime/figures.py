@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
+from typing import Final
+
+ACCOUNTING_CONTROLLERS: Final = ("cpuacct", "cpu", "memory", "pids", "blkio", "hugetlb", "rdma")
+_ACCOUNTING: Final = (
+    "cpuacct.usage*", "cpuacct.stat", "cpu.stat", "cpu.pressure",
+    "memory.stat", "memory.current", "memory.peak", "memory.events", "memory.max", "memory.swap.*",
+    "memory.oom_control", "memory.pressure", "memory.*usage_in_bytes", "memory.*failcnt",
+    "memory.*limit_in_bytes", "pids.current", "pids.max", "blkio.*", "io.stat", "io.pressure",
+    "hugetlb.*", "rdma.current", "rdma.max",
+)  # fmt: skip
+
+
+def accounting(directories: Iterable[str]) -> dict[str, str]:
+    """Return the text of all accounting files in these directories, by their names."""
+    found = {}
+    for directory in directories:
+        with suppress(OSError):
+            for name in os.listdir(directory):
+                if any(fnmatch(name, pattern) for pattern in _ACCOUNTING):
+                    found[name] = text(f"{directory}/{name}")
+    return {name: content for name, content in found.items() if content}
 
 
 def v1(directory: Callable[[str], str]) -> dict[str, float]:

@@ -46,9 +46,15 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def spawn(argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[int, int]) -> int:
-    """Start `argv` and return its pid. `descriptors` maps numbers in the child to the agent's; of 0, 1 and
-    2 those not named are /dev/null.
+def spawn(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Mapping[int, int],
+    *,
+    session: bool = False,
+) -> int:
+    """Start `argv` and return its pid, with `session` in a session of its own. `descriptors` maps numbers
+    in the child to the agent's; of 0, 1 and 2 those not named are /dev/null.
     """
     lifted: dict[int, int] = {}
     try:
@@ -67,6 +73,7 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapp
             file_actions=actions,
             setsigmask=[],
             setsigdef=signal.valid_signals(),
+            setsid=session,
         )
     finally:
         for fd in lifted.values():

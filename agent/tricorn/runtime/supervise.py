@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from types import TracebackType
@@ -17,13 +18,17 @@ import trio
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from tricorn.failpoints import failpoint
+from tricorn.model.processes import CgroupFiles
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
+from tricorn.model.stdio import Stdio
 from tricorn.ports import BundleRef, Created, ExecSession, Exit, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
-from tricorn.runtime import cgroup, conmon, oci, process, stdio
+from tricorn.runtime import cgroup, client_execs, conmon, oci, process, stdio
 from tricorn.runtime.bundle import Bundle
-from tricorn.runtime.execs import ExecPlan, run_exec
+from tricorn.runtime.client_stdio import ClientStdio
+from tricorn.runtime.execs import RUNTIME_LOG, ExecPlan, run_exec, runtime_log
+from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
 from tricorn.runtime.seccomp_cache import SeccompCache
@@ -52,6 +57,7 @@ class ConmonRuntime:
         default: str = "",
         environment: Mapping[str, str] | None = None,
         cgroup_top: str = cgroup.OWN_TOP,
+        log_programs: Sequence[str] = (),
     ) -> None:
         self._top = cgroup_top
         self._state_dir = state_dir
@@ -63,6 +69,7 @@ class ConmonRuntime:
         self._probing = trio.Lock()
         self._watcher = Watcher()
         self._output = ContainerOutput(self._watcher)
+        self._client = ClientStdio(Loggers(log_programs, self._environment))
         self._filters = SeccompCache()
         self._stack = AsyncExitStack()
         self._conmon = ""
@@ -75,6 +82,7 @@ class ConmonRuntime:
         shutil.rmtree(self._consoles, ignore_errors=True)
         nursery = await self._stack.enter_async_context(trio.open_nursery())
         self._stack.callback(nursery.cancel_scope.cancel)
+        self._client.run_in(nursery)
         nursery.start_soon(self._watcher.run)
         nursery.start_soon(self._prune)
         nursery.start_soon(process.reap_orphans)
@@ -167,6 +175,8 @@ class ConmonRuntime:
         return created
 
     async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
+        if ref.stdio is not None:
+            return await self._create_for_client(ref, ref.stdio, runtime, bundle)
         options = conmon.MonitorOptions(log=ref.log, terminal=ref.terminal, stdin=ref.stdin)
         argv = conmon.command(self._find_conmon(), bundle, ref.id, runtime.arguments(ref.namespace), options)
         with ExitStack() as stack:
@@ -185,12 +195,31 @@ class ConmonRuntime:
         failpoint("container.created")
         return created
 
+    async def _create_for_client(
+        self, ref: BundleRef, stdio: Stdio, runtime: oci.OciRuntime, bundle: Bundle
+    ) -> Created:
+        options = conmon.MonitorOptions(terminal=stdio.terminal)
+        arguments = [*runtime.arguments(ref.namespace), "--log", bundle.file(RUNTIME_LOG)]
+        argv = conmon.command(self._find_conmon(), bundle, ref.id, arguments, options)
+        async with self._client.prepare(stdio, bundle, ref.id, ref.namespace) as (_, wiring):
+            with ExitStack() as stack:
+                environment = self._environment
+                if wiring.client:
+                    environment = environment | stack.enter_context(conmon.console_directory(self._consoles))
+                created = await self._started(ref, conmon.launch(argv, bundle, environment, wiring.given))
+            if wiring.client:
+                conmon.connect(wiring.client, bundle)
+            bundle.save_created(created)
+            self._client.begin(bundle, wiring, created.init)
+        failpoint("container.created")
+        return created
+
     async def _started(self, ref: BundleRef, monitor: conmon.Monitor) -> Created:
         try:
             pid = await conmon.wait_started(monitor)
         except FailedPrecondition as error:
             await _end_monitors([monitor.identity])
-            words = oci.readable(error.why) or "the runtime gave no reason"
+            words = oci.readable(runtime_log(Bundle.of(ref)) or error.why) or "the runtime gave no reason"
             kind = InvalidArgument if oci.refused((), words) else FailedPrecondition
             raise kind(f"container {ref.id} can't be created", why=words) from None
         finally:
@@ -215,8 +244,11 @@ class ConmonRuntime:
             if group.signal_all(signal) == 0:
                 raise NotFound(f"container {ref.id} has no process")
             return
-        if not process.send(init, signal):
-            raise NotFound(f"the process of container {ref.id} has ended")
+        self._signal(group, init, signal, f"the process of container {ref.id}")
+
+    def _signal(self, group: cgroup.Cgroup, target: ProcessIdentity, signal: int, what: str) -> None:
+        if not process.send(target, signal):
+            raise NotFound(f"{what} has ended")
         if signal == _SIGKILL and group.frozen():
             group.thaw()  # a frozen process of cgroup v1 dies only when thawed
 
@@ -252,8 +284,9 @@ class ConmonRuntime:
         if runtime.knows(ref.namespace, ref.id):
             with suppress(FailedPrecondition):
                 await runtime.call(ref.namespace, "delete", "--force", ref.id)
-        for exec_monitor in _exec_monitors(bundle):
-            await _end_monitors([exec_monitor])
+        for exec_bundle in bundle.execs():
+            await client_execs.remove(exec_bundle, self._client)
+        await self._client.finish(bundle)
         await group.remove()
         bundle.clear()
         self._deleted.set()
@@ -320,6 +353,62 @@ class ConmonRuntime:
         async with run_exec(plan) as session:
             yield session
 
+    # ------------------------------------------------------------ stdio of clients
+    async def reconnect(self, ref: BundleRef, created: Created) -> None:
+        bundle = Bundle.of(ref)
+        for exec_bundle in bundle.execs():
+            await client_execs.remove(exec_bundle, self._client)
+        if ref.stdio is not None:
+            await self._client.resume(ref.stdio, bundle, created)
+
+    async def start_exec(
+        self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio
+    ) -> Created:
+        runtime = await self._runtime(ref)
+        arguments = tuple(runtime.arguments(ref.namespace))
+        plan = ExecPlan(
+            Bundle.of(ref).exec(exec_id), arguments, self._find_conmon(), self._environment, process,
+            stdio.terminal, bool(stdio.stdin), self._consoles,
+        )  # fmt: skip
+        return await client_execs.start(plan, self._client, stdio, ref.namespace)
+
+    async def wait_exec(self, ref: BundleRef, exec_id: str, created: Created) -> Exit:
+        return await client_execs.wait(Bundle.of(ref).exec(exec_id), created)
+
+    async def kill_exec(self, ref: BundleRef, created: Created, signal: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self._signal(self._cgroup(Bundle.of(ref), ref.namespace), created.init, signal, "the exec")
+
+    async def remove_exec(self, ref: BundleRef, exec_id: str) -> None:
+        await client_execs.remove(Bundle.of(ref).exec(exec_id), self._client)
+
+    async def resize_exec(self, created: Created, rows: int, columns: int) -> None:
+        await trio.lowlevel.checkpoint()
+        stdio.resize_terminal(created.monitor, rows, columns)
+
+    async def end_stdin(self, ref: BundleRef, exec_id: str, created: Created) -> None:
+        await trio.lowlevel.checkpoint()
+        bundle = Bundle.of(ref)
+        self._client.end_stdin(bundle.exec(exec_id) if exec_id else bundle, created.monitor)
+
+    async def update(self, ref: BundleRef, resources: Mapping[str, Any]) -> None:
+        runtime = await self._runtime(ref)
+        bundle = Bundle.of(ref)
+        bundle.write("resources.json", json.dumps(resources))
+        try:
+            await runtime.call(ref.namespace, "update", "--resources", bundle.file("resources.json"), ref.id)
+        except FailedPrecondition as error:
+            raise InvalidArgument(f"the limits of {ref.id} can't be changed so", why=error.why) from None
+        finally:
+            os.unlink(bundle.file("resources.json"))
+
+    async def cgroup_files(self, ref: BundleRef) -> CgroupFiles:
+        await trio.lowlevel.checkpoint()
+        group = self._cgroup(Bundle.of(ref), ref.namespace)
+        if not group.exists():
+            raise NotFound(f"container {ref.id} has no control group", why="it doesn't run")
+        return group.files()
+
     def logs(
         self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
     ) -> AsyncGenerator[LogLine, None]:
@@ -328,14 +417,6 @@ class ConmonRuntime:
 
     async def rotate_logs(self, ref: BundleRef) -> bool:
         return await self._output.rotate(ref)
-
-
-def _exec_monitors(bundle: Bundle) -> list[ProcessIdentity]:
-    try:
-        names = os.listdir(bundle.file("exec"))
-    except FileNotFoundError:
-        return []
-    return [monitor for name in names for monitor in conmon.find_by_bundle(bundle.exec(name))]
 
 
 async def _end_monitors(monitors: list[ProcessIdentity], patient: bool = True) -> None:

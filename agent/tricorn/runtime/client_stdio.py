@@ -1,0 +1,95 @@
+"""The stdio that clients of containerd's API bring along, process by process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.model.records import ProcessIdentity
+from tricorn.model.stdio import Stdio
+from tricorn.ports import Created
+from tricorn.rules.stdio_places import Places, parse_places
+from tricorn.runtime import process, rewiring
+from tricorn.runtime.bundle import Bundle
+from tricorn.runtime.loggers import Loggers, end_logger
+from tricorn.runtime.places import open_again, open_places
+from tricorn.runtime.pumps import Pump
+from tricorn.runtime.wiring import Wiring, wired
+
+log = structlog.get_logger(__name__)
+
+
+class ClientStdio:
+    """Owns the copying between processes and clients; it runs in the nursery given to `run_in`."""
+
+    def __init__(self, loggers: Loggers) -> None:
+        self._loggers = loggers
+        self._nursery: trio.Nursery | None = None
+        self._pumps: dict[str, Pump] = {}
+
+    def run_in(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    @asynccontextmanager
+    async def prepare(
+        self, stdio: Stdio, bundle: Bundle, name: str, namespace: str
+    ) -> AsyncIterator[tuple[Places, Wiring]]:
+        """Open the client's side and start its logging program. Leaving the context closes what `begin`
+        didn't take over.
+        """
+        places = parse_places(stdio)
+        if places.program:
+            self._loggers.check(places.program)
+        with await open_places(places) as opened, wired(places, opened) as wiring:
+            if places.program:
+                await self._loggers.start(places.program, bundle, name, namespace, wiring.logger_ends)
+            yield places, wiring
+
+    def begin(self, bundle: Bundle, wiring: Wiring, init: ProcessIdentity) -> None:
+        """Copy from now on."""
+        wiring.release()
+        self._run(bundle, wiring.pump(init))
+
+    def _run(self, bundle: Bundle, pump: Pump) -> None:
+        assert self._nursery is not None, "the runtime is open"
+        self._pumps[bundle.path] = pump
+        self._nursery.start_soon(self._copy, bundle.path, pump, name=f"stdio {bundle.path}")
+
+    async def _copy(self, path: str, pump: Pump) -> None:
+        try:
+            await pump.run()
+        finally:
+            if self._pumps.get(path) is pump:
+                del self._pumps[path]
+
+    async def resume(self, stdio: Stdio, bundle: Bundle, created: Created) -> None:
+        """Go on with the copying of a process that an earlier agent started."""
+        if not process.alive(created.monitor):
+            return
+        places = parse_places(stdio)
+        with await open_again(places) as opened:
+            pump = rewiring.pump_again(places, opened, created, bundle)
+        if pump:
+            self._run(bundle, pump)
+
+    def end_stdin(self, bundle: Bundle, monitor: ProcessIdentity) -> None:
+        """Close the process's stdin once all is handed over that the client has written."""
+        rewiring.note_ended(bundle)
+        pump = self._pumps.get(bundle.path)
+        if pump:
+            pump.end_stdin()
+        else:
+            rewiring.end_unpumped(monitor)
+
+    async def finish(self, bundle: Bundle) -> None:
+        """Wait a little for the last output of a process that is gone; it goes on behind for a slow
+        client.
+        """
+        pump = self._pumps.get(bundle.path)
+        if pump:
+            await pump.drained(limits.STDIO_DELETE_WAIT)
+        await end_logger(bundle)

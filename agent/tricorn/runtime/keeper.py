@@ -1,0 +1,63 @@
+"""What a process's monitor holds for the agent, so that a process never loses its stdio with the agent.
+
+The monitor gets copies of the agent's pipe ends at descriptors of their own; a later agent borrows them
+back. The writing end of stdin must also be closable, but nobody can make a monitor close a descriptor:
+it travels in the queue of a socket that the monitor holds. Taken out of there, it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+from tricorn.model.records import ProcessIdentity
+from tricorn.runtime import process
+
+QUEUE_FD: Final = 4  # the same place as the attach client of terminals: a process has one or the other
+OUTPUT_FDS: Final = (("stdout", 7), ("stderr", 8))
+_NO_WAIT: Final = socket.MSG_DONTWAIT
+
+
+class StdinQueue:
+    """A socket with the writing end of a pipe in flight."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    @classmethod
+    def holding(cls, fd: int) -> StdinQueue:
+        """Return a queue that holds a copy of `fd`."""
+        end, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with other:
+            socket.send_fds(other, [b"w"], [fd])
+        return cls(end)
+
+    @classmethod
+    def of(cls, monitor: ProcessIdentity) -> StdinQueue | None:
+        """Borrow a monitor's queue; None when it has none, or ended."""
+        fd = process.borrow_descriptor(monitor, QUEUE_FD)
+        return cls(socket.socket(fileno=fd)) if fd is not None else None
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def copy(self) -> int | None:
+        """Return a further copy of what is held, None if it was dropped."""
+        return self._receive(socket.MSG_PEEK)
+
+    def drop(self) -> None:
+        """Let go of what is held, in every process that holds the queue."""
+        fd = self._receive(0)
+        if fd is not None:
+            os.close(fd)
+
+    def _receive(self, flags: int) -> int | None:
+        try:
+            _, found, _, _ = socket.recv_fds(self._end, 1, 1, flags | _NO_WAIT)
+        except OSError:
+            return None
+        return found[0] if found else None
+
+    def close(self) -> None:
+        self._end.close()

@@ -1,0 +1,302 @@
+"""Copying between processes and their clients' FIFOs, until the process has ended and all is over.
+
+Bytes go from pipe to pipe inside the kernel. A client that doesn't read makes the process wait, as with
+containerd; one that went away finds in its FIFO what came meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from contextlib import suppress
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.model.records import ProcessIdentity
+from tricorn.runtime import process
+from tricorn.runtime.keeper import StdinQueue
+
+log = structlog.get_logger(__name__)
+_CHUNK: Final = 256 * limits.KIB
+_READ: Final = 16 * limits.KIB  # the monitor reads at most 32 KiB of a packet
+_SPLICE: Final = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
+
+
+class Output(Protocol):
+    """One stream on its way to the client."""
+
+    async def run(self) -> None: ...
+
+    def pending(self) -> bool:
+        """Return whether there is something that the client hasn't taken."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PipeOutput:
+    """From a pipe to a FIFO. Both are closed at the end of the pipe: the client sees its end of file."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source = source
+        self._sink = sink
+
+    async def run(self) -> None:
+        while await splice_some(self._source, self._sink):
+            await trio.lowlevel.checkpoint()
+
+    def pending(self) -> bool:
+        return self._source >= 0 and _readable(self._source)
+
+    def close(self) -> None:
+        os.close(self._sink)  # first: the client waits for this
+        os.close(self._source)
+        self._source = -1
+
+
+class DroppedOutput:
+    """From a pipe to nowhere: what was to be its place is gone, and the process must not wait for it."""
+
+    def __init__(self, source: int) -> None:
+        self._source = source
+
+    def pending(self) -> bool:
+        return False
+
+    async def run(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._source)
+            with suppress(BlockingIOError):
+                if not os.read(self._source, _CHUNK):
+                    return
+
+    def close(self) -> None:
+        os.close(self._source)
+
+
+class TerminalOutput:
+    """From a monitor's attach socket to a FIFO, a file or a logging program (or nowhere: -1).
+
+    The monitor waits while nobody reads, and would not even tell the exit: so a sink that takes nothing is
+    given up once `give_up` is called, and the rest is dropped.
+    """
+
+    def __init__(self, client: socket.socket, sink: int) -> None:
+        self._client = client
+        self._sink = sink
+        self._stalled = False
+        self._waiting: trio.CancelScope | None = None
+
+    def pending(self) -> bool:
+        return self._stalled
+
+    async def run(self) -> None:
+        while packet := await self._packet():
+            await self._write(memoryview(packet)[1:])
+
+    async def _packet(self) -> bytes:
+        while True:
+            try:
+                return self._client.recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._client)
+            except OSError:
+                return b""
+
+    async def _write(self, data: memoryview) -> None:
+        while data and self._sink >= 0:
+            try:
+                data = data[os.write(self._sink, data) :]
+            except BlockingIOError:
+                self._stalled = True
+                with trio.CancelScope() as self._waiting:
+                    await trio.lowlevel.wait_writable(self._sink)
+                self._stalled = False
+            except OSError:  # a logging program that ended, a full disk
+                self.give_up()
+
+    def give_up(self) -> None:
+        """Drop what comes from now on; the client sees its end of file."""
+        sink, self._sink = self._sink, -1
+        if self._waiting:
+            self._waiting.cancel()
+        if sink >= 0:
+            trio.lowlevel.notify_closing(sink)
+            os.close(sink)
+
+    def close(self) -> None:
+        self.give_up()
+        self._client.close()
+
+
+class Input:
+    """From the client's FIFO to the process, until `end` was called and the client closed it, too."""
+
+    def __init__(self, source: int, writer: int) -> None:
+        self._source = source
+        self._writer = writer
+
+    def end(self) -> None:
+        """Let the end of the client's input be the end of the process's: until now it was held open."""
+        writer, self._writer = self._writer, -1
+        if writer >= 0:
+            os.close(writer)
+
+    async def run(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.end()
+        source, self._source = self._source, -1
+        if source >= 0:
+            os.close(source)
+
+
+class PipeInput(Input):
+    """Into a pipe whose writing end the monitor keeps, too."""
+
+    def __init__(self, source: int, writer: int, sink: int, queue: StdinQueue) -> None:
+        super().__init__(source, writer)
+        self._sink = sink
+        self._queue = queue
+
+    async def run(self) -> None:
+        with suppress(BrokenPipeError):  # the process has closed its stdin
+            while await splice_some(self._source, self._sink):
+                await trio.lowlevel.checkpoint()
+        self._queue.drop()
+
+    def close(self) -> None:
+        sink, self._sink = self._sink, -1
+        if sink >= 0:
+            os.close(sink)
+        self._queue.close()
+        super().close()
+
+
+class TerminalInput(Input):
+    """Into a monitor's attach socket. A terminal has no end of file: at the client's the copying ends."""
+
+    def __init__(self, source: int, writer: int, client: socket.socket) -> None:
+        super().__init__(source, writer)
+        self._client = client
+
+    async def run(self) -> None:
+        with suppress(OSError):  # the monitor ended
+            while data := await self._read():
+                await self._send(data)
+
+    async def _read(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._source)
+            with suppress(BlockingIOError):
+                return os.read(self._source, _READ)
+
+    async def _send(self, data: bytes) -> None:
+        while True:
+            try:
+                self._client.send(data, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._client)
+            else:
+                return
+
+    def close(self) -> None:
+        self._client.close()
+        super().close()
+
+
+async def splice_some(source: int, sink: int) -> int:
+    """Move some bytes from pipe to pipe, waiting for either; return 0 at the end of `source`."""
+    while True:
+        try:
+            return os.splice(source, sink, _CHUNK, flags=_SPLICE)
+        except BlockingIOError:
+            if _readable(source):
+                await trio.lowlevel.wait_writable(sink)
+            else:
+                await trio.lowlevel.wait_readable(source)
+
+
+def _readable(fd: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+class Pump:
+    """The streams of one process. `run` ends when its output has: soon after the process, whoever else
+    holds the other ends, and later only for a client that still has something to take.
+    """
+
+    def __init__(self, init: ProcessIdentity, outputs: list[Output], stdin: Input | None) -> None:
+        self._init = init
+        self._outputs = outputs
+        self._stdin = stdin
+        self._copying = trio.CancelScope()
+        self.finished = trio.Event()
+
+    def end_stdin(self) -> None:
+        if self._stdin:
+            self._stdin.end()
+
+    async def run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_end)
+                if self._stdin:
+                    nursery.start_soon(self._feed, self._stdin)
+                if self._outputs:
+                    with self._copying:
+                        await self._copy()
+                else:
+                    await process.wait_gone(self._init)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.finished.set()
+
+    async def _feed(self, stdin: Input) -> None:
+        try:
+            await stdin.run()
+        except OSError as error:
+            log.warning("input broken off", pid=self._init.pid, why=str(error))
+        finally:
+            stdin.close()
+
+    async def _copy(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for output in self._outputs:
+                nursery.start_soon(self._copy_one, output)
+
+    async def _copy_one(self, output: Output) -> None:
+        try:
+            await output.run()
+        except OSError as error:
+            log.warning("output broken off", pid=self._init.pid, why=str(error))
+        finally:
+            output.close()
+
+    async def _watch_end(self) -> None:
+        """Once the process is gone, wait for output that still comes, but not for ever."""
+        await process.wait_gone(self._init)
+        started = trio.current_time()
+        await trio.sleep(limits.EXEC_DRAIN)
+        while any(output.pending() for output in self._outputs):
+            if trio.current_time() - started > limits.STDIO_LINGER:
+                break
+            await trio.sleep(limits.EXEC_DRAIN / 10)
+        log.info("output cut", pid=self._init.pid, why="the process ended and its output did not")
+        for output in self._outputs:
+            if isinstance(output, TerminalOutput):
+                output.give_up()
+        await trio.sleep(limits.EXEC_DRAIN)
+        self._copying.cancel()
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until all is copied, at most so long; then it goes on behind."""
+        with trio.move_on_after(seconds):
+            await self.finished.wait()

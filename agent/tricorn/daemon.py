@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import trio
-from attrs import define
+from attrs import frozen
 
 import tricorn
 from tricorn import failpoints, logs
 from tricorn.api.access import build_authoriser
+from tricorn.api.grpc.door import GrpcDoor
 from tricorn.api.http.site import HttpApi
 from tricorn.api.listen import Listener
 from tricorn.api.metrics import Metrics
@@ -54,45 +55,52 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
                 await nursery.start(agent.collector.run)
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
-            doors.open = True
+            doors.ready.set()
             systemd.notify(READY="1", STATUS="serving")
             log.info("ready", version=tricorn.__version__, socket=config.socket_path, root=config.root)
-            await obey(received, config, reload, doors.api, systemd)
+            await obey(received, config, reload, doors, systemd)
             nursery.cancel_scope.cancel()
         log.info("stopped")
 
 
-@define
+@frozen
 class Doors:
-    """The API, which answers `not ready` until `open` is set."""
+    """Both ways in; they answer `not ready` until `ready` is set."""
 
-    api: HttpApi
-    open: bool = False
+    http: HttpApi
+    grpc: GrpcDoor
+    ready: trio.Event
+
+    def authorise(self, config: Config) -> None:
+        """Put the configuration's access rules into force."""
+        authoriser = build_authoriser(config.access, config.socket_group)
+        self.http.authoriser = self.grpc.authoriser = authoriser
 
 
 @asynccontextmanager
 async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIterator[Doors]:
-    """Serve the API on the agent's socket, or on those that systemd has opened."""
-    doors: Doors
+    """Serve both APIs on the agent's socket, or on those that systemd has opened."""
+    ready = trio.Event()
     metrics = Metrics(agent.services.node.statistics, version=tricorn.__version__)
-    api = HttpApi(
+    authoriser = build_authoriser(config.access, config.socket_group)
+    http = HttpApi(
         agent.services,
-        authoriser=build_authoriser(config.access, config.socket_group),
+        authoriser=authoriser,
         metrics=metrics,
-        ready=lambda: doors.open,
+        ready=ready.is_set,
         version=tricorn.__version__,
     )
-    doors = Doors(api)
+    grpc = GrpcDoor(agent.services, authoriser=authoriser, metrics=metrics, ready=ready)
     if systemd.listen_fds:
         sockets = inherit(systemd.listen_fds)
     else:
         sockets = [listen(config.socket_path, config.socket_group)]
-    listener = Listener(sockets, http1_handler=api)
+    listener = Listener(sockets, http1_handler=http, http2_handler=grpc)
     metrics.watch("listener", listener.statistics)
     async with trio.open_nursery() as nursery:
         await nursery.start(listener.serve)
         try:
-            yield doors
+            yield Doors(http, grpc, ready)
         finally:
             with trio.CancelScope(shield=True):
                 await listener.stop()
@@ -100,7 +108,7 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
 
 
 async def obey(
-    received: AsyncIterator[int], config: Config, reload: Reload, api: HttpApi, systemd: Systemd
+    received: AsyncIterator[int], config: Config, reload: Reload, doors: Doors, systemd: Systemd
 ) -> None:
     """Return at the first SIGTERM or SIGINT; read the configuration again at each SIGHUP."""
     async for number in received:
@@ -109,11 +117,11 @@ async def obey(
             systemd.notify(STOPPING="1", STATUS="stopping")
             return
         systemd.notify(STATUS="reloading")
-        config = await apply_reload(config, reload, api)
+        config = await apply_reload(config, reload, doors)
         systemd.notify(STATUS="serving")
 
 
-async def apply_reload(config: Config, reload: Reload, api: HttpApi) -> Config:
+async def apply_reload(config: Config, reload: Reload, doors: Doors) -> Config:
     """Put a valid new configuration into force; a bad one is refused and the old one stays."""
     try:
         new = await trio.to_thread.run_sync(reload)
@@ -122,7 +130,7 @@ async def apply_reload(config: Config, reload: Reload, api: HttpApi) -> Config:
         return config
     changed = changed_keys(config, new)
     logs.configure(new.log_level, new.log_format)
-    api.authoriser = build_authoriser(new.access, new.socket_group)
+    doors.authorise(new)
     waiting = [key for key in changed if key not in _LIVE]
     log.info("configuration reloaded", changed=changed, needs_restart=waiting)
     return new

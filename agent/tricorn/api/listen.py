@@ -137,16 +137,19 @@ class Listener:
                 nursery.start_soon(self._connection, connection)
 
     async def _take_slot(self) -> None:
-        if self._slots.value == 0 and not self._http1.shed():
+        if self._slots.value == 0 and not self._shed():
             log.warning("all connections are in use", limit=self._slots.max_value)
         await self._slots.acquire()
+
+    def _shed(self) -> bool:
+        return self._http1.shed() or (self._http2 is not None and self._http2.shed())
 
     async def _refused(self, error: OSError) -> None:
         self._counts.refused += 1
         reason = os.strerror(error.errno or 0)
         if error.errno in _OUT_OF_RESOURCES:
             log.error("cannot accept connections", why=reason, hint="raise LimitNOFILE of the service")
-            self._http1.shed()
+            self._shed()
             await trio.sleep(_ACCEPT_PAUSE)
         else:  # the client was gone before we came to it
             log.debug("connection lost before it was accepted", why=reason)

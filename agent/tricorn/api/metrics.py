@@ -41,6 +41,14 @@ class Metrics:
             buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._calls = Counter(
+            "tricorn_grpc_calls", "gRPC calls that have ended", ("method", "code"), registry=self.registry
+        )
+        self._call_seconds = Histogram(
+            "tricorn_grpc_call_seconds", "Seconds from their begin to their end", ("method",),
+            buckets=_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self._called: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         info = Gauge(
             "tricorn_build_info", "The agent", ("version", "revision", "python"), registry=self.registry
         )
@@ -58,6 +66,14 @@ class Metrics:
             counter = self._requests.labels(key[0], route, str(status))
             self._children[key] = (counter, self._seconds.labels(route))
         count, duration = self._children[key]
+        count.inc()
+        duration.observe(seconds)
+
+    def observe_call(self, method: str, code: str, seconds: float) -> None:
+        """Count one gRPC call that has ended; `method` is one that there is, or "unmatched"."""
+        if (method, code) not in self._called:  # bounded: methods that are there x codes
+            self._called[method, code] = (self._calls.labels(method, code), self._call_seconds.labels(method))
+        count, duration = self._called[method, code]
         count.inc()
         duration.observe(seconds)
 

@@ -1,0 +1,40 @@
+"""What becomes of an exception on its way to a gRPC client."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from tricorn.errors import Conflict, TricornError
+from tricorn.grpc import Code, Status
+
+log = structlog.get_logger(__name__)
+_MESSAGE: Final = 4000  # characters; a client keeps headers and trailers within some kilobytes
+
+
+def translate(error: BaseException) -> Status:
+    """Return the status of what a handler raised: a TricornError's own, INTERNAL for what nobody expected.
+
+    The log has the story of the latter under the id that its message names.
+    """
+    error = _only_leaf(error)
+    if isinstance(error, TricornError):
+        return Status(Code(error.grpc), _text(error))
+    identity = uuid4().hex[:12]
+    log.error("call failed", id=identity, exc_info=error)
+    return Status(Code.INTERNAL, f"the agent made a mistake (its log has the details under {identity})")
+
+
+def _text(error: TricornError) -> str:
+    """Return the message; Go clients know a conflict among the failed preconditions by its last word."""
+    text = error.one_line()[:_MESSAGE]
+    return f"{text}: conflict" if isinstance(error, Conflict) else text
+
+
+def _only_leaf(error: BaseException) -> BaseException:
+    """Return what a nursery wrapped, if it wrapped one thing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

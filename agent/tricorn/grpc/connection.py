@@ -1,0 +1,89 @@
+"""The conversation of a connection, whichever side of it: bytes to events, and the end of it."""
+
+from __future__ import annotations
+
+import abc
+from typing import Final
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.grpc.engine import Engine, ErrorCode, Event, ProtocolViolation
+from tricorn.grpc.outbox import Outbox
+
+log = structlog.get_logger(__name__)
+_LAST_WORDS: Final = 1.0  # seconds for the other side to read why the connection ends
+
+
+class Connection(abc.ABC):
+    """Reads until the end, keeps the streams' shared state. A breach of the protocol ends it with GOAWAY."""
+
+    def __init__(self, stream: trio.abc.Stream, *, client: bool, first: bytes = b"") -> None:
+        self.engine = Engine(client=client)
+        self.outbox = Outbox(stream)
+        self.hungry = trio.lowlevel.ParkingLot()  # streams that wait for the connection's window
+        self.unfinished = 0  # bytes of incomplete messages beyond the windows
+        self.violated = False
+        self._stream = stream
+        self._first = first
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+
+    @abc.abstractmethod
+    def on_event(self, event: Event) -> None:
+        """Act on what the other side said."""
+
+    def flush(self) -> None:
+        """Send what the engine has to say."""
+        if out := self.engine.take_output():
+            self.outbox.send(out)
+
+    async def converse(self) -> None:
+        """Read and act until the other side leaves or breaks the protocol."""
+        try:
+            self.flush()
+            data = self._first or await self._receive()
+            while data:
+                self.engine.feed(data)
+                await self._act()
+                while self.outbox.flooded:
+                    await self._wait_calm()
+                data = await self._receive()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except ProtocolViolation as violation:
+            log.info("connection ended", why=str(violation), code=violation.code)
+            self.violated = True
+        except Exception:
+            log.exception("connection failed")
+            self.engine.go_away(ErrorCode.INTERNAL_ERROR)
+
+    async def say_goodbye(self) -> None:
+        """Let the other side read the last words, if it does so soon."""
+        self.flush()
+        with trio.move_on_after(_LAST_WORDS, shield=True):
+            await self.outbox.flush()
+
+    async def _act(self) -> None:
+        more = True
+        while more:
+            try:
+                events, more = self.engine.events()
+                for event in events:
+                    self.on_event(event)
+            finally:
+                self.flush()
+            if more:
+                await trio.lowlevel.checkpoint()
+
+    async def _receive(self) -> bytes:
+        """Return received bytes, none at the end. Reads at once what is there: a turn of the event loop
+        costs more than the call itself.
+        """
+        if self._socket is None:
+            return bytes(await self._stream.receive_some(limits.GRPC_READ))
+        return bytes(await self._stream.receive_some(limits.GRPC_READ))
+
+    async def _wait_calm(self) -> None:
+        await self.outbox.wait_room()
+        self.outbox.pass_on()

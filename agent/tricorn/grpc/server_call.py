@@ -1,0 +1,199 @@
+"""One call on the server: from its headers to its status."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import structlog
+import trio
+
+from tricorn.grpc import hpack_literals
+from tricorn.grpc.engine import ErrorCode, StreamGone
+from tricorn.grpc.framing import Outgoing, RawMessage
+from tricorn.grpc.metadata import Request, encode_metadata
+from tricorn.grpc.method import Call, Method
+from tricorn.grpc.status import Code, RpcError, Status, encode_message
+from tricorn.grpc.stream import Link, Stream
+
+log = structlog.get_logger(__name__)
+_OK: Final = Status(Code.OK)
+_DEADLINE: Final = Status(Code.DEADLINE_EXCEEDED, "the deadline of the call is over")
+STOPPING: Final = Status(Code.UNAVAILABLE, "server is shutting down")
+
+
+class Service(Protocol):
+    """What a call asks of its server."""
+
+    before: Callable[[Call], Awaitable[None] | None] | None
+    translate: Callable[[BaseException], Status]
+
+
+class ServerCall:
+    """Runs the handler, and sends what it answers. Implements `Call`."""
+
+    def __init__(self, link: Link, service: Service, peer: Any, method: Method, number: int) -> None:
+        self._link = link
+        self._service = service
+        self._head_sent = False
+        self._gone = False
+        self._stopped = False
+        self._trailing: list[tuple[bytes, bytes]] | None = None
+        self.stream = Stream(link, number)
+        self.scope = trio.CancelScope()
+        self.peer = peer
+        self.method = method
+        self.metadata: dict[str, str] = {}
+        self.binary_metadata: dict[str, bytes] = {}
+        self.deadline: float | None = None
+
+    def accept(self, request: Request, timeout: float | None) -> None:
+        """Take over what the headers say."""
+        self.metadata = request.metadata
+        self.binary_metadata = request.binary
+        if timeout is not None:
+            self.deadline = self.scope.deadline = trio.current_time() + timeout
+
+    # ------------------------------------------------------------ the connection's side
+    def _unwanted(self) -> bool:
+        """Whether nobody wants an answer any more."""
+        return self._gone
+
+    def client_gone(self) -> None:
+        """The client cancelled, or the connection is lost: nobody wants an answer."""
+        self._gone = True
+        self.scope.cancel()
+
+    def stop(self) -> None:
+        """Cut the call off; its client is told that the server stops."""
+        self._stopped = True
+        self.scope.cancel()
+
+    async def run(self) -> Code:
+        """Serve the call; return the code it ended with. Raises nothing but cancellation."""
+        status = _OK
+        answer: RawMessage | None = None
+        if self._unwanted():  # before it began
+            return Code.CANCELLED
+        try:
+            with self.scope:
+                answer = await self._handle()
+        except RpcError as error:
+            status = error.status
+        except Exception as error:  # noqa: BLE001 - the translator knows what is whose fault
+            status = self._translate(error)
+        if self.scope.cancelled_caught:
+            status = STOPPING if self._stopped else _DEADLINE
+        if self._unwanted():
+            self.stream.close()
+            return Code.CANCELLED
+        return await self._finish(status, answer)
+
+    async def _handle(self) -> RawMessage | None:
+        if self._service.before is not None and (waiting := self._service.before(self)) is not None:
+            await waiting
+        method = self.method
+        if method.client_streaming:
+            answer = await method.handler(self)
+        else:
+            request = await self.receive()
+            if request is None:
+                raise RpcError.of(Code.INTERNAL, "the call has no request message")
+            answer = await method.handler(self, request)
+        return None if method.server_streaming else _serialise(answer)
+
+    def _translate(self, error: Exception) -> Status:
+        try:
+            return self._service.translate(error)
+        except Exception:
+            number = uuid.uuid4().hex[:12]
+            log.exception("an error could not be told to the client", id=number, method=self.method.path)
+            return Status(Code.INTERNAL, f"the server made a mistake (id {number}, see its log)")
+
+    async def _finish(self, status: Status, answer: RawMessage | None) -> Code:
+        try:
+            if answer is None or status.code is not Code.OK:
+                self._end(status)
+            elif not self._answer_at_once(answer):
+                with trio.CancelScope(deadline=self.scope.deadline) as self.scope:
+                    if self._stopped:
+                        self.scope.cancel()
+                    await self._send_raw(answer)
+                if self.scope.cancelled_caught:
+                    status = STOPPING if self._stopped else _DEADLINE
+                if not self._unwanted():
+                    self._end(status)
+        except (StreamGone, RpcError):
+            self._gone = True
+        finally:
+            self.stream.close()
+            self._link.flush()
+        return Code.CANCELLED if self._unwanted() else status.code
+
+    # ------------------------------------------------------------ the handler's side
+    async def receive(self) -> Any:
+        data = await self.stream.receive()
+        if data is None:
+            return None
+        try:
+            return self.method.request.FromString(data)
+        except Exception as error:
+            raise RpcError.of(Code.INTERNAL, "the request message can't be parsed") from error
+
+    async def send(self, message: Any) -> None:
+        await self._send_raw(_serialise(message))
+
+    def set_trailing(self, name: str, value: str | bytes) -> None:
+        if self._trailing is None:
+            self._trailing = []
+        self._trailing.append(encode_metadata(name, value))
+
+    # ------------------------------------------------------------ the wire
+    async def _send_raw(self, message: RawMessage) -> None:
+        try:
+            if not self._head_sent:
+                self._head()
+        except StreamGone:
+            raise RpcError.of(Code.CANCELLED, "the client is gone") from None
+        await self.stream.send(message)
+
+    def _head(self) -> None:
+        self._link.engine.headers(self.stream.number, hpack_literals.GRPC_HEAD, end=False)
+        self._head_sent = True
+
+    def _answer_at_once(self, answer: RawMessage) -> bool:
+        """Send headers, message and trailers in one go if nothing has to wait for it."""
+        engine = self._link.engine
+        outgoing = Outgoing(answer)
+        if self._link.outbox.full or min(engine.room(self.stream.number)) < outgoing.left:
+            return False
+        if not self._head_sent:
+            self._head()
+        engine.data(self.stream.number, outgoing, outgoing.left)
+        self._end(_OK)
+        return True
+
+    def _end(self, status: Status) -> None:
+        """Send the trailers; tell a client that still sends that it needn't."""
+        engine, number = self._link.engine, self.stream.number
+        trailers = self._trailers(status)
+        engine.headers(number, trailers if self._head_sent else hpack_literals.GRPC_HEAD + trailers, end=True)
+        engine.reset(number, ErrorCode.NO_ERROR)
+
+    def _trailers(self, status: Status) -> bytes:
+        if status is _OK and self._trailing is None:
+            return hpack_literals.GRPC_OK
+        fields = [(b"grpc-status", b"%d" % status.code)]
+        if status.message:
+            fields.append((b"grpc-message", encode_message(status.message)))
+        if status.details:
+            fields.append(encode_metadata("status-details-bin", status.details))
+            fields[-1] = (b"grpc-status-details-bin", fields[-1][1])
+        return hpack_literals.block(fields + (self._trailing or []))
+
+
+def _serialise(message: Any) -> RawMessage:
+    if isinstance(message, RawMessage):
+        return message
+    return RawMessage((message.SerializeToString(),))

@@ -160,8 +160,10 @@ class ContainerdPeer:
         answer = "containerd.services.version.v1.VersionResponse"
         return str(client.call("version.v1.Version", "Version", nothing, answer).version)
 
-    def ctr(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [str(self.prefix / "usr/bin/ctr"), "--address", self.address, "-n", NAMESPACE, *words]
+    def ctr(self, *words: str, check: bool = True, address: str = "") -> subprocess.CompletedProcess[str]:
+        """Run this release's ctr, on another server's `address` if one is given."""
+        program = str(self.prefix / "usr/bin/ctr")
+        command = [program, "--address", address or self.address, "-n", NAMESPACE, *words]
         outcome = subprocess.run(command, capture_output=True, text=True, env=self.environment, check=False)
         if check and outcome.returncode:
             raise RuntimeError(f"{self.name}: ctr {' '.join(words)}: {outcome.stderr[-500:]}")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc_measures
 import pictures
 from containerd_peer import ContainerdPeer
 from rig import Bound, CpuMeter, Measurement, stopwatch
@@ -241,4 +242,5 @@ ALL: dict[str, Callable[[Stage], Measurement]] = {
     "pull-distribution": pull_distribution,
     "pull-many-files": pull_many_files,
     "ansible": ansible,
+    **grpc_measures.ALL,
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import asdict
 from rich.console import Console
 from rich.table import Table
 from rig import Measurement, Series
@@ -51,9 +52,8 @@ def rows(measurement: Measurement) -> Iterator[tuple[str, ...]]:
 def _verdicts(measurement: Measurement, name: str) -> Iterator[str]:
     for bound in measurement.bounds:
         if bound.ours == name:
-            ratio = measurement.ratio(bound)
-            mark = "✓" if ratio <= bound.ratio else "✗"
-            yield f"{mark} {ratio:.2f} × {bound.theirs} (at most {bound.ratio:.2f})"
+            mark = "✓" if bound.holds(measurement.series) else "✗"
+            yield f"{mark} {bound.verdict(measurement.series)}"
 
 
 def figure(value: float) -> str:
@@ -116,12 +116,11 @@ def _document(measurement: Measurement) -> dict[str, Any]:
         "series": {name: _series(series) for name, series in measurement.series.items()},
         "bounds": [
             {
-                "ours": b.ours,
-                "theirs": b.theirs,
-                "at_most": b.ratio,
-                "measured": round(measurement.ratio(b), 4),
+                **asdict(bound),
+                "measured": round(bound.measured(measurement.series), 4),
+                "holds": bound.holds(measurement.series),
             }
-            for b in measurement.bounds
+            for bound in measurement.bounds
         ],
         "notes": measurement.notes,
     }

@@ -7,7 +7,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import Factory, define, frozen
@@ -126,6 +126,34 @@ class Bound:
     theirs: str
     ratio: float
 
+    def measured(self, series: Mapping[str, Series]) -> float:
+        """Return the median of the rounds' ratios: both sides of a round saw the same machine."""
+        pairs = zip(series[self.ours].rounds, series[self.theirs].rounds, strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
+    def holds(self, series: Mapping[str, Series]) -> bool:
+        return self.measured(series) <= self.ratio
+
+    def verdict(self, series: Mapping[str, Series]) -> str:
+        return f"{self.measured(series):.2f} × {self.theirs} (at most {self.ratio:.2f})"
+
+
+@frozen
+class Ceiling:
+    """Ours must not exceed `limit`, in the measurement's unit."""
+
+    ours: str
+    limit: float
+
+    def measured(self, series: Mapping[str, Series]) -> float:
+        return series[self.ours].median
+
+    def holds(self, series: Mapping[str, Series]) -> bool:
+        return self.measured(series) <= self.limit
+
+    def verdict(self, series: Mapping[str, Series]) -> str:
+        return f"at most {self.limit:g}"
+
 
 @define
 class Measurement:
@@ -135,22 +163,17 @@ class Measurement:
     title: str
     unit: str  # ms, s or MB
     series: dict[str, Series] = Factory(dict)
-    bounds: list[Bound] = Factory(list)
+    bounds: Sequence[Bound | Ceiling] = Factory(list)
     notes: list[str] = Factory(list)
 
     def side(self, name: str) -> Series:
         return self.series.setdefault(name, Series())
 
-    def ratio(self, bound: Bound) -> float:
-        """Return the median of the rounds' ratios: both sides of a round saw the same machine."""
-        ours, theirs = self.series[bound.ours].rounds, self.series[bound.theirs].rounds
-        return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-
     def failures(self) -> list[str]:
         return [
-            f"{self.name}: {bound.ours} takes {self.ratio(bound):.2f} × {bound.theirs}, at most {bound.ratio:.2f}"
+            f"{self.name}: {bound.ours}: {bound.verdict(self.series)}"
             for bound in self.bounds
-            if self.ratio(bound) > bound.ratio
+            if not bound.holds(self.series)
         ]
 
 

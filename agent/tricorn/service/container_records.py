@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from attrs import evolve, frozen
@@ -25,6 +25,7 @@ from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
+_OCI_SPEC: Final = "opencontainers/runtime-spec/1/Spec"
 
 
 class ContainerRecords:
@@ -59,7 +60,7 @@ class ContainerRecords:
             runtime = await self.runtime(container.runtime_name, binary)
         except Unimplemented as error:
             log.info("container with a runtime that isn't here", container=container.id, why=str(error))
-            runtime = container.runtime_name
+            runtime = binary or container.runtime_name
 
         def record(tx: Transaction) -> Container:
             image = tx.images.find(namespace, container.image) if container.image else None
@@ -101,6 +102,21 @@ class ContainerRecords:
         async with self._lifecycle.locks.hold(namespace, container_id):
             await self._db.write(forget)
             await shielded(self._lifecycle.bundles.remove_all, namespace, container_id)
+
+    async def runtime_of(self, container: Container, binary: str) -> str:
+        """Return our name of a new task's runtime: the OCI runtime `binary` where the task's own options
+        name one, else the record's.
+
+        Unimplemented for one that isn't here, FailedPrecondition for a spec that isn't OCI's.
+        """
+        if container.spec_type and not container.spec_type.endswith(_OCI_SPEC):
+            raise FailedPrecondition(
+                f"container {container.id} can't be run", why=f"its spec is a {container.spec_type[:200]!r}",
+                hint="an OCI spec is needed", field="spec",
+            )  # fmt: skip
+        if binary:
+            return await self.runtime(shown_runtime(container), binary)
+        return await self._specs.runtime_name(container.runtime)
 
     async def runtime(self, name: str, binary: str) -> str:
         """Return our name of the runtime that a client asks for. Unimplemented for one that isn't here or

@@ -39,6 +39,10 @@ ZSTD_WINDOW: Final = 128 * MIB
 ZSTD_FREE_OUTPUT: Final = 4 * GIB  # zstd packs zeros 32000 fold: the ratio counts from here on only
 EXTRACT_RESULT_SIZE: Final = 32 * MIB  # what a layer's extractor may report
 
+# Archives of images
+ARCHIVE_ENTRIES: Final = 20_000  # an image's parts; file systems are inside its layers
+ARCHIVE_IMPORTS: Final = 4  # at a time: each holds a thread while its bytes come
+
 # Registry conversations
 REGISTRY_ERROR_BODY: Final = 64 * KIB
 REGISTRY_HEADERS: Final = 64 * KIB
@@ -57,9 +61,9 @@ REGISTRY_IDLE_SECONDS: Final = 45.0  # below the 60-75 s after which common fron
 REGISTRY_TOKENS: Final = 256  # cached
 REGISTRY_PARALLEL_DOWNLOADS: Final = 3
 REGISTRY_PARALLEL_UPLOADS: Final = 3
-REGISTRY_MOUNTS: Final = 4  # repositories that one blob may be asked from
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces
 EXTRACTIONS_PARALLEL: Final = 4
+DIFFS_PARALLEL: Final = 2  # layers being made; each takes a core
 TRANSFER_BUFFER: Final = 1 * MIB
 
 # API

@@ -6,14 +6,16 @@ Sources: OCI image-spec (config.md, layer chain id); containerd's GC label conve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from tricorn.errors import InvalidArgument
 from tricorn.model.ids import Digest
-from tricorn.model.oci import ImageConfig, Index, Manifest
+from tricorn.model.oci import Descriptor, ImageConfig, Index, Manifest
 from tricorn.model.reference import Reference
 
 GC_CONTENT = "containerd.io/gc.ref.content"
+_SOURCE = "containerd.io/distribution.source."
 
 
 def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
@@ -49,4 +51,23 @@ def child_labels(document: Manifest | Index) -> dict[str, str]:
 
 def source_label(reference: Reference) -> dict[str, str]:
     """Return the label that tells from which repository a blob came (for mounts on push)."""
-    return {f"containerd.io/distribution.source.{reference.host}": reference.path}
+    return {f"{_SOURCE}{reference.host}": reference.path}
+
+
+def sources_of(labels: Mapping[str, str], reference: Reference) -> list[str]:
+    """Return the other repositories of the reference's registry that a blob is known to be in, those first
+    that share most of their path with the reference's (for mounts on push).
+    """
+    listed = labels.get(f"{_SOURCE}{reference.host}", "")
+    paths = {path for path in listed.split(",") if path and path != reference.path}
+    return sorted(paths, key=lambda path: (-_shared(path, reference.path), path))
+
+
+def _shared(one: str, other: str) -> int:
+    pairs = zip(one.split("/"), other.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def nondistributable(descriptor: Descriptor) -> bool:
+    """Whether a layer's licence keeps it out of registries (Windows' base layers)."""
+    return ".nondistributable." in descriptor.media_type or ".foreign." in descriptor.media_type

@@ -1,0 +1,87 @@
+"""What images of an archive are called: names in annotations, completed or held to a prefix. Pure.
+
+The annotations and the rules are containerd's (core/images/archive, core/transfer/image).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from tricorn.errors import InvalidArgument
+from tricorn.model.oci import Descriptor
+from tricorn.model.reference import Reference
+
+IMAGE_NAME: Final = "io.containerd.image.name"
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+
+
+@frozen
+class NamedBy:
+    """How an image's name comes about. Without `is_prefix`, `name` is the name. With it, a tag in an archive
+    is put behind `name`, and whole names count only below it, unless `allow_overwrite`. `add_digest` gives a
+    name by digest, too, with `skip_named_digest` only to what has no other.
+    """
+
+    name: str
+    is_prefix: bool = False
+    allow_overwrite: bool = False
+    add_digest: bool = False
+    skip_named_digest: bool = False
+
+
+def names_in_archive(descriptor: Descriptor, references: Sequence[NamedBy]) -> list[str]:
+    """Return the names of an entry of an archive's index, by its annotations; none is no error."""
+    names: list[str] = []
+    for reference in references:
+        if not reference.is_prefix:
+            continue
+        name = annotated_name(descriptor.annotations, reference)
+        if name:
+            names.append(name)
+        if reference.add_digest and not (name and reference.skip_named_digest):
+            names.append(f"{reference.name}@{descriptor.digest}")
+    return list(dict.fromkeys(names))
+
+
+def names_of_target(descriptor: Descriptor, name: str, references: Sequence[NamedBy]) -> list[str]:
+    """Return the names that a pulled or tagged image gets."""
+    names = [name] if name else []
+    for reference in references:
+        if reference.add_digest:
+            names.append(f"{reference.name}@{descriptor.digest}")
+        elif not reference.is_prefix:
+            names.append(reference.name)
+    return list(dict.fromkeys(names))
+
+
+def annotated_name(annotations: Mapping[str, str], reference: NamedBy) -> str:
+    """Return the name in an entry's annotations as `reference` lets it stand, "" if it doesn't."""
+    whole = annotations.get(IMAGE_NAME, "")
+    if whole:
+        return whole if _translated(whole, reference) == whole else ""
+    short = annotations.get(REF_NAME, "")
+    return _translated(short, reference) if short else ""
+
+
+def _translated(name: str, reference: NamedBy) -> str:
+    if not reference.name:
+        return ""
+    if not set("/:@") & set(name):
+        return f"{reference.name}:{name}"
+    return name if reference.allow_overwrite or _is_below(name, reference.name) else ""
+
+
+def _is_below(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and name[len(prefix) : len(prefix) + 1] in {"", "/", ":", "@"}
+
+
+def name_annotations(name: str) -> dict[str, str]:
+    """Return the annotations that give an image of this name to whoever reads an archive."""
+    try:
+        reference = Reference.parse(name)
+    except InvalidArgument:
+        return {IMAGE_NAME: name, REF_NAME: name}
+    return {IMAGE_NAME: name, REF_NAME: name if reference.digest else reference.tag}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from tricorn.grpc.engine import ErrorCode, HeadersReceived
+from tricorn.grpc.events import ErrorCode, HeadersReceived
 from tricorn.grpc.framing import RawMessage
 from tricorn.grpc.metadata import parse_trailers
 from tricorn.grpc.status import Code, RpcError, Status, code_of, decode_message, status_of_http
@@ -32,6 +32,7 @@ class ClientCall:
         self._status: Status | None = None
         self._http: Status | None = None  # what to make of an answer that isn't gRPC
         self._answered = False
+        self._sent_all = False
         self.stream = Stream(link, number)
         self.on_close: Callable[[], None] = lambda: None
         self.headers: Mapping[str, str] = {}
@@ -41,6 +42,9 @@ class ClientCall:
     # ------------------------------------------------------------ the caller's side
     async def send(self, message: Any, *, end: bool = False) -> None:
         """Send a message (or RawMessage); with `end`, the last one. RpcError if the call ended meanwhile."""
+        if self._sent_all:
+            raise RuntimeError("nothing can be sent after the last message")
+        self._sent_all = end
         raw = message if isinstance(message, RawMessage) else RawMessage((message.SerializeToString(),))
         with trio.CancelScope(deadline=self._deadline) as scope:
             try:
@@ -73,7 +77,8 @@ class ClientCall:
 
     def close_send(self) -> None:
         """Say that no more messages come."""
-        if self._link.engine.is_open(self.stream.number) and self._status is None:
+        if not self._sent_all and self._status is None and self._link.engine.is_open(self.stream.number):
+            self._sent_all = True
             self._link.engine.end(self.stream.number)
             self._link.flush()
 

@@ -9,7 +9,7 @@ import trio
 
 from tricorn.grpc.client_call import ClientCall, deadline_after
 from tricorn.grpc.connection import Connection
-from tricorn.grpc.engine import (
+from tricorn.grpc.events import (
     DataReceived,
     Event,
     GoneAway,

@@ -9,7 +9,8 @@ import structlog
 import trio
 
 from tricorn import limits
-from tricorn.grpc.engine import Engine, ErrorCode, Event, ProtocolViolation
+from tricorn.grpc.engine import Engine
+from tricorn.grpc.events import ErrorCode, Event, ProtocolViolation
 from tricorn.grpc.outbox import Outbox
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from tricorn.grpc import hpack_literals
-from tricorn.grpc.engine import ErrorCode, StreamGone
+from tricorn.grpc.events import ErrorCode, StreamGone
 from tricorn.grpc.framing import Outgoing, RawMessage
 from tricorn.grpc.metadata import Request, encode_metadata
 from tricorn.grpc.method import Call, Method

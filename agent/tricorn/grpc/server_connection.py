@@ -11,7 +11,7 @@ import trio
 from tricorn import limits
 from tricorn.grpc import hpack_literals
 from tricorn.grpc.connection import Connection
-from tricorn.grpc.engine import (
+from tricorn.grpc.events import (
     DataReceived,
     ErrorCode,
     Event,

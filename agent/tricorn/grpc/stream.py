@@ -7,7 +7,8 @@ from typing import Final, Protocol
 import trio
 
 from tricorn import limits
-from tricorn.grpc.engine import DataReceived, Engine, StreamGone
+from tricorn.grpc.engine import Engine
+from tricorn.grpc.events import DataReceived, StreamGone
 from tricorn.grpc.framing import MessageReader, Outgoing, RawMessage
 from tricorn.grpc.outbox import Outbox
 from tricorn.grpc.status import Code, RpcError

@@ -29,14 +29,17 @@ from tricorn.service.catalog import Catalog
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
+from tricorn.service.execs import Execs
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
+from tricorn.service.introspection import IntrospectionService
 from tricorn.service.layers import LayerPipeline
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.node import NodeService
 from tricorn.service.operations import OperationService
+from tricorn.service.processes import ProcessService
 from tricorn.service.pull import Puller
 from tricorn.service.records import ContentService, EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
@@ -98,6 +101,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 default=config.runtimes.default,
                 environment=environment,
                 cgroup_top=config.cgroup,
+                log_programs=config.logs.programs,
             )
         )
         directory = os.path.join(config.root, "snapshots")
@@ -159,6 +163,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         tidier = await stack.enter_async_context(Tidier.open())
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
+        execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
+        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, tidier)
         collector = Collector(db, workers.content, snapshots.discard, clock)
         operations = await stack.enter_async_context(OperationService.open(clock))
         gc = GcService(collector, snapshots)
@@ -185,6 +191,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             containers=ContainerService(db, images, lifecycle, tasks),
             container_records=ContainerRecords(db, workers.runtime, lifecycle, specs),
             tasks=tasks,
+            processes=processes,
             content=ContentService(db, workers.content),
             blobs=BlobService(db, workers.content),
             image_records=ImageRecords(db, gc),
@@ -194,6 +201,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             events=EventService(db),
             operations=operations,
             sandboxes=SandboxService(db),
+            introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
         )
         recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
         yield Agent(config, workers, services, collector, recovery, supervisor, figures)

@@ -10,8 +10,10 @@ from tricorn.service.content_access import BlobService
 from tricorn.service.gc import GcService
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
+from tricorn.service.introspection import IntrospectionService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService, Reporter
+from tricorn.service.processes import ProcessService
 from tricorn.service.records import (
     ContentService,
     EventPage,
@@ -35,6 +37,7 @@ class Services:
     containers: ContainerService
     container_records: ContainerRecords
     tasks: TaskService
+    processes: ProcessService
     content: ContentService
     blobs: BlobService
     image_records: ImageRecords
@@ -44,6 +47,7 @@ class Services:
     events: EventService
     operations: OperationService
     sandboxes: SandboxService
+    introspection: IntrospectionService
 
 
 __all__ = ["EventPage", "Lost", "Operation", "Reporter", "Services"]

@@ -5,6 +5,7 @@ into being when it is first asked for, with only the files that it needs.
 """
 
 from tricorn.wire.descriptors import Package, enum, message, package, service, services
+from tricorn.wire.mappings import mapping_of, message_of
 from tricorn.wire.values import any_of, datetime_of, timestamp, unpack
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "any_of",
     "datetime_of",
     "enum",
+    "mapping_of",
     "message",
+    "message_of",
     "package",
     "service",
     "services",

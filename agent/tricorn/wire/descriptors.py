@@ -47,7 +47,7 @@ def _files() -> _Files:
 
 
 @cache
-def _pool() -> DescriptorPool:
+def pool() -> DescriptorPool:
     """Our own pool: another library's idea of the same names never meets ours."""
     return DescriptorPool(_files())
 
@@ -58,7 +58,7 @@ def message(name: str) -> Any:
 
     Raises KeyError when there is none.
     """
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(name))
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
 
 
 @cache
@@ -67,13 +67,13 @@ def enum(name: str) -> Any:
 
     Raises KeyError when there is none.
     """
-    return EnumTypeWrapper(_pool().FindEnumTypeByName(name))
+    return EnumTypeWrapper(pool().FindEnumTypeByName(name))
 
 
 @cache
 def service(name: str) -> ServiceDescriptor:
     """Return the descriptor of the service with this full name. Raises KeyError when there is none."""
-    return _pool().FindServiceByName(name)
+    return pool().FindServiceByName(name)
 
 
 def services() -> list[ServiceDescriptor]:

@@ -26,7 +26,7 @@ class HealthFace(Face):
     def __init__(self, services: Services, ready: trio.Event, known: Sequence[str]) -> None:
         super().__init__(services)
         self._ready = ready
-        self._known = frozenset(["", self.service, *known])
+        self._known = frozenset(["", *known])
 
     @rpc("Check", Role.NONE, scope=OPEN, early=True)
     async def check(self, _call: FaceCall, request: Any) -> Any:

@@ -9,10 +9,18 @@ from typing import Any, Final
 import trio
 
 from tricorn import wire
+from tricorn.api.grpc.containers import ContainersFace
+from tricorn.api.grpc.content import ContentFace
 from tricorn.api.grpc.errors import translate
+from tricorn.api.grpc.events import EventsFace
 from tricorn.api.grpc.face import Bound, Face, Rpc
 from tricorn.api.grpc.gate import Gate
 from tricorn.api.grpc.health import HealthFace
+from tricorn.api.grpc.images import ImagesFace
+from tricorn.api.grpc.introspection import IntrospectionFace
+from tricorn.api.grpc.leases import LeasesFace
+from tricorn.api.grpc.namespaces import NamespacesFace
+from tricorn.api.grpc.sandboxes import SandboxControllerFace, SandboxStoreFace
 from tricorn.api.grpc.version import VersionFace
 from tricorn.api.metrics import Metrics
 from tricorn.errors import Unimplemented
@@ -23,6 +31,14 @@ from tricorn.service import Services
 # One line a service.
 FACES: Final[Sequence[Callable[[Services], Face]]] = (
     VersionFace,
+    NamespacesFace,
+    LeasesFace,
+    EventsFace,
+    SandboxStoreFace,
+    SandboxControllerFace,
+    ContentFace,
+    ImagesFace,
+    ContainersFace,
 )  # fmt: skip
 
 
@@ -36,7 +52,8 @@ class GrpcApi:
     ) -> None:
         self._gate = Gate(authoriser, ready.is_set)
         faces = [make(services) for make in FACES]
-        faces.append(HealthFace(services, ready, [face.service for face in faces]))
+        served = (*(face.service for face in faces), IntrospectionFace.service, HealthFace.service)
+        faces += [IntrospectionFace(services, served), HealthFace(services, ready, served)]
         methods = {method.path: method for face in faces for method in methods_of(face, self._gate)}
         self._server = GrpcServer(
             methods,

@@ -1,0 +1,102 @@
+"""What the agent is made of, as containerd's clients ask for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import Factory, frozen
+
+import tricorn
+from tricorn.errors import NotFound
+from tricorn.fs.identity import installation_uuid
+from tricorn.model.filters import select
+from tricorn.model.oci import Platform
+from tricorn.ports import Runtime
+from tricorn.rules.plugins import SNAPSHOTTER_TYPE, Plugin, catalogue
+from tricorn.rules.runtime_names import RUNC_SHIM, runtime_for
+from tricorn.runtime.features import features_document
+from tricorn.service.snapshots import SnapshotService
+
+
+@frozen
+class ServerIdentity:
+    """`uuid` is the installation's; `pid_namespace` is the inode of the process namespace."""
+
+    uuid: str
+    pid: int
+    pid_namespace: int
+
+
+@frozen
+class RuntimeView:
+    """A runtime under the name it was asked for by; `features` is the OCI document, empty if it has none."""
+
+    name: str
+    version: str
+    features: Mapping[str, Any] = Factory(dict)
+    annotations: Mapping[str, str] = Factory(dict)
+
+
+class IntrospectionService:
+    def __init__(
+        self,
+        root: str,
+        machine: Platform,
+        snapshots: SnapshotService,
+        runtime: Runtime,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._root = root
+        self._machine = machine
+        self._snapshots = snapshots
+        self._runtime = runtime
+        self._environment = environment
+        self._uuid = ""
+
+    async def server(self) -> ServerIdentity:
+        self._uuid = self._uuid or await installation_uuid(self._root)
+        return ServerIdentity(self._uuid, os.getpid(), os.stat("/proc/self/ns/pid").st_ino)
+
+    async def plugins(self, served: tuple[str, ...], filters: Sequence[str] = ()) -> list[Plugin]:
+        """Return the agent's parts that match any filter; `served` are the gRPC services it offers."""
+        parts = catalogue(self._machine, served)
+        parts += [await self._snapshotter(name) for name in self._snapshots.names]
+        return select(filters, sorted(parts, key=lambda part: (part.type, part.id)))
+
+    async def plugin(self, served: tuple[str, ...], type: str, id: str) -> Plugin:
+        """Return one part; NotFound."""
+        for part in await self.plugins(served):
+            if (part.type, part.id) == (type, id):
+                return part
+        raise NotFound(f"there is no plugin {type}.{id}")
+
+    async def _snapshotter(self, name: str) -> Plugin:
+        reason = await self._snapshots.backend(name).supported()
+        return Plugin(
+            SNAPSHOTTER_TYPE,
+            name,
+            platforms=(self._machine,),
+            exports={"root": os.path.join(self._root, "snapshots", name)},
+            init_error=f"{reason}: skip plugin" if reason else "",
+        )
+
+    async def runtime(self, name: str, binary: str = "") -> RuntimeView:
+        """Look at a runtime by the name that containerd's clients have for it; "" is their default.
+
+        Unimplemented for one that isn't here.
+        """
+        known = await self._runtime.capabilities()
+        wanted = runtime_for(name or RUNC_SHIM, binary, {key: info.path for key, info in known.items()})
+        info = known[wanted] if wanted else next(i for i in known.values() if "default" in i.features)
+        return RuntimeView(
+            name or RUNC_SHIM,
+            tricorn.__version__,
+            await features_document(info.path, self._environment),
+            {
+                "tricorn.runtime": info.name,
+                "tricorn.runtime.path": info.path,
+                "tricorn.runtime.version": info.version,
+            },
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 from typing import Final
 
 import structlog
@@ -78,12 +79,17 @@ class Connection(abc.ABC):
                 await trio.lowlevel.checkpoint()
 
     async def _receive(self) -> bytes:
-        """Return received bytes, none at the end. Reads at once what is there: a turn of the event loop
-        costs more than the call itself.
-        """
+        """Return received bytes, none at the end."""
         if self._socket is None:
             return bytes(await self._stream.receive_some(limits.GRPC_READ))
-        return bytes(await self._stream.receive_some(limits.GRPC_READ))
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), limits.GRPC_READ)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError("the other side is gone") from error
 
     async def _wait_calm(self) -> None:
         await self.outbox.wait_room()

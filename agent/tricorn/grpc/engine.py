@@ -17,6 +17,7 @@ from tricorn.grpc.events import (
     GoneAway,
     ProtocolViolation,
     Ready,
+    StreamGone,
     StreamReset,
     WindowOpened,
 )
@@ -189,7 +190,8 @@ class Engine:
 
     def headers(self, stream: int, block: bytes, *, end: bool) -> None:
         """Send a header block of literals as answer or trailers; raise StreamGone."""
-        self._states.sent_headers(stream)
+        if not self._states.is_open(stream):
+            raise StreamGone(f"stream {stream} is closed")
         if self._shrink:
             self._shrink = False
             block = NO_TABLE + block

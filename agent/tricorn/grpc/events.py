@@ -14,6 +14,7 @@ class ErrorCode:
     PROTOCOL_ERROR: Final = 1
     INTERNAL_ERROR: Final = 2
     FLOW_CONTROL_ERROR: Final = 3
+    STREAM_CLOSED: Final = 5
     FRAME_SIZE_ERROR: Final = 6
     REFUSED_STREAM: Final = 7
     CANCEL: Final = 8

@@ -21,7 +21,7 @@ from tricorn.grpc.events import (
     StreamReset,
     WindowOpened,
 )
-from tricorn.grpc.metadata import MalformedHeaders, Request, parse_request, parse_timeout
+from tricorn.grpc.metadata import Fields, MalformedHeaders, Request, parse_request, parse_timeout
 from tricorn.grpc.method import Method
 from tricorn.grpc.server_call import ServerCall, Service
 from tricorn.grpc.status import Code, RpcError, Status, encode_message
@@ -29,6 +29,8 @@ from tricorn.grpc.status import Code, RpcError, Status, encode_message
 log = structlog.get_logger(__name__)
 _GRPC: Final = "application/grpc"
 _UNMATCHED: Final = "unmatched"
+_ALIKE: Final = 512  # bytes of headers that are worth remembering
+_ALIKE_KEPT: Final = 32
 
 
 class Server(Service, Protocol):
@@ -48,6 +50,7 @@ class ServerConnection(Connection):
         self._peer = peer
         self._server = server
         self._calls: dict[int, ServerCall] = {}
+        self._requests: dict[tuple[tuple[bytes, bytes], ...], Request] = {}
         self._running = 0  # calls whose handlers haven't ended, whether or not their streams have
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
@@ -148,7 +151,7 @@ class ServerConnection(Connection):
         began = self._server.started()
         code = Code.UNKNOWN
         try:
-            if self._open(event, parse_request(event.fields), began):
+            if self._open(event, self._parse(event.fields), began):
                 return
         except MalformedHeaders as error:
             log.debug("request refused", why=str(error))
@@ -157,6 +160,18 @@ class ServerConnection(Connection):
             code = error.status.code
             self._refuse(event.stream, error.status)
         self._server.finished(_UNMATCHED, code, began)
+
+    def _parse(self, fields: Fields) -> Request:
+        """Parse the headers, unless the same ones came lately: calls of one client are alike."""
+        key = tuple(fields)
+        request = self._requests.get(key)
+        if request is None:
+            request = parse_request(fields)
+            if sum(len(name) + len(value) for name, value in fields) < _ALIKE:
+                if len(self._requests) >= _ALIKE_KEPT:
+                    self._requests.clear()
+                self._requests[key] = request
+        return request
 
     def _open(self, event: HeadersReceived, request: Request, began: float) -> bool:
         """Start the call; False when it isn't gRPC and was answered so."""

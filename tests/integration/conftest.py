@@ -23,11 +23,11 @@ def ctr_agent() -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def ctr(request: pytest.FixtureRequest, ctr_agent: Daemon) -> Ctr:
-    """`ctr` in each version, in a namespace that no other version works in."""
+    """`ctr` in each version, in a namespace that no other version and no other agent works in."""
     version: str = request.param
     if reason := missing_ctr(version):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    namespace = f"ctr{version.replace('.', '')}"
+    namespace = f"{ctr_agent.directory.name}-{version.replace('.', '')}"  # its cgroup goes with the agent's
     fifos = ctr_agent.directory / "fifos"
     return Ctr(version, ctr_program(version), ctr_agent.socket_path, namespace, fifos)
 

@@ -197,6 +197,44 @@ class Extractor(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- making layers
+@frozen
+class DiffResult:
+    diff_id: Digest
+    size: int  # bytes of the tar
+    entries: int
+    warnings: tuple[str, ...] = ()
+
+
+class Diffing(Protocol):
+    """One layer being made by a confined child."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the layer, b"" at its end."""
+        ...
+
+    async def finish(self) -> DiffResult:
+        """Return what was written, once all of it has been read. Raises what the child met."""
+        ...
+
+
+class LayerDiffer(Protocol):
+    def start(
+        self,
+        left: Sequence[FilesystemMount],
+        right: Sequence[FilesystemMount],
+        compression: str,
+        *,
+        epoch: int | None = None,
+        whole: bool = False,
+    ) -> AbstractAsyncContextManager[Diffing]:
+        """Begin to make the layer that turns what `left` shows ([]: nothing) into what `right` shows,
+        with the compression "", gzip or zstd. `epoch` (seconds) bounds all times. Where `right` is `left`
+        under an upper directory only that is read, unless `whole`. Leaving the context kills the child.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- registry
 class CredentialSource(Protocol):
     """Credentials that somebody is asked for only once a registry wants them."""
@@ -318,6 +356,7 @@ class BundleRef:
     log_size: int = 0
     log_files: int = 0
     stdio: Stdio | None = None
+    no_pivot: bool = False  # for root file systems that pivot_root can't leave
 
 
 @frozen

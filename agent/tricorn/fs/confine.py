@@ -23,7 +23,7 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _CAPABILITIES: Final = Struct("=6I")  # effective, permitted, inheritable: low words, then high words
 
-CHOWN, DAC_OVERRIDE, FOWNER, FSETID = 0, 1, 3, 4
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = 0, 1, 2, 3, 4
 SYS_ADMIN, MKNOD, SETFCAP = 21, 27, 31
 _LAST_CAPABILITY: Final = 63
 
@@ -49,12 +49,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def limit_resources() -> None:
+def limit_resources(open_files: int = _OPEN_FILES) -> None:
     """Bound memory and descriptors of this process, and forbid core dumps."""
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_NOFILE, open_files),
     ):
         _, hard = resource.getrlimit(kind)
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)

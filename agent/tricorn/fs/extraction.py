@@ -8,21 +8,23 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 import trio
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, Unavailable
+from tricorn.fs.child_job import ChildJob
 from tricorn.fs.failures import typed
 from tricorn.fs.running_extraction import RunningExtraction
 from tricorn.ports import WhiteoutFormat
 
 log = structlog.get_logger(__name__)
+J = TypeVar("J", bound=ChildJob)
 
 _COMPRESSIONS: Final = frozenset({"", "gzip", "zstd"})
 _PROGRAM: Final = (
@@ -77,7 +79,7 @@ class ExtractorPool:
             raise InvalidArgument(f"unknown compression {compression!r}", field="compression")
         request = json.dumps({"compression": compression, "whiteouts": whiteouts}).encode()
         async with self._limiter:
-            extraction = await self._begin(source, target, request)
+            extraction = await self._begin(lambda: RunningExtraction(source, target), request)
             try:
                 self._started += 1
                 yield extraction
@@ -85,20 +87,32 @@ class ExtractorPool:
             finally:
                 await _end(extraction)
 
-    async def _begin(self, source: str, target: str, request: bytes) -> RunningExtraction:
+    @asynccontextmanager
+    async def start_job(self, make: Callable[[], J], request: Mapping[str, Any]) -> AsyncIterator[J]:
+        """Run another kind of job in a child of the server. `make` opens what the child is lent.
+
+        Bounding how many run is up to the caller. Leaving the context kills the child.
+        """
+        job = await self._begin(make, json.dumps(request).encode())
+        try:
+            yield job
+        finally:
+            await _end(job)
+
+    async def _begin(self, make: Callable[[], J], request: bytes) -> J:
         """Start a child; once more with a new server if the server turns out to be dead."""
         for _ in range(_SERVER_ATTEMPTS):
-            extraction = RunningExtraction(source, target)
+            job = make()
             begun = False
             try:
-                server = await self._send(request, extraction)
-                begun = await extraction.started()
+                server = await self._send(request, job)
+                begun = await job.started()
                 if begun:
-                    return extraction
+                    return job
                 await self._discard(server)
             finally:
                 if not begun:
-                    await _end(extraction)
+                    await _end(job)
         raise Unavailable("the extractor server does not stay up", hint="see the agent's log")
 
     async def _discard(self, server: trio.Process) -> None:
@@ -107,13 +121,13 @@ class ExtractorPool:
             if self._server is server:
                 await self._stop_server()
 
-    async def _send(self, request: bytes, extraction: RunningExtraction) -> trio.Process:
+    async def _send(self, request: bytes, job: ChildJob) -> trio.Process:
         async with self._lock:
             if self._server is None or self._server.poll() is not None:
                 await self._restart_server()
             assert self._control is not None
             assert self._server is not None
-            rights = array.array("i", extraction.child_descriptors)
+            rights = array.array("i", job.child_descriptors)
             # A server that is just dying shows by the answer that never comes.
             with suppress(BrokenPipeError, ConnectionResetError):
                 await self._control.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
@@ -169,6 +183,6 @@ class ExtractorPool:
             await server.wait()
 
 
-async def _end(extraction: RunningExtraction) -> None:
+async def _end(job: ChildJob) -> None:
     with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-        await extraction.end()
+        await job.end()

@@ -2,8 +2,9 @@
 
 The agent starts `serve` once, while it is small; forking from here stays cheap for ever. Each request
 is a message with four descriptors (source file, target directory, progress pipe, result socket) and the
-child that is forked for it is locked into the target before it reads a byte of the layer. Nothing here
-may import trio, attrs or structlog: what this process holds, every extractor holds.
+child that is forked for it is locked into the target before it reads a byte of the layer. A request with
+`job` is work of another kind: `diff_child` says what its descriptors are. Nothing here may import trio,
+attrs or structlog: what this process holds, every extractor holds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from tricorn.errors import DataLoss, Internal, ResourceExhausted, TricornError
-from tricorn.fs import confine, decompress, seccomp
+from tricorn.fs import confine, decompress, diff_child, seccomp
 from tricorn.fs.archive import LayerApplier
 from tricorn.fs.entrychecks import in_user_namespace
 from tricorn.fs.tarstream import TarStream
@@ -137,6 +138,8 @@ def _keep_only(descriptors: list[int]) -> list[int]:
 
 def _answer(request: dict[str, Any], source: int, target: int, progress: int) -> dict[str, Any]:
     try:
+        if request.get("job") == "diff":
+            return diff_child.answer(request, source, target, progress)
         form = request["whiteouts"]
         confine.enter_root(target)
         confine.limit_resources()
@@ -149,7 +152,7 @@ def _answer(request: dict[str, Any], source: int, target: int, progress: int) ->
     except TricornError as error:
         return {"error": error.problem()}
     except MemoryError:
-        return {"error": ResourceExhausted("the layer takes too much memory to unpack").problem()}
+        return {"error": ResourceExhausted("the layer takes too much memory").problem()}
     except Exception as error:  # noqa: BLE001 - the one place where a defect can be told to the agent
         return {"error": Internal("the layer extractor failed", why=_where(error)).problem()}
 

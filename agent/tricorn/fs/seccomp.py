@@ -32,7 +32,7 @@ _ALLOWED: Final[dict[str, tuple[int, int]]] = {
     "exit_group": (231, 94), "clock_gettime": (228, 113), "clock_nanosleep": (230, 115),
     "nanosleep": (35, 101), "getrandom": (318, 278), "ppoll": (271, 73), "set_robust_list": (273, 99),
     "rseq": (334, 293), "membarrier": (324, 283), "umask": (95, 166), "writev": (20, 66),
-    "readv": (19, 65),
+    "readv": (19, 65), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
 }  # fmt: skip
 _CLONE: Final = (56, 220)  # threads only; clone3, which hides its flags, isn't there: libc falls back
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}

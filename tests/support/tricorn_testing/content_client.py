@@ -15,7 +15,7 @@ from attrs import field, frozen
 from tricorn import wire
 from tricorn.grpc import Code, GrpcChannel, RpcError, open_channel
 from tricorn.model.ids import Digest
-from tricorn_testing.daemon import Daemon
+from tricorn_testing.agentclient import AgentClient
 
 content = wire.package("containerd.services.content.v1")
 images = wire.package("containerd.services.images.v1")
@@ -30,7 +30,7 @@ DIGEST: Final = Digest.of(DATA)
 class Client:
     """Calls both services in one namespace, under a lease if it has one."""
 
-    agent: Daemon
+    agent: AgentClient
     channel: GrpcChannel
     namespace: str
     lease: str = field(default="", kw_only=True)
@@ -110,7 +110,9 @@ class Writer:
 
 
 @asynccontextmanager
-async def content_client(agent: Daemon, namespace: str, lease: str = "of-the-test") -> AsyncIterator[Client]:
+async def content_client(
+    agent: AgentClient, namespace: str, lease: str = "of-the-test"
+) -> AsyncIterator[Client]:
     """Connect to the agent for the length of the context, under a lease that is made for it ("" for none):
     a collection may come at any time.
     """
@@ -120,7 +122,7 @@ async def content_client(agent: Daemon, namespace: str, lease: str = "of-the-tes
         yield Client(agent, channel, namespace, lease=lease)
 
 
-async def make_lease(agent: Daemon, namespace: str, name: str) -> None:
+async def make_lease(agent: AgentClient, namespace: str, name: str) -> None:
     await trio.to_thread.run_sync(agent.post, f"/v1/{namespace}/leases", {"id": name})
 
 

@@ -76,10 +76,13 @@ class Access:
 
 @frozen
 class Logs:
-    """Bounds of each container's log: `size` bytes a file, `files` files."""
+    """Bounds of each container's log: `size` bytes a file, `files` files. `programs` are the absolute paths
+    of logging programs that clients may name for a container's output (`binary://`); they run as root.
+    """
 
     size: int = limits.LOG_SIZE
     files: int = limits.LOG_FILES
+    programs: tuple[str, ...] = ()
 
 
 @frozen
@@ -156,6 +159,11 @@ def _check(config: Config) -> None:
             hint="overlayfs or native",
             field="snapshots.default",
         )
+    for path in config.logs.programs:
+        if not os.path.isabs(path) or os.path.normpath(path) != path:
+            raise InvalidArgument(
+                "a logging program must be an absolute, clean path", why=repr(path), field="logs.programs"
+            )
     _check_ranges(config)
 
 

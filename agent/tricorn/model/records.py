@@ -11,6 +11,7 @@ from attrs import Factory, field, frozen
 
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
+from tricorn.model.stdio import Stdio
 
 Labels = Mapping[str, str]
 
@@ -162,7 +163,8 @@ class Task:
     """A container's run. `init` is its first process, `monitor` the conmon that watches it.
 
     `exit_code` is None until the task stopped; 128 + n for signal n. `exit_note` says why a code isn't
-    the process's own (lost with the host, monitor killed).
+    the process's own (lost with the host, monitor killed). `stdio` is None where the agent keeps a log, else
+    where a client of the tasks service has the streams. `runtime` is "" when it is the container's.
     """
 
     container: str
@@ -174,6 +176,8 @@ class Task:
     exit_note: str = ""
     oom_killed: bool = False
     boot_id: str = ""
+    stdio: Stdio | None = None
+    runtime: str = ""
     created_at: datetime | None = None
     started_at: datetime | None = None
     exited_at: datetime | None = None

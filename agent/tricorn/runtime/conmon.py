@@ -47,6 +47,7 @@ class MonitorOptions:
     stdin: bool = False
     process_file: str = ""  # an exec's OCI process object
     exec_attach: bool = False
+    no_pivot: bool = False
     restore: tuple[str, ...] = ()  # further arguments of a restore
 
 
@@ -80,6 +81,8 @@ def command(
         argv.append("-i")
     if options.process_file:
         argv += ["-e", "--exec-process-spec", options.process_file]
+    if options.no_pivot:
+        argv.append("--no-pivot")
     if options.exec_attach:
         argv.append("--exec-attach")
     return argv + list(options.restore)

@@ -150,7 +150,8 @@ class ConmonRuntime:
         path = bundles.cgroup_path(config, ref.id)
         bundle.prepare()
         bundle.save_cgroup(path)
-        os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
+        if ref.stdio is None:
+            os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
         self._creating += 1
         try:
             return await self._create_filtered(ref, runtime, bundle, config)
@@ -177,7 +178,9 @@ class ConmonRuntime:
     async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
         if ref.stdio is not None:
             return await self._create_for_client(ref, ref.stdio, runtime, bundle)
-        options = conmon.MonitorOptions(log=ref.log, terminal=ref.terminal, stdin=ref.stdin)
+        options = conmon.MonitorOptions(
+            log=ref.log, terminal=ref.terminal, stdin=ref.stdin, no_pivot=ref.no_pivot
+        )
         argv = conmon.command(self._find_conmon(), bundle, ref.id, runtime.arguments(ref.namespace), options)
         with ExitStack() as stack:
             given: dict[int, int] = {}
@@ -198,7 +201,7 @@ class ConmonRuntime:
     async def _create_for_client(
         self, ref: BundleRef, stdio: Stdio, runtime: oci.OciRuntime, bundle: Bundle
     ) -> Created:
-        options = conmon.MonitorOptions(terminal=stdio.terminal)
+        options = conmon.MonitorOptions(terminal=stdio.terminal, no_pivot=ref.no_pivot)
         arguments = [*runtime.arguments(ref.namespace), "--log", bundle.file(RUNTIME_LOG)]
         argv = conmon.command(self._find_conmon(), bundle, ref.id, arguments, options)
         async with self._client.prepare(stdio, bundle, ref.id, ref.namespace) as (_, wiring):

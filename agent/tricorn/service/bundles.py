@@ -11,10 +11,11 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from tricorn.fs.mounts import mount_in_thread, mounted_below, unmount
-from tricorn.model.records import Container
+from tricorn.fs.mounts import mount_all, mount_in_thread, mounted_below, unmount
+from tricorn.model.records import Container, Task
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
+from tricorn.rules.client_spec import wants_terminal
 from tricorn.structuring import structure
 
 
@@ -35,19 +36,20 @@ class Bundles:
     def rootfs(self, namespace: str, container: str) -> str:
         return os.path.join(self.path(namespace, container), "rootfs")
 
-    def ref(self, namespace: str, container: Container) -> BundleRef:
-        """Return what the runtime needs to know of a container."""
-        desired = structure({**container.desired}, ContainerDesired, "the stored request")
+    def ref(self, namespace: str, container: Container, task: Task | None = None) -> BundleRef:
+        """Return what the runtime needs to know of a container, and of its task if it has one."""
+        desired = _request_of(container)
         return BundleRef(
             namespace=namespace,
             id=container.id,
             bundle=self.path(namespace, container.id),
             log=os.path.join(self._logs, namespace, container.id, "log"),
-            runtime=container.runtime,
-            terminal=desired.terminal,
+            runtime=(task.runtime if task else "") or container.runtime,
+            terminal=task.terminal if task else desired.terminal,
             stdin=desired.stdin,
             log_size=desired.log_size or self._log_size,
             log_files=desired.log_files or self._log_files,
+            stdio=task.stdio if task else None,
         )
 
     async def make(self, namespace: str, container: str, mounts: Sequence[FilesystemMount]) -> None:
@@ -68,14 +70,26 @@ class Bundles:
 
     async def write_config(self, namespace: str, container: str, spec: bytes) -> None:
         """Write the bundle's config.json, whole or not at all."""
+        await trio.to_thread.run_sync(self._write_config, namespace, container, spec, limiter=self._limiter)
+
+    def _write_config(self, namespace: str, container: str, spec: bytes) -> None:
         path = os.path.join(self.path(namespace, container), "config.json")
+        with open(path + ".new", "wb") as file:
+            file.write(spec)
+        os.rename(path + ".new", path)
 
-        def write() -> None:
-            with open(path + ".new", "wb") as file:
-                file.write(spec)
-            os.rename(path + ".new", path)
+    async def lay_out(
+        self, namespace: str, container: str, mounts: Sequence[FilesystemMount], spec: bytes
+    ) -> None:
+        """Make the whole bundle of a task in place of an earlier one's: root file system and config."""
 
-        await trio.to_thread.run_sync(write, limiter=self._limiter)
+        def work() -> None:
+            self._remove(namespace, container, logs=False)
+            self._make_directories(namespace, container)
+            mount_all(mounts, self.rootfs(namespace, container))
+            self._write_config(namespace, container, spec)
+
+        await trio.to_thread.run_sync(work, limiter=self._limiter)
 
     async def remove(self, namespace: str, container: str, *, logs: bool = False) -> None:
         """Unmount and remove the bundle; with `logs` the log files too."""
@@ -106,6 +120,13 @@ class Bundles:
             for namespace in _directories(base):
                 found.update((namespace, name) for name in _directories(os.path.join(base, namespace)))
         return found
+
+
+def _request_of(container: Container) -> ContainerDesired:
+    """Return the request a container was made from; one whose spec a client made had none."""
+    if container.desired:
+        return structure({**container.desired}, ContainerDesired, "the stored request")
+    return ContainerDesired(image=container.image, terminal=wants_terminal(container.spec))
 
 
 def _directories(path: str) -> list[str]:

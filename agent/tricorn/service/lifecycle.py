@@ -6,7 +6,7 @@ An intent is written before the first side effect and ends in the transaction th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,8 +19,10 @@ from tricorn.errors import FailedPrecondition, NotFound
 from tricorn.failpoints import failpoint
 from tricorn.model.records import Container, Snapshot, SnapshotKind, Task, TaskStatus
 from tricorn.model.requests import ContainerDesired
-from tricorn.ports import BundleRef, Created, Runtime
+from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
+from tricorn.rules.client_spec import runnable_spec
 from tricorn.rules.plan import canonical
+from tricorn.service import process_events
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.locks import KeyedLock
@@ -80,7 +82,7 @@ class Lifecycle:
         async with self._snapshots.reservation(snapshotter) as reservation, AsyncExitStack() as undo:
             backend_id = reservation.take()
             data = {"snapshotter": snapshotter, "backend_id": backend_id, "runtime": runtime}
-            intent = await self._begin(undo, namespace, "create", container_id, data)
+            intent = await self.announce(undo, namespace, "create", container_id, data)
             await self._snapshots.backend(snapshotter).create(backend_id, SnapshotKind.ACTIVE, parents)
             failpoint("create.snapshot")
             undo.push_async_callback(shielded, self.bundles.remove_all, namespace, container_id)
@@ -96,13 +98,14 @@ class Lifecycle:
             )  # fmt: skip
             snapshot = Snapshot(snapshotter, container_id, SnapshotKind.ACTIVE, backend_id, top)
             created = await self._run(undo, namespace, container, start=True) if start else None
+            ref = self.bundles.ref(namespace, container)
 
             def record(tx: Transaction) -> None:
                 tx.snapshots.create(namespace, snapshot)
                 tx.containers.create(namespace, container)
                 if created:
-                    _record_created(tx, namespace, container, created, self._task(container, created))
-                    _record_started(tx, namespace, container.id)
+                    record_created(tx, ref, self.task_of(ref, created))
+                    record_started(tx, namespace, container.id)
                 tx.intents.end(intent)
 
             await self._db.write(record)
@@ -110,10 +113,10 @@ class Lifecycle:
             reservation.keep(backend_id)
             undo.pop_all()
         if created:
-            self.supervisor.watch(self.bundles.ref(namespace, container), created)
+            self.supervisor.watch(ref, created)
         return built.warnings
 
-    async def _begin(
+    async def announce(
         self, undo: AsyncExitStack, namespace: str, kind: str, container_id: str, data: dict[str, Any]
     ) -> int:
         """Announce a change; unless the undo stack is emptied, its unwinding ends with the intent."""
@@ -127,7 +130,8 @@ class Lifecycle:
     ) -> Created:
         """Write the bundle's config, create the processes and, with `start`, let them go."""
         ref = self.bundles.ref(namespace, container)
-        await self.bundles.write_config(namespace, container.id, container.spec)
+        spec = self.spec_of(namespace, container, mounted=bool(container.snapshot_key))
+        await self.bundles.write_config(namespace, container.id, spec)
         undo.push_async_callback(shielded, self._runtime.delete, ref, None)
         created = await self._runtime.create(ref)
         failpoint("start.created")
@@ -136,11 +140,22 @@ class Lifecycle:
             failpoint("start.started")
         return created
 
-    def _task(self, container: Container, created: Created) -> Task:
-        terminal = bool(container.desired.get("terminal"))
+    def spec_of(self, namespace: str, container: Container, *, mounted: bool) -> bytes:
+        """Return the spec to run: the record's own, or a client's fitted to its bundle; `mounted` tells
+        whether the root file system is in the bundle.
+        """
+        if container.desired:
+            return container.spec
+        rootfs = self.bundles.rootfs(namespace, container.id) if mounted else ""
+        return runnable_spec(
+            container.spec, rootfs=rootfs, cgroup=self._specs.cgroup_path(namespace, container.id)
+        )
+
+    def task_of(self, ref: BundleRef, created: Created) -> Task:
+        """Return the record of a task that was created."""
         return Task(
-            container=container.id, status=TaskStatus.CREATED, init=created.init, monitor=created.monitor,
-            terminal=terminal, boot_id=self._boot_id,
+            container=ref.id, status=TaskStatus.CREATED, init=created.init, monitor=created.monitor,
+            terminal=ref.terminal, boot_id=self._boot_id, stdio=ref.stdio, runtime=ref.runtime,
         )  # fmt: skip
 
     # ------------------------------------------------------------ start
@@ -150,7 +165,7 @@ class Lifecycle:
         A task that has been created already is started; a running one is left alone.
         """
         container, task = await self.records(namespace, container_id)
-        ref = self.bundles.ref(namespace, container)
+        ref = self.bundles.ref(namespace, container, task if task and task.status in ALIVE else None)
         if task and task.status in {TaskStatus.RUNNING, TaskStatus.PAUSED}:
             return ref
         if task and task.status is TaskStatus.CREATED:
@@ -158,21 +173,21 @@ class Lifecycle:
                 await self.release(namespace, ref)
             return ref
         async with AsyncExitStack() as undo:
-            intent = await self._begin(undo, namespace, "start", container_id, {})
+            intent = await self.announce(undo, namespace, "start", container_id, {})
             undo.push_async_callback(shielded, self.bundles.remove, namespace, container_id)
             if task:
-                await self._runtime.delete(ref, created_of(task))
+                await self._runtime.delete(self.bundles.ref(namespace, container, task), created_of(task))
             if task or not self.bundles.ready(namespace, container_id):
                 await self.bundles.remove(namespace, container_id)
                 failpoint("start.cleared")
-                await self._mount(namespace, container)
+                await self.mount(namespace, container)
             failpoint("start.mounted")
             created = await self._run(undo, namespace, container, start=not hold)
 
             def record(tx: Transaction) -> None:
-                _record_created(tx, namespace, container, created, self._task(container, created))
+                record_created(tx, ref, self.task_of(ref, created))
                 if not hold:
-                    _record_started(tx, namespace, container_id)
+                    record_started(tx, namespace, container_id)
                 tx.intents.end(intent)
 
             await self._db.write(record)
@@ -183,15 +198,21 @@ class Lifecycle:
 
     async def release(self, namespace: str, ref: BundleRef) -> None:
         """Let a created task go."""
-        await self._runtime.start(ref)
-        await self._db.write(lambda tx: _record_started(tx, namespace, ref.id))
+        async with self.supervisor.starting(namespace, ref.id):
+            await self._runtime.start(ref)
+            await self._db.write(lambda tx: record_started(tx, namespace, ref.id))
 
-    async def _mount(self, namespace: str, container: Container) -> None:
+    async def mount(self, namespace: str, container: Container) -> None:
+        await self.bundles.make(namespace, container.id, await self.mounts(namespace, container))
+
+    async def mounts(self, namespace: str, container: Container) -> tuple[FilesystemMount, ...]:
+        """Return the mounts of a container's snapshot; none if it has no snapshot."""
+        if not container.snapshot_key:
+            return ()
         snapshot = await self._snapshots.get(namespace, container.snapshotter, container.snapshot_key)
         parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
         backend = self._snapshots.backend(container.snapshotter)
-        mounts = backend.mounts(snapshot.backend_id, SnapshotKind.ACTIVE, parents)
-        await self.bundles.make(namespace, container.id, mounts)
+        return backend.mounts(snapshot.backend_id, snapshot.kind, parents)
 
     # ------------------------------------------------------------ deletion
     async def delete(self, namespace: str, container_id: str, *, wait: bool = False) -> None:
@@ -216,7 +237,7 @@ class Lifecycle:
             last = tx.tasks.find(namespace, container_id)  # its end may have come since
             if last:
                 tx.tasks.delete(namespace, container_id)
-                tx.events.publish(namespace, "/tasks/delete", _delete_event(tx, container_id, last))
+                tx.events.publish(namespace, "/tasks/delete", delete_event(tx, container_id, last))
             tx.containers.delete(namespace, container_id)
             if snapshot:
                 tx.snapshots.remove(namespace, container.snapshotter, snapshot.key)
@@ -227,7 +248,7 @@ class Lifecycle:
             failpoint("delete.recorded")
 
             async def tidy() -> None:
-                await self.clear(self.bundles.ref(namespace, container), created_of(task), data)
+                await self.clear(self.bundles.ref(namespace, container, task), created_of(task), data)
                 await self._db.write(lambda tx: tx.intents.end(intent))
 
             if wait:
@@ -240,7 +261,7 @@ class Lifecycle:
         """Kill whatever runs in a container, wait until its end is on record."""
         container, task = await self.records(namespace, container_id)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-            await self._runtime.delete(self.bundles.ref(namespace, container), created_of(task))
+            await self._runtime.delete(self.bundles.ref(namespace, container, task), created_of(task))
             await self.supervisor.ended(namespace, container_id)
 
     async def clear(self, ref: BundleRef, created: Created | None, data: dict[str, Any]) -> None:
@@ -276,7 +297,7 @@ class Lifecycle:
                 why=f"it is {state}",
                 hint=f"start it: `tricorn -n {namespace} start {container_id}`",
             )
-        return self.bundles.ref(namespace, container), container, task
+        return self.bundles.ref(namespace, container, task), container, task
 
 
 def created_of(task: Task | None) -> Created | None:
@@ -284,15 +305,18 @@ def created_of(task: Task | None) -> Created | None:
     return Created(task.init, task.monitor) if task and task.init and task.monitor else None
 
 
-def _record_created(
-    tx: Transaction, namespace: str, container: Container, created: Created, task: Task
+def record_created(
+    tx: Transaction, ref: BundleRef, task: Task, rootfs: Sequence[FilesystemMount] = ()
 ) -> None:
-    tx.tasks.put(namespace, task)
-    event = {"container_id": container.id, "bundle": "", "pid": created.init.pid}
-    tx.events.publish(namespace, "/tasks/create", event)
+    """Write a new task down, and its event."""
+    tx.tasks.put(ref.namespace, task)
+    pid = task.init.pid if task.init else 0
+    event = process_events.created(ref.id, ref.bundle, pid, rootfs, task.stdio)
+    tx.events.publish(ref.namespace, "/tasks/create", event)
 
 
-def _record_started(tx: Transaction, namespace: str, container_id: str) -> None:
+def record_started(tx: Transaction, namespace: str, container_id: str) -> None:
+    """Write down that a task was let go, and the event."""
     task = tx.tasks.get(namespace, container_id)
     if task.status is TaskStatus.CREATED:
         tx.tasks.put(namespace, evolve(task, status=TaskStatus.RUNNING, started_at=tx.now))
@@ -300,13 +324,11 @@ def _record_started(tx: Transaction, namespace: str, container_id: str) -> None:
     tx.events.publish(namespace, "/tasks/start", event)
 
 
-def _delete_event(tx: Transaction, container_id: str, task: Task) -> dict[str, Any]:
-    return {
-        "container_id": container_id,
-        "pid": task.init.pid if task.init else 0,
-        "exit_status": task.exit_code if task.exit_code is not None else 137,
-        "exited_at": (task.exited_at or tx.now).isoformat(),
-    }
+def delete_event(tx: Transaction, container_id: str, task: Task) -> dict[str, Any]:
+    """Return what the journal tells when a task is removed."""
+    code = task.exit_code if task.exit_code is not None else 137
+    pid = task.init.pid if task.init else 0
+    return process_events.deleted(container_id, pid, code, task.exited_at or tx.now)
 
 
 async def shielded(work: Callable[..., Awaitable[object]], *args: Any) -> None:

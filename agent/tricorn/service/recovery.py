@@ -6,10 +6,11 @@ Every step may be repeated: a crash in here is no different from one before.
 from __future__ import annotations
 
 import structlog
+from attrs import evolve
 
 from tricorn.errors import TricornError
 from tricorn.model.records import Container, Intent, Task
-from tricorn.ports import BundleRef, Clock, Exit, Runtime
+from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
 from tricorn.service.gc import GcService
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
 from tricorn.service.specs import SpecFactory
@@ -76,7 +77,9 @@ class Recovery:
         namespace, name = intent.namespace, intent.object
         container = await self._db.read(lambda tx: tx.containers.find(namespace, name))
         if intent.kind == "start" and container:
-            await self._undo_start(namespace, container)
+            await self._undo_start(namespace, _as_run(container, intent))
+        elif intent.kind == "delete-task" and container:
+            await self._clear_task(namespace, _as_run(container, intent))
         elif container is None:
             ref = await self._orphan(namespace, name, str(intent.data.get("runtime", "")))
             created = await self._runtime.recover_created(ref)
@@ -84,9 +87,7 @@ class Recovery:
 
     async def _undo_start(self, namespace: str, container: Container) -> None:
         """Take back a task that never got its record; the container is as it was: stopped, or new."""
-        ref = self._lifecycle.bundles.ref(namespace, container)
-        await self._runtime.delete(ref, await self._runtime.recover_created(ref))
-        await self._lifecycle.bundles.remove(namespace, container.id)
+        await self._clear_task(namespace, container)
 
         def settle(tx: Transaction) -> None:
             task = tx.tasks.find(namespace, container.id)
@@ -94,6 +95,12 @@ class Recovery:
                 record_exit(tx, namespace, container.id, self._lost("its start was interrupted"))
 
         await self._db.write(settle)
+
+    async def _clear_task(self, namespace: str, container: Container) -> None:
+        """Remove a task's processes and bundle; container and snapshot stay."""
+        ref = self._lifecycle.bundles.ref(namespace, container)
+        await self._runtime.delete(ref, await self._runtime.recover_created(ref))
+        await self._lifecycle.bundles.remove(namespace, container.id)
 
     # ------------------------------------------------------------ tasks
     async def _resume_tasks(self) -> None:
@@ -109,8 +116,15 @@ class Recovery:
         elif task.boot_id != self._boot_id:
             await self._end(namespace, task, "the node was restarted")
         else:
-            self._lifecycle.supervisor.watch(self._lifecycle.bundles.ref(namespace, container), created)
+            await self._take_up(self._lifecycle.bundles.ref(namespace, container, task), created)
             log.info("task found again", namespace=namespace, container=task.container, pid=created.init.pid)
+
+    async def _take_up(self, ref: BundleRef, created: Created) -> None:
+        try:
+            await self._runtime.reconnect(ref, created)
+        except TricornError as error:
+            log.error("a task's stdio is lost", container=ref.id, error=error.one_line())
+        self._lifecycle.supervisor.watch(ref, created)
 
     async def _end(self, namespace: str, task: Task, why: str) -> None:
         await self._db.write(lambda tx: record_exit(tx, namespace, task.container, self._lost(why)))
@@ -134,3 +148,8 @@ class Recovery:
     async def _orphan(self, namespace: str, name: str, runtime: str) -> BundleRef:
         runtime = await self._specs.runtime_name(runtime)
         return self._lifecycle.bundles.ref(namespace, Container(name, runtime=runtime, desired={"image": ""}))
+
+
+def _as_run(container: Container, intent: Intent) -> Container:
+    """Return the container with the runtime that its task had."""
+    return evolve(container, runtime=str(intent.data.get("runtime") or container.runtime))

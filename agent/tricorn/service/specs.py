@@ -37,6 +37,10 @@ class SpecFactory:
         self._cgroup = cgroup
         self._limiter = trio.CapacityLimiter(4)
 
+    def cgroup_path(self, namespace: str, container_id: str) -> str:
+        """Return the control group of a container that names none itself."""
+        return f"{self._cgroup}/{namespace}/{container_id}"
+
     async def runtime_name(self, wanted: str) -> str:
         """Return the runtime to use: `wanted`, or the default of this host. Unimplemented, with the
         reason, for one that is not here or can't run here.
@@ -60,7 +64,7 @@ class SpecFactory:
         host = await host_limits(desired)
         spec, warnings = build_spec(
             desired, image, id=container_id, namespace=namespace, accounts=accounts, host=host,
-            cgroup_path=f"{self._cgroup}/{namespace}/{container_id}",
+            cgroup_path=self.cgroup_path(namespace, container_id),
         )  # fmt: skip
         encoded = msgspec.json.encode(spec)
         if len(encoded) > limits.ENVIRONMENT_SIZE:

@@ -13,6 +13,7 @@ from tricorn.errors import NotFound, ResourceExhausted, TricornError
 from tricorn.failpoints import failpoint
 from tricorn.model.records import Task, TaskStatus
 from tricorn.ports import BundleRef, Created, Exit, Runtime
+from tricorn.service import process_events
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -25,7 +26,10 @@ _ROTATION_INTERVAL = 2.0  # seconds between two looks at the size of the logs
 class _Watch:
     ref: BundleRef
     created: Created
+    seen: trio.Event = Factory(trio.Event)
     recorded: trio.Event = Factory(trio.Event)
+    result: Exit | None = None
+    starting: trio.Lock = Factory(trio.Lock)
 
 
 class Supervisor:
@@ -69,12 +73,39 @@ class Supervisor:
         if watch:
             await watch.recorded.wait()
 
+    @asynccontextmanager
+    async def starting(self, namespace: str, container: str) -> AsyncIterator[None]:
+        """While a created task is being started: its end is not recorded before its start is."""
+        watch = self._watches.get((namespace, container))
+        if watch is None:
+            yield
+            return
+        async with watch.starting:
+            yield
+
+    async def result(self, namespace: str, container: str) -> Exit | None:
+        """Return how a watched task ended, once it has, which may be before it is on record. None if it isn't
+        watched (any more).
+        """
+        watch = self._watches.get((namespace, container))
+        if watch is None:
+            return None
+        await watch.seen.wait()
+        return watch.result
+
+    def over(self, namespace: str, container: str) -> bool:
+        """Return whether a task has ended, on record or not, as far as is known here."""
+        watch = self._watches.get((namespace, container))
+        return watch is None or watch.result is not None
+
     async def _watch(self, watch: _Watch) -> None:
         key = watch.ref.namespace, watch.ref.id
         try:
-            result = await self._runtime.wait(watch.ref, watch.created)
+            result = watch.result = await self._runtime.wait(watch.ref, watch.created)
+            watch.seen.set()
             failpoint("exit.seen")
-            await self._record(key, result)
+            async with watch.starting:
+                await self._record(key, result)
             log.info("task ended", namespace=key[0], container=key[1], code=result.code, note=result.note)
         except TricornError as error:
             log.error(
@@ -83,6 +114,7 @@ class Supervisor:
         finally:
             if self._watches.get(key) is watch:
                 del self._watches[key]
+            watch.seen.set()
             watch.recorded.set()
 
     async def _record(self, key: tuple[str, str], result: Exit) -> None:
@@ -118,11 +150,8 @@ def record_exit(tx: Transaction, namespace: str, container: str, result: Exit) -
         oom_killed=result.oom_killed, exited_at=result.at,
     )  # fmt: skip
     tx.tasks.put(namespace, ended)
-    event = {
-        "container_id": container, "id": container, "pid": task.init.pid if task.init else 0,
-        "exit_status": result.code, "exited_at": result.at.isoformat(),
-    }  # fmt: skip
     if result.oom_killed:
         tx.events.publish(namespace, "/tasks/oom", {"container_id": container})
-    tx.events.publish(namespace, "/tasks/exit", event)
+    pid = task.init.pid if task.init else 0
+    tx.events.publish(namespace, "/tasks/exit", process_events.exited(container, container, pid, result))
     return ended

@@ -16,7 +16,7 @@ from attrs import evolve
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound
-from tricorn.model.records import Task, TaskStatus
+from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.model.requests import (
     ContainerView,
     ExecRequest,
@@ -26,6 +26,7 @@ from tricorn.model.requests import (
     LogLine,
     StopRequest,
 )
+from tricorn.model.stdio import Stdio
 from tricorn.ports import BundleRef, ExecSession, Runtime, StdioStream
 from tricorn.service.lifecycle import ALIVE, Lifecycle
 from tricorn.service.nurseries import typed_nursery
@@ -64,8 +65,8 @@ class TaskService:
         container, task = await self._lifecycle.records(namespace, container_id)
         if task is None or task.status not in ALIVE:
             return
-        ref = self._lifecycle.bundles.ref(namespace, container)
-        wanted = container.desired.get("stop_signal") or container.labels.get(STOP_SIGNAL_LABEL) or "SIGTERM"
+        ref = self._lifecycle.bundles.ref(namespace, container, task)
+        wanted = container.desired.get("stop_signal") or _labelled_signal(container) or "SIGTERM"
         default = float(container.desired.get("stop_timeout", 10.0))
         timeout = default if request.timeout is None else request.timeout
         if task.status is TaskStatus.CREATED:
@@ -182,12 +183,16 @@ class TaskService:
         """Connect to the container's stdio; with `start` before it runs, so that nothing is missed."""
         if not start:
             ref, _, _ = await self._lifecycle.live(namespace, container_id)
+            if ref.stdio is not None:
+                raise _no_log(container_id, ref.stdio)
             async with self._runtime.attach(ref) as stream:
                 yield stream
             return
         async with AsyncExitStack() as stack:
             async with self._lifecycle.locks.hold(namespace, container_id):
                 ref = await self._lifecycle.start(namespace, container_id, hold=True)
+                if ref.stdio is not None:
+                    raise _no_log(container_id, ref.stdio)
                 stream = await stack.enter_async_context(self._runtime.attach(ref))
                 _, task = await self._lifecycle.records(namespace, container_id)
                 if task and task.status is TaskStatus.CREATED:
@@ -205,6 +210,8 @@ class TaskService:
     ) -> AsyncIterator[LogLine]:
         """Yield what the container wrote; with `follow` until it has ended and all is read."""
         container, task = await self._lifecycle.records(namespace, container_id)
+        if task and task.stdio is not None:
+            raise _no_log(container_id, task.stdio)
         if container.desired.get("terminal") and task is None:
             return
         ref = self._lifecycle.bundles.ref(namespace, container)
@@ -238,6 +245,20 @@ class TaskService:
 
 
 STOP_SIGNAL_LABEL = "org.opencontainers.image.stopSignal"
+_CLIENTS_LABEL = "io.containerd.image.config.stop-signal"
+
+
+def _labelled_signal(container: Container) -> str:
+    return container.labels.get(STOP_SIGNAL_LABEL) or container.labels.get(_CLIENTS_LABEL) or ""
+
+
+def _no_log(container_id: str, stdio: Stdio) -> FailedPrecondition:
+    where = ", ".join(dict.fromkeys(filter(None, (stdio.stdout, stdio.stderr)))) or "nowhere"
+    return FailedPrecondition(
+        f"there is no log of container {container_id}",
+        why=f"the client that created its task has its output: it goes to {where}"[:1000],
+        hint="read it there, or start the container by `tricorn` or by Ansible",
+    )
 
 
 class _Output:

@@ -1,0 +1,56 @@
+"""OCI specs that clients made, turned into what is run: their own words, and no privilege added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tricorn.errors import InvalidArgument
+
+
+def runnable_spec(spec: bytes, *, rootfs: str, cgroup: str) -> bytes:
+    """Return the spec with its root at `rootfs` ("": where the spec says, which must be an absolute path),
+    and in the control group `cgroup` unless it names one itself.
+
+    InvalidArgument for what is no OCI spec.
+    """
+    document = _document(spec)
+    root = dict(_part(document, "root"))
+    if rootfs:
+        root["path"] = rootfs
+    elif not str(root.get("path") or "").startswith("/"):
+        raise InvalidArgument(
+            "the container has no root file system", field="spec.root.path",
+            why="neither a snapshot, nor mounts, nor an absolute path in its spec",
+        )  # fmt: skip
+    linux = dict(_part(document, "linux"))
+    wanted = str(linux.get("cgroupsPath") or "")
+    if not wanted or ":" not in wanted:
+        linux["cgroupsPath"] = f"/{wanted.lstrip('/')}" if wanted else cgroup
+    return msgspec.json.encode({**document, "root": root, "linux": linux})
+
+
+def wants_terminal(spec: bytes) -> bool:
+    """Return whether the spec's process has a terminal."""
+    try:
+        return bool(_part(_document(spec), "process").get("terminal"))
+    except InvalidArgument:
+        return False
+
+
+def _document(spec: bytes) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(spec)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument("the container's spec is not JSON", why=str(error), field="spec") from None
+    if not isinstance(document, dict):
+        raise InvalidArgument("the container's spec is not an object", field="spec")
+    return document
+
+
+def _part(document: dict[str, Any], name: str) -> dict[str, Any]:
+    part = document.get(name) or {}
+    if not isinstance(part, dict):
+        raise InvalidArgument(f"{name} in the container's spec is not an object", field=f"spec.{name}")
+    return part

@@ -1,0 +1,169 @@
+"""Execs as processes of their own: added, started, waited for, removed. They live as long as the agent and
+their container, not as long as the client that asked.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import trio
+from attrs import Factory, define
+
+from tricorn import limits
+from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, TricornError
+from tricorn.model.processes import Deleted, ProcessView
+from tricorn.model.records import TaskStatus
+from tricorn.model.stdio import Stdio
+from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
+from tricorn.service import process_events
+from tricorn.store.db import Database
+
+log = structlog.get_logger(__name__)
+_NOT_STARTED = 255
+
+
+@define(eq=False)
+class Exec:
+    """One exec of a container. `ended` is set with `end`."""
+
+    ref: BundleRef
+    id: str
+    process: Mapping[str, Any]
+    stdio: Stdio
+    status: TaskStatus = TaskStatus.CREATED
+    created: Created | None = None
+    end: Exit | None = None
+    ended: trio.Event = Factory(trio.Event)
+    changing: trio.Lock = Factory(trio.Lock)
+
+    @property
+    def pid(self) -> int:
+        return self.created.init.pid if self.created else 0
+
+    def view(self) -> ProcessView:
+        return ProcessView(
+            self.ref.id, self.status, self.id, self.pid, self.stdio,
+            self.end.code if self.end else 0, self.end.at if self.end else None,
+        )  # fmt: skip
+
+
+class Execs:
+    """All execs of all containers that this agent has started."""
+
+    def __init__(self, nursery: trio.Nursery, db: Database, runtime: Runtime, clock: Clock) -> None:
+        self._nursery = nursery
+        self._db = db
+        self._runtime = runtime
+        self._clock = clock
+        self._execs: dict[tuple[str, str], dict[str, Exec]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, db: Database, runtime: Runtime, clock: Clock) -> AsyncIterator[Execs]:
+        """Own the watching tasks."""
+        async with trio.open_nursery() as nursery:
+            try:
+                yield cls(nursery, db, runtime, clock)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def add(self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio) -> None:
+        """Note a process to be started. AlreadyExists; ResourceExhausted for too many of one container."""
+        known = self._execs.setdefault((ref.namespace, ref.id), {})
+        if exec_id in known:
+            raise AlreadyExists(f"container {ref.id} has an exec {exec_id} already", field="exec_id")
+        if len(known) >= limits.EXECS_PER_CONTAINER:
+            raise ResourceExhausted(
+                f"container {ref.id} has too many execs", why=f"{len(known)}", hint="delete ended ones"
+            )
+        known[exec_id] = Exec(ref, exec_id, process, stdio)
+        await self._publish(ref, "/tasks/exec-added", process_events.exec_added(ref.id, exec_id))
+
+    def get(self, namespace: str, container: str, exec_id: str) -> Exec:
+        """Return an exec. NotFound, also for one of an agent before this one."""
+        found = self._execs.get((namespace, container), {}).get(exec_id)
+        if found is None:
+            raise NotFound(f"container {container} has no exec {exec_id}", field="exec_id")
+        return found
+
+    def pids(self, namespace: str, container: str) -> dict[int, str]:
+        """Return the execs of a container that run, by their pids."""
+        known = self._execs.get((namespace, container), {})
+        return {item.pid: item.id for item in known.values() if item.status is TaskStatus.RUNNING}
+
+    async def start(self, item: Exec) -> int:
+        """Start a process that was added; return its pid. One that can't be started has stopped."""
+        async with item.changing:
+            if item.status is not TaskStatus.CREATED:
+                raise FailedPrecondition(f"exec {item.id} was started already", why=f"it is {item.status}")
+            try:
+                created = await self._runtime.start_exec(item.ref, item.id, item.process, item.stdio)
+            except TricornError:
+                self._finish(item, Exit(_NOT_STARTED, self._clock.now(), note="it could not be started"))
+                raise
+            item.created, item.status = created, TaskStatus.RUNNING
+            with trio.CancelScope(shield=True):  # it runs: from here on somebody has to watch it
+                event = process_events.exec_started(item.ref.id, item.id, item.pid)
+                try:
+                    await self._publish(item.ref, "/tasks/exec-started", event)
+                finally:
+                    self._nursery.start_soon(self._watch, item, created, name=f"exec {item.id}")
+            return item.pid
+
+    async def _watch(self, item: Exec, created: Created) -> None:
+        end = await self._runtime.wait_exec(item.ref, item.id, created)
+        self._finish(item, end)
+        event = process_events.exited(item.ref.id, item.id, item.pid, end)
+        try:
+            await self._publish(item.ref, "/tasks/exit", event)
+        except TricornError as error:
+            log.error("an exec's end is not in the journal", exec=item.id, error=error.one_line())
+
+    def _finish(self, item: Exec, end: Exit) -> None:
+        item.status, item.end = TaskStatus.STOPPED, end
+        item.ended.set()
+
+    async def wait(self, item: Exec) -> Exit:
+        await item.ended.wait()
+        assert item.end is not None
+        return item.end
+
+    async def kill(self, item: Exec, number: int) -> None:
+        """NotFound for one that has ended, FailedPrecondition for one that wasn't started."""
+        if item.status is TaskStatus.CREATED:
+            raise FailedPrecondition(f"exec {item.id} was not started")
+        if item.created is None or item.status is TaskStatus.STOPPED:
+            raise NotFound(f"exec {item.id} has ended")
+        await self._runtime.kill_exec(item.ref, item.created, number)
+
+    async def remove(self, item: Exec) -> Deleted:
+        """Forget an exec that has ended or wasn't started. FailedPrecondition while it runs."""
+        async with item.changing:
+            if item.status is TaskStatus.RUNNING:
+                raise FailedPrecondition(f"exec {item.id} is running", hint="kill it first")
+            await self._runtime.remove_exec(item.ref, item.id)
+            self._forget(item)
+        item.ended.set()
+        at = item.end.at if item.end else None
+        return Deleted(item.pid, item.end.code if item.end else 0, at)
+
+    def _forget(self, item: Exec) -> None:
+        key = item.ref.namespace, item.ref.id
+        known = self._execs.get(key, {})
+        if known.get(item.id) is item:
+            del known[item.id]
+        if not known:
+            self._execs.pop(key, None)
+
+    def forget_all(self, namespace: str, container: str) -> None:
+        """Forget the execs of a task that is removed; its removal ends them."""
+        for item in self._execs.pop((namespace, container), {}).values():
+            if item.status is TaskStatus.CREATED:
+                self._finish(item, Exit(128 + signal.SIGKILL, self._clock.now(), note="its task was removed"))
+
+    async def _publish(self, ref: BundleRef, topic: str, event: Mapping[str, Any]) -> None:
+        await self._db.write(lambda tx: tx.events.publish(ref.namespace, topic, event))

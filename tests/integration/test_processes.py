@@ -1,0 +1,253 @@
+"""Processes as containerd's clients handle them, on real runtimes: made by a client's spec, on its FIFOs."""
+# ruff: noqa: ASYNC240 - tests look at files and processes directly
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.model.records import TaskStatus
+from tricorn.model.requests import ExecRequest, StopRequest
+from tricorn.model.stdio import Stdio
+from tricorn_testing.client_agent import ClientAgent, closing_agent
+from tricorn_testing.fifos import fifos
+
+pytestmark = [pytest.mark.integration, pytest.mark.root]
+WAIT = 30
+
+
+@pytest.fixture(params=["crun", "runc"])
+async def client(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[ClientAgent]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} isn't installed")
+    async with closing_agent(short_path, request.param) as opened:
+        info = (await opened.agent.workers.runtime.capabilities())[request.param]
+        if not info.usable:
+            pytest.skip(info.reason)
+        yield opened
+
+
+async def test_a_process_runs_ends_and_is_deleted_as_clients_expect(client, short_path):
+    ns, processes = client.namespace, client.processes
+    with fifos(short_path) as io:
+        io.open()
+        name = await client.create("sh", "-c", "read x; echo out $x; echo err >&2; exit 3", stdio=io.stdio)
+        view = await processes.get(ns, name)
+        assert (view.status, view.id, view.stdio) == (TaskStatus.CREATED, name, io.stdio)
+        with pytest.raises(AlreadyExists):
+            await client.task(name)
+        pid = await processes.start(ns, name)
+        assert (await processes.get(ns, name)).status is TaskStatus.RUNNING
+        assert pid == view.pid
+        with pytest.raises(FailedPrecondition):
+            await processes.start(ns, name)
+        with pytest.raises(FailedPrecondition):
+            await processes.delete(ns, name)
+        await io.write(b"in\n")
+        assert (await io.read_all(), await io.read_all("stderr")) == (b"out in\n", b"err\n")
+        assert await client.wait(name) == 3
+    with pytest.raises(NotFound):
+        await processes.kill(ns, name, signal.SIGTERM)
+    deleted = await processes.delete(ns, name)
+    assert (deleted.pid, deleted.exit_code) == (pid, 3)
+    assert deleted.exited_at is not None
+    for call in (processes.get, processes.delete, processes.wait):
+        with pytest.raises(NotFound):
+            await call(ns, name)
+    assert [topic for topic, _ in await client.events()] == [
+        "/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete",
+    ]  # fmt: skip
+    assert (await client.agent.services.container_records.get(ns, name)).id == name
+
+
+async def test_events_have_the_fields_of_containerds_messages(client, short_path):
+    with fifos(short_path) as io:
+        name = await client.run("sleep", "1000", stdio=io.stdio)
+        await client.exec(name, "one", "sh", "-c", "exit 4")
+        assert await client.wait(name, "one") == 4
+        await client.processes.pause(client.namespace, name)
+        await client.processes.resume(client.namespace, name)
+        await client.processes.kill(client.namespace, name, signal.SIGKILL)
+        assert await client.wait(name) == 137
+        await client.processes.delete(client.namespace, name)
+    found = await client.events()
+    topics = [topic.removeprefix("/tasks/") for topic, _ in found if topic != "/tasks/exit"]
+    assert topics == ["create", "start", "exec-added", "exec-started", "paused", "resumed", "delete"]
+    created = found[0][1]
+    assert set(created) == {"container_id", "bundle", "rootfs", "io", "checkpoint", "pid"}
+    assert created["io"]["stdout"] == io.path("stdout")
+    assert created["rootfs"][0]["type"] == "bind"
+    exits = {event["id"]: event for topic, event in found if topic == "/tasks/exit"}
+    assert exits["one"]["exit_status"] == 4
+    assert exits[name]["exit_status"] == 137
+    assert set(exits[name]) == {"container_id", "id", "pid", "exit_status", "exited_at"}
+
+
+async def test_a_quick_process_starts_before_it_exits(client):
+    for _ in range(3):
+        name = await client.run("true")
+        assert await client.wait(name) == 0
+        await client.processes.delete(client.namespace, name)
+    topics = [topic for topic, _ in await client.events()]
+    assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"] * 3
+
+
+async def test_a_created_task_can_be_deleted_and_made_again(client):
+    name = await client.create("sleep", "1000")
+    pid = (await client.processes.get(client.namespace, name)).pid
+    await client.processes.delete(client.namespace, name)
+    assert not os.path.exists(f"/proc/{pid}")
+    await client.task(name)
+    await client.processes.kill(client.namespace, name, signal.SIGKILL, all=True)
+    assert await client.wait(name) == 137
+
+
+async def test_a_program_that_is_not_there_is_the_callers_error_and_leaves_a_removable_rest(client):
+    name = await client.record("no-such-program")
+    with pytest.raises(InvalidArgument) as caught:
+        await client.task(name)
+        await client.processes.start(client.namespace, name)
+    assert "no-such-program" in caught.value.why
+    for view in await client.processes.list(client.namespace):
+        assert await client.wait(view.container) > 0
+        await client.processes.delete(client.namespace, view.container)
+
+
+# ---------------------------------------------------------------- execs
+async def test_several_execs_live_side_by_side(client, short_path):
+    ns, processes = client.namespace, client.processes
+    name = await client.run("sleep", "1000")
+    with fifos(short_path) as one, fifos(short_path, terminal=True) as two:
+        one.open()
+        two.open()
+        first = await client.exec(name, "one", "sh", "-c", "cat; exit 1", stdio=one.stdio)
+        await client.exec(name, "two", "sh", "-c", "read x; stty size; exit 2", stdio=two.stdio)
+        third = await client.exec(name, "three", "sleep", "1000")
+        with pytest.raises(AlreadyExists):
+            await client.exec(name, "three", "true")
+        with pytest.raises(FailedPrecondition):
+            await processes.delete(ns, name, "three")
+        assert set(await processes.pids(ns, name)) >= {(first, "one"), (third, "three")}
+        await processes.resize(ns, name, "two", 99, 33)
+        await processes.resize(ns, name, "two", 0, 0)
+        await two.write(b"go\n")
+        assert b"33 99\r\n" in await two.read_all()
+        await one.write(b"word\n")
+        await processes.close_io(ns, name, "one", stdin=True)
+        one.close("stdin")
+        assert await one.read_all() == b"word\n"
+        await processes.kill(ns, name, signal.SIGTERM, exec_id="three")
+        assert [await client.wait(name, each) for each in ("one", "two", "three")] == [1, 2, 143]
+    view = await processes.get(ns, name, "one")
+    assert (view.id, view.container, view.status, view.exit_code) == ("one", name, TaskStatus.STOPPED, 1)
+    for each, code in (("one", 1), ("two", 2), ("three", 143)):
+        assert (await processes.delete(ns, name, each)).exit_code == code
+        with pytest.raises(NotFound):
+            await processes.get(ns, name, each)
+
+
+async def test_an_exec_waits_to_be_started_and_can_be_deleted_before(client):
+    ns, processes = client.namespace, client.processes
+    name = await client.run("sleep", "1000")
+    await processes.exec(ns, name, "later", {"args": ["true"], "cwd": "/"}, Stdio())
+    assert (await processes.get(ns, name, "later")).status is TaskStatus.CREATED
+    with pytest.raises(FailedPrecondition):
+        await processes.kill(ns, name, signal.SIGTERM, exec_id="later")
+    await processes.delete(ns, name, "later")
+    with pytest.raises(NotFound):
+        await processes.start(ns, name, "later")
+
+
+async def test_an_exec_that_cannot_start_says_so_and_has_stopped(client):
+    name = await client.run("sleep", "1000")
+    with pytest.raises(InvalidArgument, match="executed"):
+        await client.exec(name, "bad", "no-such-program")
+    assert (await client.processes.get(client.namespace, name, "bad")).status is TaskStatus.STOPPED
+    await client.processes.delete(client.namespace, name, "bad")
+
+
+async def test_the_end_of_a_task_is_the_end_of_its_execs(client):
+    ns, processes = client.namespace, client.processes
+    name = await client.run("sleep", "1000")
+    pid = await client.exec(name, "one", "sleep", "1000")
+    await processes.kill(ns, name, signal.SIGKILL)
+    assert await client.wait(name) == 137
+    assert await client.wait(name, "one") == 137
+    with pytest.raises(FailedPrecondition):
+        await processes.exec(ns, name, "two", {"args": ["true"], "cwd": "/"}, Stdio())
+    await processes.delete(ns, name)
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+# ---------------------------------------------------------------- specs of clients
+async def test_the_clients_spec_is_run_as_it_is(client):
+    group = f"/{Path(client.agent.config.root).parent.name}/own/place"
+    name = await client.run("sleep", "1000", cgroup=group, rootfsPropagation="private")
+    pid = (await client.processes.get(client.namespace, name)).pid
+    assert f"{group}\n" in Path(f"/proc/{pid}/cgroup").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "CapEff:\t00000000000000e3\n" in status
+    assert "NoNewPrivs:\t1\n" in status
+    other = await client.run("sleep", "1000")
+    pid = (await client.processes.get(client.namespace, other)).pid
+    assert f"/{client.namespace}/{other}\n" in Path(f"/proc/{pid}/cgroup").read_text()
+
+
+# ---------------------------------------------------------------- the other door
+async def test_the_http_door_handles_what_a_client_made(client, short_path):
+    ns, services = client.namespace, client.agent.services
+    with fifos(short_path) as io:
+        name = await client.run("sleep", "1000", stdio=io.stdio)
+        views = await services.containers.list(ns)
+        assert [(view.id, view.task.status) for view in views] == [(name, TaskStatus.RUNNING)]
+        assert (await services.containers.get(ns, name)).spec["process"]["args"] == ["sleep", "1000"]
+        result = await services.tasks.exec(ns, name, ExecRequest(args=("echo", "hi")))
+        assert (result.exit_code, result.stdout) == (0, "hi\n")
+        with pytest.raises(FailedPrecondition, match="no log") as caught:
+            async for _ in services.tasks.logs(ns, name):
+                pass
+        assert io.path("stdout") in caught.value.why
+        with pytest.raises(FailedPrecondition, match="no log"):
+            async with services.tasks.attach(ns, name):
+                pass
+        assert (await services.tasks.stats(ns, name))["pids"] == 1
+        view = await services.tasks.stop(ns, name, StopRequest(0.05))
+        assert view.task.status is TaskStatus.STOPPED
+        await services.containers.delete(ns, name)
+        assert await services.containers.list(ns) == []
+
+
+async def test_a_terminal_and_files_without_a_client(client, short_path):
+    with fifos(short_path, terminal=True) as io:
+        io.open()
+        name = await client.create("sh", "-c", "stty size; exit 6", stdio=io.stdio)
+        await client.processes.resize(client.namespace, name, "", 87, 21)
+        await client.processes.start(client.namespace, name)
+        assert await io.read_all() == b"21 87\r\n"
+        assert await client.wait(name) == 6
+    path = short_path / "out.log"
+    name = await client.run("echo", "word", stdio=Stdio(stdout=f"file://{path}"))
+    assert await client.wait(name) == 0
+    assert path.read_text() == "word\n"
+
+
+async def test_limits_figures_and_pids(client):
+    ns, processes = client.namespace, client.processes
+    name = await client.run("sleep", "1000")
+    await processes.update(ns, name, {"pids": {"limit": 55}})
+    assert (await processes.figures(ns, name)).files["pids.max"].strip() == "55"
+    assert [exec_id for _, exec_id in await processes.pids(ns, name)] == [""]
+    await processes.pause(ns, name)
+    assert (await processes.get(ns, name)).status is TaskStatus.PAUSED
+    await processes.resume(ns, name)
+    await processes.kill(ns, name, signal.SIGKILL)
+    assert await client.wait(name) == 137
+    for call in (processes.figures, processes.pids, processes.pause):
+        with pytest.raises(FailedPrecondition):
+            await call(ns, name)

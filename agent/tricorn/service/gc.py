@@ -27,11 +27,15 @@ class GcService:
     async def sweep(self) -> None:
         """Remove snapshot directories that no record names: what a crash left."""
         for name in self._snapshots.names:
-            backend = self._snapshots.backend(name)
-            if not await backend.supported():
-                removed = await self._collector.sweep_directories(backend)
-                if removed:
-                    log.info("orphaned snapshots removed", snapshotter=name, count=len(removed))
+            await self.clean(name)
+
+    async def clean(self, snapshotter: str) -> None:
+        """Do so for one snapshotter."""
+        backend = self._snapshots.backend(snapshotter)
+        if not await backend.supported():
+            removed = await self._collector.sweep_directories(backend)
+            if removed:
+                log.info("orphaned snapshots removed", snapshotter=snapshotter, count=len(removed))
 
     async def explain(self, namespace: str, object: str) -> GcExplanation:
         """Say why an object (`content/DIGEST`, `image/NAME`, `snapshot/SS/KEY`, …) is kept, if it is."""

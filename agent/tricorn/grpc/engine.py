@@ -29,7 +29,7 @@ from tricorn.grpc.states import TABLE_SIZE, States, settings_for
 
 _INITIAL_WINDOW, _HEADER_TABLE = 4, 1  # names of settings
 _FRAMES_AT_ONCE: Final = 64
-_RESET_COST: Final = 18  # more than the headers of a stream earn
+_RESET_COST: Final = 14  # more than the headers of a stream earn
 _SEND_FRAME: Final = 256 * limits.KIB  # larger frames gain nothing, and hold up other streams
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from tricorn import limits
+
+_SAVED: Final = 10.0 * limits.GRPC_IDLE_FRAMES  # what much work can earn: to cancel all of many calls at once
 
 
 class Flood(Exception):
@@ -17,7 +20,7 @@ class Flood(Exception):
 
 
 class FloodGuard:
-    """An account of frames: `limits.GRPC_IDLE_FRAMES` at most, refilled by time and by work."""
+    """An account of frames: `limits.GRPC_IDLE_FRAMES` at first; time and work add to it."""
 
     __slots__ = ("_clock", "_credit", "_seen")
 
@@ -28,7 +31,7 @@ class FloodGuard:
 
     def earn(self, amount: float) -> None:
         """Count work that was asked for or done."""
-        self._credit += amount
+        self._credit = min(self._credit + amount, _SAVED)
 
     def spend(self, amount: float) -> None:
         """Count a frame by what it costs and asks for nothing; raise Flood when it is one too many."""
@@ -42,4 +45,4 @@ class FloodGuard:
         now = self._clock()
         gained = (now - self._seen) * limits.GRPC_IDLE_FRAME_RATE
         self._seen = now
-        self._credit = min(self._credit + gained, limits.GRPC_IDLE_FRAMES)
+        self._credit = min(self._credit + gained, float(limits.GRPC_IDLE_FRAMES))

@@ -11,7 +11,7 @@ import trio
 
 from tricorn.grpc import hpack_literals
 from tricorn.grpc.events import ErrorCode, StreamGone
-from tricorn.grpc.framing import Outgoing, RawMessage
+from tricorn.grpc.framing import PREFIX_SIZE, Outgoing, RawMessage
 from tricorn.grpc.metadata import Request, encode_metadata
 from tricorn.grpc.method import Call, Method
 from tricorn.grpc.status import Code, RpcError, Status, encode_message
@@ -20,6 +20,7 @@ from tricorn.grpc.stream import Link, Stream
 log = structlog.get_logger(__name__)
 _OK: Final = Status(Code.OK)
 _DEADLINE: Final = Status(Code.DEADLINE_EXCEEDED, "the deadline of the call is over")
+_TORN: Final = Status(Code.INTERNAL, "a message was cut off")
 STOPPING: Final = Status(Code.UNAVAILABLE, "server is shutting down")
 
 
@@ -113,23 +114,37 @@ class ServerCall:
 
     async def _finish(self, status: Status, answer: RawMessage | None) -> Code:
         try:
-            if answer is None or status.code is not Code.OK:
+            if answer is not None and status.code is Code.OK:
+                status = await self._answer(answer)
+            if self.stream.torn and status.code is Code.OK:
+                status = _TORN
+            if not self._unwanted():
                 self._end(status)
-            elif not self._answer_at_once(answer):
-                with trio.CancelScope(deadline=self.scope.deadline) as self.scope:
-                    if self._stopped:
-                        self.scope.cancel()
-                    await self._send_raw(answer)
-                if self.scope.cancelled_caught:
-                    status = STOPPING if self._stopped else _DEADLINE
-                if not self._unwanted():
-                    self._end(status)
-        except (StreamGone, RpcError):
+        except StreamGone:
             self._gone = True
         finally:
+            self._link.engine.reset(self.stream.number, ErrorCode.INTERNAL_ERROR)  # unless it is closed
             self.stream.close()
             self._link.flush()
         return Code.CANCELLED if self._unwanted() else status.code
+
+    async def _answer(self, answer: RawMessage) -> Status:
+        """Send the only answer; return the status that follows it."""
+        if self._fits(answer):
+            self._head()
+            outgoing = Outgoing(answer)
+            self._link.engine.data(self.stream.number, outgoing, outgoing.left)
+            return _OK
+        with trio.CancelScope(deadline=self.scope.deadline) as self.scope:
+            if self._stopped:
+                self.scope.cancel()
+            try:
+                await self._send_raw(answer)
+            except RpcError as error:
+                return error.status
+        if self.scope.cancelled_caught:
+            return STOPPING if self._stopped else _DEADLINE
+        return _OK
 
     # ------------------------------------------------------------ the handler's side
     async def receive(self) -> Any:
@@ -152,27 +167,21 @@ class ServerCall:
     # ------------------------------------------------------------ the wire
     async def _send_raw(self, message: RawMessage) -> None:
         try:
-            if not self._head_sent:
-                self._head()
+            self._head()
         except StreamGone:
             raise RpcError.of(Code.CANCELLED, "the client is gone") from None
         await self.stream.send(message)
 
     def _head(self) -> None:
+        if self._head_sent:
+            return
         self._link.engine.headers(self.stream.number, hpack_literals.GRPC_HEAD, end=False)
         self._head_sent = True
 
-    def _answer_at_once(self, answer: RawMessage) -> bool:
-        """Send headers, message and trailers in one go if nothing has to wait for it."""
-        engine = self._link.engine
-        outgoing = Outgoing(answer)
-        if self._link.outbox.full or min(engine.room(self.stream.number)) < outgoing.left:
-            return False
-        if not self._head_sent:
-            self._head()
-        engine.data(self.stream.number, outgoing, outgoing.left)
-        self._end(_OK)
-        return True
+    def _fits(self, answer: RawMessage) -> bool:
+        """Whether the answer can go with its headers and trailers, in one piece."""
+        room = min(self._link.engine.room(self.stream.number))
+        return not self._link.outbox.full and room >= answer.size + PREFIX_SIZE
 
     def _end(self, status: Status) -> None:
         """Send the trailers; tell a client that still sends that it needn't."""

@@ -7,8 +7,7 @@ checks of headers are off (`metadata` has ours), and so is its framing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final, NoReturn, cast
 
 import h2.events
@@ -142,8 +141,10 @@ class States:
         """DATA of which `size` bytes count for the windows."""
         state = self._h2.streams.get(stream)
         if state is not None and state.state_machine.state in _RECEIVING:
-            with _judged():
+            try:
                 self._h2.take_data(state, content, size, ended=ended)
+            except h2.exceptions.ProtocolError as error:
+                raise _violation(error) from None
             if state.closed:
                 self._h2.forget(state)
             return [DataReceived(stream, content, size, ended)]
@@ -167,7 +168,10 @@ class States:
         return self._enter(RstStreamFrame(stream, error_code=code) if stream else _no_stream())
 
     def settings(self, entries: Mapping[int, int]) -> None:
-        self._enter(SettingsFrame(0, settings=dict(entries)))
+        values = dict(entries)
+        if SettingCodes.HEADER_TABLE_SIZE in values:  # a larger table than ours is never needed
+            values[SettingCodes.HEADER_TABLE_SIZE] = min(values[SettingCodes.HEADER_TABLE_SIZE], TABLE_SIZE)
+        self._enter(SettingsFrame(0, settings=values))
 
     def window_update(self, stream: int, increment: int) -> list[Event]:
         state = self._h2.streams.get(stream)
@@ -184,8 +188,10 @@ class States:
     def _enter(self, frame: Frame) -> list[Event]:
         """Let h2 judge the frame, and turn its answer into our events."""
         number = frame.stream_id
-        with _judged():
+        try:
             events = [event for item in self._h2.enter(frame) if (event := _event(number, item)) is not None]
+        except (h2.exceptions.ProtocolError, HyperframeError) as error:
+            raise _violation(error) from None
         state = self._h2.streams.get(number)
         if state is not None and state.closed:
             self._h2.forget(state)
@@ -267,13 +273,9 @@ class States:
         return state
 
 
-@contextmanager
-def _judged() -> Iterator[None]:
-    try:
-        yield
-    except (h2.exceptions.ProtocolError, HyperframeError) as error:
-        code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
-        raise ProtocolViolation(str(error)[:200], int(code)) from None
+def _violation(error: Exception) -> ProtocolViolation:
+    code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
+    return ProtocolViolation(str(error)[:200], int(code))
 
 
 def _no_stream() -> NoReturn:

@@ -46,6 +46,7 @@ class Stream:
         "ended",
         "failure",
         "number",
+        "torn",
     )
 
     def __init__(self, link: Link, number: int) -> None:
@@ -58,6 +59,7 @@ class Stream:
         self._window: trio.lowlevel.ParkingLot | None = None
         self.number = number
         self.ended = False  # the other side sends no more
+        self.torn = False  # a message was sent in part
         self.failure: RpcError | None = None  # the stream broke off
 
     # ------------------------------------------------------------ the connection's side
@@ -141,14 +143,6 @@ class Stream:
         self._release()
         return message
 
-    def receive_nowait(self) -> bytes | None:
-        """Return the next message if it is complete."""
-        if not self._reader.ready:
-            return None
-        message = self._reader.take()
-        self._release()
-        return message
-
     def _release(self) -> None:
         """Give the window back for what was taken, not for what waits behind it."""
         left = self._reader.size
@@ -179,11 +173,14 @@ class Stream:
         broke off. One task at a time.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self.torn:
+            raise RpcError.of(Code.INTERNAL, "the message before was cut off")
         outgoing = Outgoing(message)
         try:
             while outgoing.left:
                 size = await self._room(outgoing.left)
                 self._link.engine.data(self.number, outgoing, size, end=end)
+                self.torn = outgoing.left > 0
                 self._link.flush()
                 self._pass_on()
         except StreamGone:

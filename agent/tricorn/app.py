@@ -24,6 +24,8 @@ from tricorn.registry.client import RegistryClient
 from tricorn.rules import platforms
 from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.service import Services
+from tricorn.service.archive_writer import Exporter
+from tricorn.service.archives import Importer
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
 from tricorn.service.container_records import ContainerRecords
@@ -41,14 +43,18 @@ from tricorn.service.node import NodeService
 from tricorn.service.operations import OperationService
 from tricorn.service.processes import ProcessService
 from tricorn.service.pull import Puller
+from tricorn.service.pull_wide import WidePuller
+from tricorn.service.push import Pusher
 from tricorn.service.records import ContentService, EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
+from tricorn.service.streams import StreamService
 from tricorn.service.supervisor import Supervisor
 from tricorn.service.tasks import TaskService
 from tricorn.service.tidying import Tidier
+from tricorn.service.transfer import TransferService
 from tricorn.store.collect import Collector
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
@@ -156,6 +162,16 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             workers.content, workers.registry, workers.extractor, config.registry.parallel_downloads
         )
         puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock)
+        wide = WidePuller(puller, snapshots)
+        transfer = TransferService(
+            db,
+            puller,
+            wide,
+            snapshots,
+            Pusher(db, workers.content, workers.registry, limits.REGISTRY_PARALLEL_UPLOADS),
+            Importer(workers.content, puller, wide),
+            Exporter(db, workers.content, machine),
+        )
         images = ImageService(db, catalog, puller, snapshots, machine)
         supervisor = await stack.enter_async_context(Supervisor.open(db, workers.runtime))
         specs = SpecFactory(workers.runtime, config.cgroup)
@@ -200,6 +216,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             gc=gc,
             events=EventService(db),
             operations=operations,
+            transfer=transfer,
+            streams=StreamService(),
             sandboxes=SandboxService(db),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
         )

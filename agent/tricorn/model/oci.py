@@ -110,6 +110,11 @@ def layer_compression(media_type: str) -> str:
         ) from None
 
 
+def layer_types() -> frozenset[str]:
+    """Return the media types of layers that can be unpacked."""
+    return frozenset(_COMPRESSION)
+
+
 def load_document(data: bytes, what: str) -> dict[str, Any]:
     """Return the JSON object in `data`, or raise a typed error; at most 4 MiB are accepted."""
     if len(data) > limits.MANIFEST_SIZE:

@@ -8,31 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
-
 from tricorn.errors import InvalidArgument
 from tricorn.model.oci import Descriptor
 from tricorn.model.reference import Reference
+from tricorn.model.transfer import Naming
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 
 
-@frozen
-class NamedBy:
-    """How an image's name comes about. Without `is_prefix`, `name` is the name. With it, a tag in an archive
-    is put behind `name`, and whole names count only below it, unless `allow_overwrite`. `add_digest` gives a
-    name by digest, too, with `skip_named_digest` only to what has no other.
-    """
-
-    name: str
-    is_prefix: bool = False
-    allow_overwrite: bool = False
-    add_digest: bool = False
-    skip_named_digest: bool = False
-
-
-def names_in_archive(descriptor: Descriptor, references: Sequence[NamedBy]) -> list[str]:
+def names_in_archive(descriptor: Descriptor, references: Sequence[Naming]) -> list[str]:
     """Return the names of an entry of an archive's index, by its annotations; none is no error."""
     names: list[str] = []
     for reference in references:
@@ -46,7 +31,7 @@ def names_in_archive(descriptor: Descriptor, references: Sequence[NamedBy]) -> l
     return list(dict.fromkeys(names))
 
 
-def names_of_target(descriptor: Descriptor, name: str, references: Sequence[NamedBy]) -> list[str]:
+def names_of_target(descriptor: Descriptor, name: str, references: Sequence[Naming]) -> list[str]:
     """Return the names that a pulled or tagged image gets."""
     names = [name] if name else []
     for reference in references:
@@ -57,7 +42,7 @@ def names_of_target(descriptor: Descriptor, name: str, references: Sequence[Name
     return list(dict.fromkeys(names))
 
 
-def annotated_name(annotations: Mapping[str, str], reference: NamedBy) -> str:
+def annotated_name(annotations: Mapping[str, str], reference: Naming) -> str:
     """Return the name in an entry's annotations as `reference` lets it stand, "" if it doesn't."""
     whole = annotations.get(IMAGE_NAME, "")
     if whole:
@@ -66,7 +51,7 @@ def annotated_name(annotations: Mapping[str, str], reference: NamedBy) -> str:
     return _translated(short, reference) if short else ""
 
 
-def _translated(name: str, reference: NamedBy) -> str:
+def _translated(name: str, reference: Naming) -> str:
     if not reference.name:
         return ""
     if not set("/:@") & set(name):

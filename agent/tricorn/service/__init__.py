@@ -24,7 +24,9 @@ from tricorn.service.records import (
 )
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
+from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
+from tricorn.service.transfer import TransferService
 
 
 @frozen
@@ -46,6 +48,8 @@ class Services:
     gc: GcService
     events: EventService
     operations: OperationService
+    transfer: TransferService
+    streams: StreamService
     sandboxes: SandboxService
     introspection: IntrospectionService
 

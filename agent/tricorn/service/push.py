@@ -79,7 +79,6 @@ class Pusher:
         for node in nodes:
             name = request.reference.tag if node.descriptor.digest == request.target.digest else ""
             watcher.done(node.descriptor, await to.manifest(node.descriptor, node.data, name))
-            watcher.sent(node.descriptor, node.descriptor.size)
         log.info("image pushed", namespace=request.namespace, reference=str(request.reference))
 
     async def _blobs(self, namespace: str, nodes: Sequence[Node]) -> list[tuple[ContentInfo, Descriptor]]:

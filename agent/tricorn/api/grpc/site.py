@@ -21,6 +21,9 @@ from tricorn.api.grpc.introspection import IntrospectionFace
 from tricorn.api.grpc.leases import LeasesFace
 from tricorn.api.grpc.namespaces import NamespacesFace
 from tricorn.api.grpc.sandboxes import SandboxControllerFace, SandboxStoreFace
+from tricorn.api.grpc.snapshots import SnapshotsFace
+from tricorn.api.grpc.streaming import StreamingFace
+from tricorn.api.grpc.transfer import TransferFace
 from tricorn.api.grpc.version import VersionFace
 from tricorn.api.metrics import Metrics
 from tricorn.errors import Unimplemented
@@ -38,6 +41,9 @@ FACES: Final[Sequence[Callable[[Services], Face]]] = (
     SandboxControllerFace,
     ContentFace,
     ImagesFace,
+    SnapshotsFace,
+    TransferFace,
+    StreamingFace,
     ContainersFace,
 )  # fmt: skip
 

@@ -1,0 +1,144 @@
+"""Named streams of messages between a client and what works for it: progress, credentials, bytes.
+
+A client opens a stream under an id and then names the id in another call. The stream lives as long as its
+opener's call: it ends when the worker closes it, when the client goes, or when the agent stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import trio
+
+from tricorn import limits
+from tricorn.errors import AlreadyExists, Canceled, InvalidArgument, NotFound, ResourceExhausted
+from tricorn.service.nurseries import typed_nursery
+
+_AHEAD: Final = 64  # messages of the client that wait for the worker; then the client has to
+_NAME: Final = 256
+
+
+class MessageStream:
+    """The worker's end. One task at a time sends, one receives."""
+
+    def __init__(
+        self,
+        name: str,
+        outgoing: trio.MemorySendChannel[Any],
+        incoming: trio.MemoryReceiveChannel[Any],
+    ) -> None:
+        self.name = name
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self.ended = False  # the client said that nothing more comes
+
+    async def send(self, message: Any) -> None:
+        """Give a message to the client's connection. Canceled when the client is gone."""
+        try:
+            await self._outgoing.send(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise self._gone() from None
+
+    async def receive(self) -> Any | None:
+        """Return the client's next message, None when it sends no more. Canceled when it is gone."""
+        try:
+            return await self._incoming.receive()
+        except trio.EndOfChannel:
+            if self.ended:
+                return None
+            raise self._gone() from None
+        except trio.ClosedResourceError:
+            raise self._gone() from None
+
+    def receive_nowait(self) -> Any | None:
+        """Return a message that is here already, or None."""
+        try:
+            return self._incoming.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+            return None
+
+    def close(self) -> None:
+        """End the stream once all that was sent is on its way."""
+        self._outgoing.close()
+        self._incoming.close()
+
+    def _gone(self) -> Canceled:
+        return Canceled(f"stream {self.name} is closed", why="its client went away")
+
+
+class StreamService:
+    """The streams that are open now, by namespace and id; bounded, and gone with their connections."""
+
+    def __init__(self) -> None:
+        self._streams: dict[tuple[str, str], MessageStream] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def get(self, namespace: str, name: str) -> MessageStream:
+        """Return an open stream; NotFound."""
+        try:
+            return self._streams[namespace, name]
+        except KeyError:
+            raise NotFound(
+                f"stream {name[:_NAME]!r} does not exist in namespace {namespace}",
+                hint="a stream is opened before the call that names it, and lives as long as its connection",
+            ) from None
+
+    async def serve(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        opened: Callable[[], Awaitable[None]],
+        send: Callable[[Any], Awaitable[None]],
+        receive: Callable[[], Awaitable[Any | None]],
+    ) -> None:
+        """Have a stream of this name while its worker wants it, between `send` and `receive` of the
+        client's connection; `opened` is called once others can find it.
+
+        Raises AlreadyExists, ResourceExhausted, InvalidArgument for an id that is none.
+        """
+        async with self._registered(namespace, name) as (stream, outgoing, incoming):
+            await opened()
+            async with typed_nursery() as nursery:
+                nursery.start_soon(self._read, stream, receive, incoming)
+                async for message in outgoing:
+                    await send(message)
+                nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _registered(
+        self, namespace: str, name: str
+    ) -> AsyncIterator[tuple[MessageStream, trio.MemoryReceiveChannel[Any], trio.MemorySendChannel[Any]]]:
+        key = namespace, name
+        if not name or len(name) > _NAME:
+            raise InvalidArgument("a stream needs an id", why=f"of 1 to {_NAME} characters", field="id")
+        if key in self._streams:
+            raise AlreadyExists(f"stream {name!r} exists already in namespace {namespace}")
+        if len(self._streams) >= limits.STREAMS:
+            raise ResourceExhausted("too many streams are open", why=f"at most {limits.STREAMS}")
+        out_in, out_out = trio.open_memory_channel[Any](0)
+        in_in, in_out = trio.open_memory_channel[Any](_AHEAD)
+        stream = self._streams[key] = MessageStream(name, out_in, in_out)
+        try:
+            with out_out, in_in:
+                yield stream, out_out, in_in
+        finally:
+            del self._streams[key]
+
+    async def _read(
+        self,
+        stream: MessageStream,
+        receive: Callable[[], Awaitable[Any | None]],
+        incoming: trio.MemorySendChannel[Any],
+    ) -> None:
+        try:
+            while (message := await receive()) is not None:
+                await incoming.send(message)
+        except trio.BrokenResourceError:
+            return  # the worker has closed its end
+        stream.ended = True
+        incoming.close()

@@ -1,0 +1,218 @@
+"""Transfers between registries, the node's images and archives: what both doors and `ctr` ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import frozen
+
+from tricorn.errors import InvalidArgument, NotFound
+from tricorn.model.oci import Descriptor, Platform
+from tricorn.model.records import Image
+from tricorn.model.reference import Reference
+from tricorn.model.transfer import ImageStoreEnd, Tell, TransferEvent
+from tricorn.ports import DEFAULT_WAY, Auth, RegistryWay
+from tricorn.rules import platforms
+from tricorn.rules.archive_names import names_in_archive, names_of_target
+from tricorn.service.archive_reader import Receive
+from tricorn.service.archive_writer import Exporter, ExportRequest, Plan
+from tricorn.service.archives import Importer, ImportRequest
+from tricorn.service.layers import PullRequest
+from tricorn.service.operations import Reporter
+from tricorn.service.pull import Puller
+from tricorn.service.pull_wide import Unpack, Wide, WidePuller
+from tricorn.service.push import Pusher, PushRequest
+from tricorn.service.snapshots import SnapshotService
+from tricorn.service.transfer_progress import Parts, PullReporter, PushReporter
+from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
+
+_SILENT: Final[Tell] = lambda _: None  # noqa: E731 - a default
+
+
+@frozen
+class RegistryEnd:
+    """A registry as source or destination: the reference there, and how it is reached."""
+
+    reference: str
+    auth: Auth | None = None
+    plain_http: bool = False
+    way: RegistryWay = DEFAULT_WAY
+
+    def __str__(self) -> str:
+        return f"OCI Registry ({self.reference})"
+
+
+class TransferService:
+    """`wide`, `pusher`, `importer` and `exporter` do the work; this class says what of, and names it."""
+
+    def __init__(
+        self,
+        db: Database,
+        puller: Puller,
+        wide: WidePuller,
+        snapshots: SnapshotService,
+        pusher: Pusher,
+        importer: Importer,
+        exporter: Exporter,
+    ) -> None:
+        self._db = db
+        self._puller = puller
+        self._wide = wide
+        self._snapshots = snapshots
+        self._pusher = pusher
+        self._importer = importer
+        self._exporter = exporter
+
+    async def pull(
+        self,
+        namespace: str,
+        source: RegistryEnd,
+        store: ImageStoreEnd,
+        *,
+        lease: str = "",
+        tell: Tell = _SILENT,
+    ) -> list[Image]:
+        """Bring an image for the store's platforms, unpack it as the store wants, and name it.
+
+        Raises what `Puller.pull` raises, and InvalidArgument for a store that names no image.
+        """
+        request = self._request(namespace, source, lease)
+        unpacks = self._unpacks(store)
+        tell(TransferEvent(f"Resolving from {source}"))
+        target = await self._puller.resolve(request)
+        names = self._images(store, target)
+        if not names:
+            raise InvalidArgument("the destination gives the image no name", field="destination.name")
+        tell(TransferEvent(f"Pulling from {source}"))
+        root = source.reference
+        tell(TransferEvent("fetching image content", root, descriptor=target))
+        parts = Parts(root, tell)
+        wide = Wide(
+            request, _normal(store.platforms), unpacks, lambda _: names, all_metadata=store.all_metadata
+        )
+        images = await self._wide.pull(wide, target, PullReporter(parts), parts.read)
+        _saved(images, tell)
+        tell(TransferEvent(f"Completed pull from {source}"))
+        return images
+
+    async def push(
+        self,
+        namespace: str,
+        name: str,
+        destination: RegistryEnd,
+        *,
+        wanted: Sequence[Platform] = (),
+        tell: Tell = _SILENT,
+    ) -> Descriptor:
+        """Push an image (all of it, or only what suits the platforms) under the destination's name.
+
+        Raises NotFound for an image or content that isn't here, and the errors of the registry.
+        """
+        image = await self.image(namespace, name)
+        tell(TransferEvent(f"Pushing to {destination}"))
+        tell(TransferEvent("pushing content", image.name, descriptor=image.target))
+        request = PushRequest(
+            namespace, image.target, Reference.parse(destination.reference), _normal(wanted),
+            auth=destination.auth, plain_http=destination.plain_http, way=destination.way,
+        )  # fmt: skip
+        await self._pusher.push(request, PushReporter(Parts(image.name, tell)))
+        tell(TransferEvent("pushed content", image.name, descriptor=image.target))
+        tell(TransferEvent(f"Completed push to {destination}", descriptor=image.target))
+        return image.target
+
+    async def tag(self, namespace: str, name: str, store: ImageStoreEnd, *, lease: str = "") -> list[Image]:
+        """Give an image more names; a name that stands for another image is moved. NotFound."""
+
+        def tag(tx: Transaction) -> list[Image]:
+            image = tx.images.get(namespace, name)
+            images = self._images(store, image.target)
+            if not images:
+                raise InvalidArgument("the destination gives the image no name", field="destination.name")
+            return [tx.images.put(namespace, each, lease=lease) for each in images]
+
+        return await self._db.write(tag)
+
+    async def load(
+        self,
+        namespace: str,
+        receive: Receive,
+        store: ImageStoreEnd,
+        *,
+        compress: bool = False,
+        lease: str = "",
+        tell: Tell = _SILENT,
+        reporter: Reporter | None = None,
+    ) -> list[Image]:
+        """Import an archive; its images are named by the store's references. See `Importer.load`."""
+        tell(TransferEvent("Importing"))
+        request = ImportRequest(
+            namespace,
+            lambda entry: _named(names_in_archive(entry, store.references), entry, store),
+            lambda index: _named([store.name] if store.name else [], index, store),
+            platforms=_normal(store.platforms),
+            unpacks=self._unpacks(store),
+            compress=compress,
+            lease=lease,
+        )
+        report = reporter or Reporter("", lambda _: None)
+        images = await self._importer.load(
+            request, receive, report, lambda what, offset: report.report("reading", what, offset=offset)
+        )
+        _saved(images, tell)
+        tell(TransferEvent("Completed import"))
+        return images
+
+    async def plan_export(self, request: ExportRequest) -> Plan:
+        """Find out what an archive of images will hold; see `Exporter.plan`."""
+        return await self._exporter.plan(request)
+
+    @property
+    def exporter(self) -> Exporter:
+        return self._exporter
+
+    async def image(self, namespace: str, name: str) -> Image:
+        """Return an image by the name it is recorded under; NotFound."""
+        return await self._db.read(lambda tx: tx.images.get(namespace, name))
+
+    async def images_of(self, namespace: str, store: ImageStoreEnd) -> list[Image]:
+        """Return the images that a store as source names. NotFound, InvalidArgument for prefixes."""
+        names = [store.name] if store.name else []
+        for reference in store.references:
+            if reference.is_prefix:
+                raise InvalidArgument("images are not looked up by prefix", field="extra_references")
+            names.append(reference.name)
+        if not names:
+            raise NotFound("the source names no image")
+        return [await self.image(namespace, name) for name in names]
+
+    def _request(self, namespace: str, source: RegistryEnd, lease: str) -> PullRequest:
+        return PullRequest(
+            namespace, Reference.parse(source.reference), Platform(), "",
+            auth=source.auth, plain_http=source.plain_http, way=source.way, lease=lease,
+        )  # fmt: skip
+
+    def _unpacks(self, store: ImageStoreEnd) -> list[Unpack]:
+        unpacks = []
+        for each in store.unpacks:
+            snapshotter = each.snapshotter or self._snapshots.default
+            self._snapshots.backend(snapshotter)
+            unpacks.append(Unpack(platforms.normalise(each.platform), snapshotter))
+        return unpacks
+
+    def _images(self, store: ImageStoreEnd, target: Descriptor) -> list[Image]:
+        return _named(names_of_target(target, store.name, store.references), target, store)
+
+
+def _named(names: Sequence[str], target: Descriptor, store: ImageStoreEnd) -> list[Image]:
+    return [Image(name, target, dict(store.labels)) for name in names]
+
+
+def _normal(wanted: Sequence[Platform]) -> list[Platform]:
+    return [platforms.normalise(platform) for platform in wanted]
+
+
+def _saved(images: Sequence[Image], tell: Tell) -> None:
+    for image in images:
+        tell(TransferEvent("saved", image.name, descriptor=image.target))

@@ -7,11 +7,20 @@ from uuid import uuid4
 
 import structlog
 
-from tricorn.errors import Conflict, TricornError
+from tricorn.errors import TricornError
 from tricorn.grpc import Code, Status
 
 log = structlog.get_logger(__name__)
 _MESSAGE: Final = 4000  # characters; a client keeps headers and trailers within some kilobytes
+
+_LAST_WORDS: Final = {
+    "InvalidArgument": "invalid argument", "NotFound": "not found", "AlreadyExists": "already exists",
+    "PermissionDenied": "permission denied", "ResourceExhausted": "resource exhausted",
+    "FailedPrecondition": "failed precondition", "Conflict": "conflict", "Aborted": "aborted",
+    "OutOfRange": "out of range", "Unimplemented": "not implemented", "Internal": "internal error",
+    "Unavailable": "unavailable", "DataLoss": "data loss", "Unauthenticated": "unauthenticated",
+    "Canceled": "context canceled", "DeadlineExceeded": "context deadline exceeded", "Unknown": "unknown",
+}  # fmt: skip
 
 
 def translate(error: BaseException) -> Status:
@@ -28,9 +37,11 @@ def translate(error: BaseException) -> Status:
 
 
 def _text(error: TricornError) -> str:
-    """Return the message; Go clients know a conflict among the failed preconditions by its last word."""
-    text = error.one_line()[:_MESSAGE]
-    return f"{text}: conflict" if isinstance(error, Conflict) else text
+    """Return the message with the last words that containerd's messages of this code have.
+
+    Its Go clients tell a conflict from other failed preconditions by them, and scripts look for them.
+    """
+    return f"{error.one_line()[:_MESSAGE]}: {_LAST_WORDS[error.code]}"
 
 
 def _only_leaf(error: BaseException) -> BaseException:

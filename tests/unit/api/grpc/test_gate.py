@@ -130,8 +130,9 @@ def test_every_error_keeps_its_code():
         assert status.message.startswith("a.field: a thing: a reason (hint: a remedy)")
 
 
-def test_go_clients_know_a_conflict_by_its_last_word():
+def test_clients_know_errors_by_their_last_words():
     assert translate(Conflict("held by somebody")).message == "held by somebody: conflict"
+    assert translate(AlreadyExists("it is there")).message == "it is there: already exists"
 
 
 def test_what_a_nursery_wrapped_is_unwrapped():

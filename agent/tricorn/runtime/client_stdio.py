@@ -16,7 +16,7 @@ from tricorn.rules.stdio_places import Places, parse_places
 from tricorn.runtime import process, rewiring
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.loggers import Loggers, end_logger
-from tricorn.runtime.places import open_again, open_places
+from tricorn.runtime.places import open_places
 from tricorn.runtime.pumps import Pump
 from tricorn.runtime.wiring import Wiring, wired
 
@@ -70,9 +70,8 @@ class ClientStdio:
         """Go on with the copying of a process that an earlier agent started."""
         if not process.alive(created.monitor):
             return
-        places = parse_places(stdio)
-        with await open_again(places) as opened:
-            pump = rewiring.pump_again(places, opened, created, bundle)
+        await trio.lowlevel.checkpoint()
+        pump = rewiring.pump_again(parse_places(stdio), created, bundle)
         if pump:
             self._run(bundle, pump)
 

@@ -1,8 +1,9 @@
 """What a process's monitor holds for the agent, so that a process never loses its stdio with the agent.
 
-The monitor gets copies of the agent's pipe ends at descriptors of their own; a later agent borrows them
-back. The writing end of stdin must also be closable, but nobody can make a monitor close a descriptor:
-it travels in the queue of a socket that the monitor holds. Taken out of there, it is gone.
+The monitor gets copies of the agent's ends of pipes and FIFOs at descriptors of their own: so neither
+process nor client sees an end when the agent goes, and a later agent borrows them back. The writing end
+of stdin must also be closable, but nobody can make a monitor close a descriptor: it travels in the queue
+of a socket that the monitor holds. Taken out of there, it is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from tricorn.model.records import ProcessIdentity
 from tricorn.runtime import process
 
 QUEUE_FD: Final = 4  # the same place as the attach client of terminals: a process has one or the other
-OUTPUT_FDS: Final = (("stdout", 7), ("stderr", 8))
+OUTPUT_FDS: Final = {"stdout": 7, "stderr": 8}  # the agent's ends of the process's pipes
+CLIENT_FDS: Final = {"stdin": 9, "stdout": 10, "stderr": 11}  # the agent's ends of the client's FIFOs
 _NO_WAIT: Final = socket.MSG_DONTWAIT
 
 

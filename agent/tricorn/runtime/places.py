@@ -11,7 +11,7 @@ import trio
 from attrs import define
 
 from tricorn import limits
-from tricorn.errors import DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied, TricornError
+from tricorn.errors import DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied
 from tricorn.rules.stdio_places import Place, Places
 
 _LIMITER: Final = trio.CapacityLimiter(8)
@@ -59,19 +59,6 @@ async def open_places(places: Places) -> Opened:
     with trio.move_on_after(limits.STDIO_OPEN):
         return await trio.to_thread.run_sync(_open_all, places, limiter=_LIMITER, abandon_on_cancel=True)
     raise DeadlineExceeded("the process's stdio can't be opened", why=f"no answer in {limits.STDIO_OPEN:g} s")
-
-
-async def open_again(places: Places) -> Opened:
-    """As `open_places` for a process that runs already: what is gone now is left out."""
-    opened = Opened()
-    for name in ("stdin", "stdout", "stderr"):
-        with suppress(TricornError):
-            found = await open_places(Places(**{name: getattr(places, name)}))
-            opened.fifos |= found.fifos
-            for part in (name, "writer"):
-                if getattr(found, part) >= 0:
-                    setattr(opened, part, found.take(part))
-    return opened
 
 
 def _open_all(places: Places) -> Opened:

@@ -58,26 +58,6 @@ class PipeOutput:
         self._source = -1
 
 
-class DroppedOutput:
-    """From a pipe to nowhere: what was to be its place is gone, and the process must not wait for it."""
-
-    def __init__(self, source: int) -> None:
-        self._source = source
-
-    def pending(self) -> bool:
-        return False
-
-    async def run(self) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self._source)
-            with suppress(BlockingIOError):
-                if not os.read(self._source, _CHUNK):
-                    return
-
-    def close(self) -> None:
-        os.close(self._source)
-
-
 class TerminalOutput:
     """From a monitor's attach socket to a FIFO, a file or a logging program (or nowhere: -1).
 

@@ -11,78 +11,69 @@ from tricorn.ports import Created
 from tricorn.rules.stdio_places import Places
 from tricorn.runtime import process
 from tricorn.runtime.bundle import Bundle
-from tricorn.runtime.keeper import OUTPUT_FDS, QUEUE_FD, StdinQueue
-from tricorn.runtime.places import Opened
-from tricorn.runtime.pumps import (
-    DroppedOutput,
-    Input,
-    Output,
-    PipeInput,
-    PipeOutput,
-    Pump,
-    TerminalInput,
-    TerminalOutput,
-)
+from tricorn.runtime.keeper import CLIENT_FDS, OUTPUT_FDS, QUEUE_FD, StdinQueue
+from tricorn.runtime.pumps import Input, Output, PipeInput, PipeOutput, Pump, TerminalInput, TerminalOutput
 
-_KEPT: Final = dict(OUTPUT_FDS)
 _ENDED: Final = "stdin-ended"  # a file in the bundle: the client asked for the end of stdin
 
 
-def pump_again(places: Places, opened: Opened, created: Created, bundle: Bundle) -> Pump | None:
-    """Return what goes on with the copying, None if there is nothing to copy (any more).
-
-    Output whose FIFO is gone is dropped: the process must not wait for nobody.
-    """
+def pump_again(places: Places, created: Created, bundle: Bundle) -> Pump | None:
+    """Return what goes on with the copying, None if there is nothing to copy (any more)."""
+    monitor = created.monitor
     outputs: list[Output] = []
     if places.terminal:
-        client = process.borrow_descriptor(created.monitor, QUEUE_FD)
-        if client is None:
+        end = process.borrow_descriptor(monitor, QUEUE_FD)
+        if end is None:
             return None
-        end = socket.socket(fileno=client)
-        stdin: Input | None = _terminal_input(opened, end)
-        outputs.append(TerminalOutput(end, _terminal_sink(places, opened, created.monitor)))
+        client = socket.socket(fileno=end)
+        stdin: Input | None = _terminal_input(monitor, client)
+        sink = process.borrow_descriptor(monitor, CLIENT_FDS["stdout"])
+        outputs.append(TerminalOutput(client, -1 if sink is None else sink))
     else:
-        stdin = _pipe_input(opened, created.monitor)
-        if not places.program:
-            outputs = _pipe_outputs(opened, created.monitor)
+        stdin = _pipe_input(monitor)
+        outputs += _pipe_outputs(monitor)
     if stdin and was_ended(bundle):
         stdin.end()
     return Pump(created.init, outputs, stdin) if outputs or stdin else None
 
 
-def _terminal_sink(places: Places, opened: Opened, monitor: ProcessIdentity) -> int:
-    if not places.program:
-        return opened.take("stdout")
-    kept = process.borrow_descriptor(monitor, _KEPT["stdout"])
-    return -1 if kept is None else kept
-
-
-def _terminal_input(opened: Opened, client: socket.socket) -> Input | None:
-    if "stdin" not in opened.fifos:
+def _client_input(monitor: ProcessIdentity) -> tuple[int, int] | None:
+    """Return the client's FIFO of stdin and a writer that keeps it from its end."""
+    source = process.borrow_descriptor(monitor, CLIENT_FDS["stdin"])
+    if source is None:
         return None
-    return TerminalInput(opened.take("stdin"), opened.take("writer"), client.dup())
+    writer = os.open(f"/proc/self/fd/{source}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return source, writer
 
 
-def _pipe_outputs(opened: Opened, monitor: ProcessIdentity) -> list[Output]:
+def _terminal_input(monitor: ProcessIdentity, client: socket.socket) -> Input | None:
+    found = _client_input(monitor)
+    return TerminalInput(*found, client.dup()) if found else None
+
+
+def _pipe_outputs(monitor: ProcessIdentity) -> list[Output]:
+    """A logging program's output isn't the agent's to copy: it has no client's end."""
     outputs: list[Output] = []
-    for name, number in OUTPUT_FDS:
-        source = process.borrow_descriptor(monitor, number)
-        if source is not None:
-            os.set_blocking(source, False)
-            sink = opened.take(name) if name in opened.fifos else -1
-            outputs.append(PipeOutput(source, sink) if sink >= 0 else DroppedOutput(source))
+    for name, number in OUTPUT_FDS.items():
+        sink = process.borrow_descriptor(monitor, CLIENT_FDS[name])
+        source = process.borrow_descriptor(monitor, number) if sink is not None else None
+        if source is not None and sink is not None:
+            outputs.append(PipeOutput(source, sink))
     return outputs
 
 
-def _pipe_input(opened: Opened, monitor: ProcessIdentity) -> Input | None:
-    if "stdin" not in opened.fifos:
+def _pipe_input(monitor: ProcessIdentity) -> Input | None:
+    found = _client_input(monitor)
+    queue = StdinQueue.of(monitor) if found else None
+    if queue is None or found is None:
         return None
-    queue = StdinQueue.of(monitor)
-    sink = queue.copy() if queue else None
-    if queue is None or sink is None:
+    sink = queue.copy()
+    if sink is None:  # ended before: nothing is to come any more
+        queue.close()
+        for fd in found:
+            os.close(fd)
         return None
-    os.set_blocking(sink, False)
-    return PipeInput(opened.take("stdin"), opened.take("writer"), sink, queue)
+    return PipeInput(*found, sink, queue)
 
 
 def end_unpumped(monitor: ProcessIdentity) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from tricorn.model.records import ProcessIdentity
 from tricorn.rules.stdio_places import Places
 from tricorn.runtime import conmon
-from tricorn.runtime.keeper import OUTPUT_FDS, QUEUE_FD, StdinQueue
+from tricorn.runtime.keeper import CLIENT_FDS, OUTPUT_FDS, QUEUE_FD, StdinQueue
 from tricorn.runtime.places import Opened
 from tricorn.runtime.pumps import (
     Input,
@@ -23,7 +23,6 @@ from tricorn.runtime.pumps import (
     TerminalOutput,
 )
 
-_KEPT: Final = dict(OUTPUT_FDS)
 _NUMBERS: Final = {"stdout": 1, "stderr": 2}
 
 
@@ -70,6 +69,7 @@ class Wiring:
         os.set_blocking(ours, False)
         queue = StdinQueue.holding(ours)
         self.given[QUEUE_FD] = queue.fileno()
+        self.given[CLIENT_FDS["stdin"]] = source
         self._stdin = PipeInput(source, self._opened.take("writer"), ours, queue)
 
     def _wire_output(self, name: str, *, program: bool) -> None:
@@ -85,12 +85,13 @@ class Wiring:
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         self._give(number, theirs)
         os.fchmod(theirs, 0o666)  # /dev/stdout can be opened again by any user of the container
-        self.given[_KEPT[name]] = ours
+        self.given[OUTPUT_FDS[name]] = ours
         if program:
             self.logger_ends.append(ours)
             self._theirs.callback(os.close, ours)
         else:
             os.set_blocking(ours, False)
+            self.given[CLIENT_FDS[name]] = sink
             self._outputs.append(PipeOutput(ours, sink))
 
     def _wire_terminal(self, places: Places) -> None:
@@ -102,11 +103,13 @@ class Wiring:
             self._theirs.callback(os.close, theirs)
             os.set_blocking(sink, False)
             self.logger_ends = [theirs, theirs]
-            self.given[_KEPT["stdout"]] = sink
+        if sink >= 0:
+            self.given[CLIENT_FDS["stdout"]] = sink
         self._outputs.append(TerminalOutput(self.client, sink))
         if "stdin" in self._opened.fifos:
-            stdin = self._opened.take("stdin"), self._opened.take("writer")
-            self._stdin = TerminalInput(*stdin, self.client.dup())
+            source = self._opened.take("stdin")
+            self.given[CLIENT_FDS["stdin"]] = source
+            self._stdin = TerminalInput(source, self._opened.take("writer"), self.client.dup())
 
     def release(self) -> None:
         """Close what is the process's and the monitor's."""

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import attrs
 import trio
 from attrs import define
 
@@ -143,3 +146,37 @@ async def closing_agent(directory: Path, runtime: str, **tables: Any) -> AsyncIt
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 60):
                 await client.remove_all()
+
+
+@contextmanager
+def other_agent(
+    directory: Path, runtime: str, name: str, stdio: Stdio, *args: str, exec_args: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an agent in a process of its own that has started the container `name` (and an exec `e1` in it);
+    it is killed with SIGKILL at the end, or by the test before.
+    """
+    request = {"stdio": attrs.asdict(stdio), "args": args, "exec": list(exec_args)}
+    command = [sys.executable, "-m", __name__, str(directory), runtime, name, json.dumps(request)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            while b"ready" not in (line := process.stdout.readline()):
+                assert line, "the other agent ended"
+            yield process
+        finally:
+            process.kill()
+
+
+async def _serve(directory: str, runtime: str, name: str, request: str) -> None:
+    wanted = json.loads(request)
+    async with client_agent(Path(directory), runtime) as client:
+        await client.run(*wanted["args"], name=name, stdio=Stdio(**wanted["stdio"]))
+        if wanted["exec"]:
+            await client.exec(name, "e1", *wanted["exec"])
+        print("ready", flush=True)
+        await trio.sleep_forever()
+
+
+if __name__ == "__main__":
+    trio.run(_serve, *sys.argv[1:])

@@ -1,0 +1,105 @@
+"""What the death of an agent means to processes that clients started, and to their stdio: nothing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import trio
+
+from tricorn.errors import NotFound
+from tricorn.model.records import TaskStatus
+from tricorn_testing.client_agent import closing_agent, other_agent
+from tricorn_testing.fifos import fifos
+
+pytestmark = [pytest.mark.integration, pytest.mark.root]
+
+
+@pytest.fixture(params=["crun", "runc"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} isn't installed")
+    return request.param
+
+
+async def end(agent: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the agent, in the middle of whatever it does."""
+    agent.kill()
+    await trio.to_thread.run_sync(agent.wait)
+
+
+async def test_streams_go_on_with_the_next_agent(runtime: str, short_path: Path) -> None:
+    script = "echo first; cat; echo last; echo err >&2; exit 9"
+    with fifos(short_path) as io:
+        io.open()
+        with other_agent(short_path, runtime, "c1", io.stdio, "sh", "-c", script) as agent:
+            await io.read_until(b"first\n")
+            await io.write(b"one\n")
+            await io.read_until(b"one\n")
+            await end(agent)
+        await io.write(b"while nobody listens\n")
+        async with closing_agent(short_path, runtime) as client:
+            assert (await client.processes.get("test", "c1")).status is TaskStatus.RUNNING
+            assert await io.read_until(b"\n") == b"while nobody listens\n"
+            await client.processes.close_io("test", "c1", "", stdin=True)
+            io.close("stdin")
+            assert (await io.read_all(), await io.read_all("stderr")) == (b"last\n", b"err\n")
+            assert await client.wait("c1") == 9
+            assert (await client.processes.delete("test", "c1")).exit_code == 9
+
+
+async def test_no_byte_is_lost_or_doubled_while_agents_die(runtime: str, short_path: Path) -> None:
+    with fifos(short_path) as io:
+        io.open()
+        received = bytearray()
+        with other_agent(short_path, runtime, "c1", io.stdio, "sh", "-c", "seq 1 200000; read x") as agent:
+            while len(received) < 300_000:
+                received += await io.read()
+            await end(agent)
+        async with closing_agent(short_path, runtime) as client:
+            while not received.endswith(b"\n200000\n"):
+                received += await io.read()
+            await io.write(b"go\n")
+            assert await client.wait("c1") == 0
+    assert received.split() == [b"%d" % number for number in range(1, 200001)]
+
+
+async def test_a_terminal_goes_on_with_the_next_agent(runtime: str, short_path: Path) -> None:
+    script = "stty -echo; echo up; while read x; do echo got $x; [ $x = end ] && exit 5; done"
+    with fifos(short_path, terminal=True) as io:
+        io.open()
+        with other_agent(short_path, runtime, "c1", io.stdio, "sh", "-c", script) as agent:
+            await io.read_until(b"up\r\n")
+            await end(agent)
+        async with closing_agent(short_path, runtime) as client:
+            await client.processes.resize("test", "c1", "", 70, 20)
+            await io.write(b"one\n")
+            await io.read_until(b"got one\r\n")
+            await io.write(b"end\n")
+            assert await io.read_all() == b"got end\r\n"
+            assert await client.wait("c1") == 5
+
+
+async def test_an_exit_without_an_agent_is_told_by_the_next(runtime: str, short_path: Path) -> None:
+    with fifos(short_path) as io:
+        io.open()
+        with other_agent(short_path, runtime, "c1", io.stdio, "sh", "-c", "read x; exit 7") as agent:
+            await io.write(b"go\n")
+            await end(agent)
+        async with closing_agent(short_path, runtime) as client:
+            assert await client.wait("c1") == 7
+            assert [topic for topic, _ in await client.events()].count("/tasks/exit") == 1
+
+
+async def test_execs_end_with_the_agent_that_started_them(runtime: str, short_path: Path) -> None:
+    with fifos(short_path) as io:
+        exec_args = ["sleep", "1000"]
+        with other_agent(short_path, runtime, "c1", io.stdio, "sleep", "1000", exec_args=exec_args) as agent:
+            await end(agent)
+        async with closing_agent(short_path, runtime) as client:
+            with pytest.raises(NotFound):
+                await client.processes.get("test", "c1", "e1")
+            assert len(await client.processes.pids("test", "c1")) == 1
+            assert await client.exec("c1", "e1", "true")

@@ -37,6 +37,7 @@ class ResolvedImage:
 
     image: Image
     platform: Platform
+    descriptor: Descriptor  # of the manifest
     manifest: Manifest
     config: ImageConfig
     chain: tuple[str, ...]
@@ -76,7 +77,7 @@ class Catalog:
         self, namespace: str, image: Image, platform: Platform, snapshotter: str = ""
     ) -> ResolvedImage:
         """Read the image's documents for a platform. FailedPrecondition names what is missing."""
-        snapshotter = snapshotter or self._snapshots.default
+        snapshotter = snapshotter or await self._snapshots.default_in(namespace)
         descriptor = image.target
         size = 0
         for _ in range(limits.INDEX_DEPTH):
@@ -84,7 +85,9 @@ class Catalog:
             size += len(data)
             document = parse_image_document(data, descriptor.media_type)
             if isinstance(document, Manifest):
-                return await self._resolved(namespace, image, platform, snapshotter, document, size)
+                return await self._resolved(
+                    namespace, image, platform, snapshotter, (descriptor, document), size
+                )
             descriptor = platforms.choose(document.manifests, platform)
         raise InvalidArgument("indexes are nested too deeply", why=f"over {limits.INDEX_DEPTH} levels")
 
@@ -94,9 +97,10 @@ class Catalog:
         image: Image,
         platform: Platform,
         snapshotter: str,
-        manifest: Manifest,
+        described: tuple[Descriptor, Manifest],
         size: int,
     ) -> ResolvedImage:
+        descriptor, manifest = described
         raw = await self._document(namespace, manifest.config)
         config = parse_image_config(raw)
         chain = chain_ids(diff_ids_of(manifest, config))
@@ -107,7 +111,7 @@ class Catalog:
         there = await self._snapshots.committed(namespace, snapshotter, chain[-1:])
         return ResolvedImage(
             image=image, platform=config.platform if config.platform.os else platform,
-            manifest=manifest, config=config, chain=chain,
+            descriptor=descriptor, manifest=manifest, config=config, chain=chain,
             size=size + len(raw) + sum(layer.size for layer in manifest.layers if layer.digest in present),
             missing=tuple(digest for digest in wanted if digest not in present),
             unpacked=bool(there) or not chain,

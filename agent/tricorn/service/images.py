@@ -61,7 +61,7 @@ class ImageService:
         reference = Reference.parse(desired.reference)
         if desired.state == "absent":
             return await self._absent(namespace, str(reference), plan=plan)
-        request = self._request(namespace, reference, desired)
+        request = await self._request(namespace, reference, desired)
         before = await self._current(namespace, request)
         action, target = await self._decide(request, desired, before)
         labels = label_changes(before.image.labels, desired.labels) if before else {}
@@ -81,8 +81,8 @@ class ImageService:
             )
         return Change(changed=True, actions=actions, before=shown, after=await self._view(namespace, image))
 
-    def _request(self, namespace: str, reference: Reference, desired: ImageDesired) -> PullRequest:
-        snapshotter = desired.snapshotter or self._snapshots.default
+    async def _request(self, namespace: str, reference: Reference, desired: ImageDesired) -> PullRequest:
+        snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
         self._snapshots.backend(snapshotter)
         return PullRequest(
             namespace=namespace,
@@ -130,7 +130,7 @@ class ImageService:
         self, namespace: str, desired: ImageDesired, report: Reporter | None = None
     ) -> ResolvedImage:
         """Return the image, complete and unpacked, as containers need it."""
-        request = self._request(namespace, Reference.parse(desired.reference), desired)
+        request = await self._request(namespace, Reference.parse(desired.reference), desired)
         current = await self._current(namespace, request) if desired.pull == "missing" else None
         if current and current.unpacked and not current.missing:
             return current
@@ -148,6 +148,13 @@ class ImageService:
         """Forget an image's name; its content goes with the next collection, with `sync` at once."""
         image = await self._catalog.find(namespace, name)
         return await self._absent(namespace, image.name, plan=plan, sync=sync)
+
+    async def tag(self, namespace: str, name: str, reference: str) -> ImageView:
+        """Give an image one more name; a name that stands for another image is moved. NotFound."""
+        image = await self._catalog.find(namespace, name)
+        tagged = attrs.evolve(image, name=str(Reference.parse(reference, "reference")))
+        stored = await self._db.write(lambda tx: tx.images.put(namespace, tagged))
+        return await self._catalog.view(namespace, stored, self._platform, whole=True)
 
     collector: Trigger | None = None  # set by the composition root; the collector needs this side's services
 

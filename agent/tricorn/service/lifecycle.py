@@ -75,10 +75,11 @@ class Lifecycle:
 
         AlreadyExists for a known id. On failure nothing is left of it.
         """
-        snapshotter = desired.snapshotter or self._snapshots.default
+        snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
         top = image.chain[-1] if image.chain else ""
         parents = await self._snapshots.parents(namespace, snapshotter, top)
-        runtime = await self._specs.runtime_name(desired.runtime)
+        wanted = desired.runtime or await self._snapshots.defaults.runtime(namespace)
+        runtime = await self._specs.runtime_name(wanted)
         async with self._snapshots.reservation(snapshotter) as reservation, AsyncExitStack() as undo:
             backend_id = reservation.take()
             data = {"snapshotter": snapshotter, "backend_id": backend_id, "runtime": runtime}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from attrs import frozen
@@ -18,15 +18,21 @@ from tricorn.model.records import ContentInfo, Event, Lease, LeaseResource, Name
 from tricorn.model.requests import Action, Change
 from tricorn.ports import Clock
 from tricorn.rules.plan import label_changes
+from tricorn.service.defaults import NamespaceDefaults
 from tricorn.store.codec import to_json
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
+T = TypeVar("T")
+
 
 class NamespaceService:
-    def __init__(self, db: Database) -> None:
+    """`defaults` are told of labels that change."""
+
+    def __init__(self, db: Database, defaults: NamespaceDefaults | None = None) -> None:
         self._db = db
+        self._defaults = defaults or NamespaceDefaults(db)
 
     async def list(self, filters: Sequence[str] = ()) -> list[Namespace]:
         return await self._db.read(lambda tx: tx.namespaces.list(filters))
@@ -46,14 +52,14 @@ class NamespaceService:
             return Change(changed=False, before=before, after=before)
         verb = "update" if current else "create"
         if not plan and current:
-            await self._db.write(lambda tx: tx.namespaces.update(name, missing))
+            await self._change(name, lambda tx: tx.namespaces.update(name, missing))
         elif not plan:
-            await self._db.write(lambda tx: tx.namespaces.create(name, wanted))
+            await self._change(name, lambda tx: tx.namespaces.create(name, wanted))
         return Change(changed=True, actions=(Action(verb, f"namespace/{name}"),), before=before, after=after)
 
     async def create(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Make a namespace that isn't there yet; AlreadyExists."""
-        return await self._db.write(lambda tx: tx.namespaces.create(name, labels))
+        return await self._change(name, lambda tx: tx.namespaces.create(name, labels))
 
     async def replace_labels(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Give the namespace these labels and no others; empty values are left out."""
@@ -62,11 +68,11 @@ class NamespaceService:
             gone = dict.fromkeys(tx.namespaces.get(name).labels, "")
             return tx.namespaces.update(name, {**gone, **ids.labels(labels)})
 
-        return await self._db.write(replace)
+        return await self._change(name, replace)
 
     async def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Merge labels in; an empty value removes its key."""
-        return await self._db.write(lambda tx: tx.namespaces.update(name, ids.labels(labels)))
+        return await self._change(name, lambda tx: tx.namespaces.update(name, ids.labels(labels)))
 
     async def delete(self, name: str, *, plan: bool = False) -> Change:
         """Remove an empty namespace; FailedPrecondition names what is left in it."""
@@ -77,8 +83,14 @@ class NamespaceService:
             before={"name": name, "labels": dict(current.labels)},
         )
         if not plan:
-            await self._db.write(lambda tx: tx.namespaces.delete(name))
+            await self._change(name, lambda tx: tx.namespaces.delete(name))
         return change
+
+    async def _change(self, name: str, change: Callable[[Transaction], T]) -> T:
+        try:
+            return await self._db.write(change)
+        finally:
+            self._defaults.forget(name)
 
 
 class ContentService:

@@ -6,8 +6,9 @@ before its directory. So whatever a crash leaves is a directory without a record
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
@@ -28,6 +29,7 @@ from tricorn.model import ids
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.ports import FilesystemMount, Snapshotter
 from tricorn.rules.label_masks import label_changes_of
+from tricorn.service.defaults import NamespaceDefaults
 from tricorn.service.reservations import Reservation
 from tricorn.service.snapshot_places import PROXIED, PROXY_NAMESPACE, Place
 from tricorn.store.db import Database
@@ -36,6 +38,7 @@ from tricorn.store.transaction import Transaction
 log = structlog.get_logger(__name__)
 
 _REFERENCE: Final = "containerd.io/snapshot.ref"
+_REMEMBERED: Final = 1024  # layers that wait for their parent
 _MAPPINGS: Final = ("containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping")
 
 
@@ -50,8 +53,10 @@ class SnapshotVerbs:
         self._db = db
         self._backends = backends
         self.default = default
+        self.defaults = NamespaceDefaults(db)
         self._sync = sync
         self.in_flight: set[str] = set()
+        self._implied: dict[str, tuple[str, ...]] = {}
 
     def backend(self, name: str) -> Snapshotter:
         """Return the snapshotter `name`; InvalidArgument naming those there are."""
@@ -62,6 +67,10 @@ class SnapshotVerbs:
             raise InvalidArgument(
                 f"no snapshotter {name!r}", hint=f"there are: {known}", field="snapshotter"
             ) from None
+
+    async def default_in(self, namespace: str) -> str:
+        """Return the snapshotter for requests of the namespace that name none."""
+        return await self.defaults.snapshotter(namespace, self.default)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -183,6 +192,7 @@ class SnapshotVerbs:
                 why="its snapshots are whole copies",
             )
         old = await self.get(namespace, snapshotter, key)
+        await self._complete(backend, namespace, old, parent)
         usage = await backend.commit(old.backend_id)
         if self._sync:
             await sync_filesystem(backend.mounts(old.backend_id, SnapshotKind.ACTIVE, ())[0].source)
@@ -201,6 +211,24 @@ class SnapshotVerbs:
         if committed is None:
             raise AlreadyExists(f"snapshot {name} exists already in {snapshotter} of namespace {namespace}")
         return committed
+
+    def note_implied(self, directory: str, implied: Sequence[str]) -> None:
+        """Remember which directories a layer had no entry for, until its snapshot gets a parent."""
+        backend_id = os.path.basename(os.path.dirname(directory))
+        with suppress(InvalidArgument):  # no id of ours
+            if directory in {backend.layer_root(backend_id) for backend in self._backends.values()}:
+                while len(self._implied) >= _REMEMBERED:
+                    del self._implied[next(iter(self._implied))]
+                self._implied[backend_id] = tuple(implied)
+
+    async def _complete(self, backend: Snapshotter, namespace: str, old: Snapshot, parent: str) -> None:
+        """Give the directories that a layer had no entry for the metadata they have below `parent`."""
+        implied = self._implied.pop(old.backend_id, ())
+        if parent and not old.parent and implied:
+            below = await self._db.read(
+                lambda tx: tx.snapshots.parent_ids(namespace, old.snapshotter, parent)
+            )
+            await backend.adopt(old.backend_id, below, implied)
 
     # ------------------------------------------------------------ looking and labelling
     async def list(

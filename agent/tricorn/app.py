@@ -15,6 +15,7 @@ from attrs import define
 import tricorn
 from tricorn import limits
 from tricorn.config import Config
+from tricorn.fs.diffing import LayerDiffer
 from tricorn.fs.extraction import ExtractorPool
 from tricorn.fs.native import NativeSnapshotter
 from tricorn.fs.overlay import OverlaySnapshotter
@@ -32,6 +33,7 @@ from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.execs import Execs
+from tricorn.service.diff import DiffService
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
 from tricorn.service.image_records import ImageRecords
@@ -39,6 +41,7 @@ from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.layers import LayerPipeline
 from tricorn.service.lifecycle import Lifecycle
+from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import OperationService
 from tricorn.service.processes import ProcessService
@@ -182,6 +185,10 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
         processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, tidier)
         collector = Collector(db, workers.content, snapshots.discard, clock)
+        mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
+        await mounts.recover()
+        collector.afterwards.append(mounts.collect)
+        differ = LayerDiffer(workers.extractor, os.path.join(config.state, "mounts", "reading"))
         operations = await stack.enter_async_context(OperationService.open(clock))
         gc = GcService(collector, snapshots)
         images.collector = gc
@@ -212,6 +219,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             blobs=BlobService(db, workers.content),
             image_records=ImageRecords(db, gc),
             snapshots=snapshots,
+            diff=DiffService(workers.content, workers.extractor, differ, mounts, snapshots),
+            mounts=mounts,
             leases=LeaseService(db, clock, gc.collect),
             gc=gc,
             events=EventService(db),

@@ -7,10 +7,12 @@ from attrs import frozen
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
+from tricorn.service.diff import DiffService
 from tricorn.service.gc import GcService
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
+from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService, Reporter
 from tricorn.service.processes import ProcessService
@@ -44,6 +46,8 @@ class Services:
     blobs: BlobService
     image_records: ImageRecords
     snapshots: SnapshotService
+    diff: DiffService
+    mounts: MountService
     leases: LeaseService
     gc: GcService
     events: EventService

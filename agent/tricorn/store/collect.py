@@ -52,6 +52,7 @@ class Collector:
         self.remove_snapshot = remove_snapshot
         self.clock = clock
         self.protected: set[str] = set()
+        self.afterwards: list[Callable[[], Awaitable[None]]] = []  # what else leases keep
         self._schedule = Schedule(db, clock)
         self._leftover: dict[Directory, None] = {}
         self._lock = trio.Lock()
@@ -67,6 +68,8 @@ class Collector:
             swept = await self._delete_records()
             failpoint("collect.deleted")
             size = await self._remove_files(swept.directories)
+            for collect in self.afterwards:
+                await collect()
             seconds = trio.current_time() - start
             self._schedule.end(before, swept.deletions, seconds)
             if swept.nodes or size:

@@ -11,6 +11,7 @@ import trio
 from tricorn import wire
 from tricorn.api.grpc.containers import ContainersFace
 from tricorn.api.grpc.content import ContentFace
+from tricorn.api.grpc.diff import DiffFace
 from tricorn.api.grpc.errors import translate
 from tricorn.api.grpc.events import EventsFace
 from tricorn.api.grpc.face import Bound, Face, Rpc
@@ -19,6 +20,7 @@ from tricorn.api.grpc.health import HealthFace
 from tricorn.api.grpc.images import ImagesFace
 from tricorn.api.grpc.introspection import IntrospectionFace
 from tricorn.api.grpc.leases import LeasesFace
+from tricorn.api.grpc.mounts import MountsFace
 from tricorn.api.grpc.namespaces import NamespacesFace
 from tricorn.api.grpc.sandboxes import SandboxControllerFace, SandboxStoreFace
 from tricorn.api.grpc.snapshots import SnapshotsFace
@@ -42,6 +44,8 @@ FACES: Final[Sequence[Callable[[Services], Face]]] = (
     ContentFace,
     ImagesFace,
     SnapshotsFace,
+    DiffFace,
+    MountsFace,
     TransferFace,
     StreamingFace,
     ContainersFace,

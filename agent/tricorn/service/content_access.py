@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import trio
-
-from tricorn.errors import DataLoss, OutOfRange
+from tricorn.errors import OutOfRange
 from tricorn.model.filters import select
 from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo, IngestStatus
@@ -17,29 +14,23 @@ from tricorn.rules.label_masks import label_changes_of
 from tricorn.service.content_writes import Writing
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
+from tricorn.store.open_blobs import OpenBlob
 from tricorn.store.transaction import Transaction
 
 READ_SIZE: Final = 1 << 20  # bytes of a blob in memory at a time
-_READS: Final = trio.CapacityLimiter(8)  # disks gain little by more
 
 
 class BlobReader:
     """Reads a part of a blob in order; made by `BlobService.reader`. One task at a time."""
 
-    def __init__(self, descriptor: int, offset: int, size: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, blob: OpenBlob, offset: int, size: int) -> None:
+        self._blob = blob
         self._offset = offset
         self._left = size
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | memoryview:
         """Return the next bytes, at most READ_SIZE; none at the end. DataLoss if the file is too short."""
-        if not self._left:
-            return b""
-        data = await trio.to_thread.run_sync(
-            os.pread, self._descriptor, min(READ_SIZE, self._left), self._offset, limiter=_READS
-        )
-        if not data:
-            raise DataLoss("the file of a blob is too short", why=f"{self._left} bytes are missing")
+        data = await self._blob.read(self._offset, min(READ_SIZE, self._left))
         self._offset += len(data)
         self._left -= len(data)
         return data
@@ -88,28 +79,15 @@ class BlobService:
 
         OutOfRange for an offset beyond the end, NotFound. Deleting the blob meanwhile disturbs nothing.
         """
-        info = await self.info(namespace, digest)
         offset = max(offset, 0)
-        if offset > info.size:
-            raise OutOfRange(
-                f"offset {offset} is beyond the end of content {info.digest}", why=f"it has {info.size} bytes"
-            )
-        descriptor = await self._open(namespace, info)
-        try:
-            left = info.size - offset
-            yield BlobReader(descriptor, offset, min(size, left) if size > 0 else left)
-        finally:
-            os.close(descriptor)
-
-    async def _open(self, namespace: str, info: ContentInfo) -> int:
-        path = self._content.blob_path(info.digest)
-        try:
-            return await trio.to_thread.run_sync(os.open, path, os.O_RDONLY | os.O_CLOEXEC, limiter=_READS)
-        except FileNotFoundError:
-            await self.info(namespace, info.digest)  # NotFound if it was deleted just now
-            raise DataLoss(
-                f"the file of content {info.digest} is missing", hint="delete the image and pull it again"
-            ) from None
+        async with self._content.open(namespace, Digest.parse(digest)) as blob:
+            left = blob.info.size - offset
+            if left < 0:
+                raise OutOfRange(
+                    f"offset {offset} is beyond the end of content {digest}",
+                    why=f"it has {blob.info.size} bytes",
+                )
+            yield BlobReader(blob, offset, min(size, left) if size > 0 else left)
 
     # -- transfers
     async def status(self, namespace: str, ref: str) -> IngestStatus:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal
 
 import trio
@@ -25,6 +26,7 @@ from tricorn.store.content_writer import IngestWriter
 from tricorn.store.db import Database
 from tricorn.store.ingest_file import IngestFile
 from tricorn.store.ingests import IngestRecord
+from tricorn.store.open_blobs import OpenBlob, OpenBlobs
 from tricorn.store.transaction import Transaction
 
 _REF_LENGTH: Final = 1024
@@ -56,10 +58,13 @@ class ContentStore:
         self._writers: dict[tuple[str, str], Hold] = {}
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._sweeping = trio.Lock()
+        self._opened = OpenBlobs(self._files, db, self._limiter)
 
     # -- blobs
     async def info(self, namespace: str, digest: Digest) -> ContentInfo:
         """NotFound if the namespace doesn't have it."""
+        if (known := self._opened.known(namespace, digest)) is not None:
+            return known
         return await self._db.read(lambda tx: tx.content.get(namespace, digest))
 
     async def update_labels(self, namespace: str, digest: Digest, labels: Mapping[str, str]) -> ContentInfo:
@@ -95,6 +100,10 @@ class ContentStore:
                 f"content {info.digest} is damaged on disk", why=f"it hashes to {actual}", hint=hint
             )
         return data
+
+    def open(self, namespace: str, digest: Digest) -> AbstractAsyncContextManager[OpenBlob]:
+        """Open a blob to read parts of it. NotFound; DataLoss if its file is missing."""
+        return self._opened.open(namespace, digest)
 
     def blob_path(self, digest: Digest) -> str:
         """Where the blob is (or would be) on disk, whatever the namespace."""
@@ -249,7 +258,9 @@ class ContentStore:
             self._files.begin_sweep()
             digests, ingests = await self._db.read(lambda tx: (tx.content.digests(), tx.ingests.list_all()))
             keep = {self._files.ingest(namespace, record.ref) for namespace, record in ingests}
-            return await trio.to_thread.run_sync(self._sweep, digests, keep, limiter=self._limiter)
+            removed = await trio.to_thread.run_sync(self._sweep, digests, keep, limiter=self._limiter)
+            self._opened.forget()
+            return removed
 
     async def unrecorded(self, recorded: Collection[str]) -> tuple[tuple[str, int], ...]:
         """Return (digest, size) of the files that a sweep would remove if only `recorded` had records."""

@@ -96,7 +96,7 @@ class ContentFace(Face):
         return EMPTY()
 
 
-def piece(offset: int, data: bytes) -> RawMessage:
+def piece(offset: int, data: bytes | memoryview) -> RawMessage:
     """Return a ReadContentResponse without copying its bytes."""
     head = _OFFSET_TAG + varint(offset) if offset else b""
     return RawMessage((head + _DATA_TAG + varint(len(data)), data))

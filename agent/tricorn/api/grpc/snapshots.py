@@ -13,7 +13,7 @@ from tricorn.api.grpc.face import ANYWHERE, NAMESPACE_KEY, Face, FaceCall, rpc
 from tricorn.api.grpc.mount_messages import mount_messages
 from tricorn.model.records import Snapshot, SnapshotKind
 from tricorn.rules.authorise import Role
-from tricorn.service.snapshot_places import Place
+from tricorn.service.snapshot_places import PROXIED, Place
 
 snapshots: Final = wire.package("containerd.services.snapshots.v1")
 EMPTY: Final = wire.message("google.protobuf.Empty")
@@ -25,7 +25,10 @@ class SnapshotsFace(Face):
     service: ClassVar[str] = "containerd.services.snapshots.v1.Snapshots"
 
     def _place(self, call: FaceCall, request: Any, role: Role) -> Place:
-        place = self.services.snapshots.place(call.metadata.get(NAMESPACE_KEY, ""), request.snapshotter)
+        # Asked of the call, a missing namespace is an error of its own.
+        optional = request.snapshotter == PROXIED
+        namespace = call.metadata.get(NAMESPACE_KEY, "") if optional else call.namespace
+        place = self.services.snapshots.place(namespace, request.snapshotter)
         call.require(None if place.foreign else place.namespace, role)
         return place
 

@@ -126,7 +126,7 @@ def parse_timeout(text: str) -> float:
 
 def encode_timeout(seconds: float) -> bytes:
     """Return `seconds` as a `grpc-timeout`, rounded up, in the finest unit that fits eight digits."""
-    for unit, size in (("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M", 60.0)):
+    for unit, size in (("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M", 60.0), ("H", 3600.0)):
         count = max(0, -int(-seconds // size))
         if count < 10**8:
             return b"%d%s" % (count, unit.encode())

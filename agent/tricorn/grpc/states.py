@@ -235,7 +235,8 @@ class States:
     # ------------------------------------------------------------ seen
     def is_open(self, stream: int) -> bool:
         """Whether any side may still send on the stream."""
-        return stream in self._h2.streams
+        state = self._h2.streams.get(stream)
+        return state is not None and not state.closed
 
     @property
     def open(self) -> int:
@@ -268,7 +269,7 @@ class States:
 
     def _state(self, stream: int) -> H2Stream:
         state = self._h2.streams.get(stream)
-        if state is None:
+        if state is None or state.closed:  # closed and still there: by what ended the connection
             raise StreamGone(f"stream {stream} is closed")
         return state
 

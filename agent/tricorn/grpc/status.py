@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Final
 
 from attrs import frozen
 
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _MESSAGE: Final = 4096  # bytes of a message that travel: trailers are headers, and clients bound those
 
 
@@ -64,16 +66,8 @@ def encode_message(text: str) -> bytes:
 
 def decode_message(raw: bytes) -> str:
     """Return the text of a `grpc-message`. Never fails: what isn't an escape stands for itself."""
-    if b"%" not in raw:
-        return raw.decode("utf-8", "replace")
-    head, *rest = raw.split(b"%")
-    parts = [head]
-    for piece in rest:
-        try:
-            parts.append(bytes.fromhex(piece[:2].decode("ascii")) + piece[2:])
-        except ValueError:
-            parts.append(b"%" + piece)
-    return b"".join(parts).decode("utf-8", "replace")
+    plain = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), raw)
+    return plain.decode("utf-8", "replace")
 
 
 def code_of(number: int) -> Code:

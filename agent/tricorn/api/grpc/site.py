@@ -25,6 +25,7 @@ from tricorn.api.grpc.namespaces import NamespacesFace
 from tricorn.api.grpc.sandboxes import SandboxControllerFace, SandboxStoreFace
 from tricorn.api.grpc.snapshots import SnapshotsFace
 from tricorn.api.grpc.streaming import StreamingFace
+from tricorn.api.grpc.tasks import TasksFace
 from tricorn.api.grpc.transfer import TransferFace
 from tricorn.api.grpc.version import VersionFace
 from tricorn.api.metrics import Metrics
@@ -49,6 +50,7 @@ FACES: Final[Sequence[Callable[[Services], Face]]] = (
     TransferFace,
     StreamingFace,
     ContainersFace,
+    TasksFace,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import hpack
 import trio
 import trio.lowlevel
 import trio.testing

@@ -1,8 +1,9 @@
 """Processes as containerd's clients handle them, on real runtimes: made by a client's spec, on its FIFOs."""
-# ruff: noqa: ASYNC240 - tests look at files and processes directly
+# ruff: noqa: ASYNC110, ASYNC240 - tests look at files and processes directly, and wait by looking again
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -10,8 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
-from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.config import Logs
+from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from tricorn.model.records import TaskStatus
 from tricorn.model.requests import ExecRequest, StopRequest
 from tricorn.model.stdio import Stdio
@@ -251,3 +254,86 @@ async def test_limits_figures_and_pids(client):
     for call in (processes.figures, processes.pids, processes.pause):
         with pytest.raises(FailedPrecondition):
             await call(ns, name)
+
+
+async def test_32_mb_reach_a_slow_client_whole(client, short_path):
+    line, size = b"0123456789abcde\n", 32 * 2**20
+    with fifos(short_path) as io:
+        script = f"yes {line.decode().strip()} | head -c {size}; echo >&2 done; exit 2"
+        name = await client.run("sh", "-c", script, stdio=io.stdio)
+        io.open()
+        received, digest = 0, hashlib.sha256()
+        while data := await io.read("stdout", 50_000):
+            received += len(data)
+            digest.update(data)
+        assert await io.read_all("stderr") == b"done\n"
+    assert await client.wait(name) == 2
+    assert (received, digest.digest()) == (size, hashlib.sha256(line * (size // len(line))).digest())
+
+
+# ---------------------------------------------------------------- logging programs
+LOGGER = """#!/bin/sh
+env > "$2.env"
+tr '\\0' '\\n' < /proc/$$/cmdline > "$2.args"
+(exec 5>&-; cat <&3 > "$2.out"; echo closed >> "$2.out") &
+(exec 5>&-; cat <&4 > "$2.err") &
+exec 3<&- 4<&- 5>&-
+wait
+"""
+
+
+def logging_program(directory: Path, text: str = LOGGER) -> Path:
+    path = directory / "logger"
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+async def test_a_logging_program_takes_the_output(short_path, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    program, kept = logging_program(short_path), short_path / "kept"
+    address = f"binary://{program}?--to={kept}"
+    async with closing_agent(short_path, "runc", logs=Logs(programs=(str(program),))) as client:
+        stdio = Stdio(stdout=address, stderr=address)
+        name = await client.run("sh", "-c", "echo out; echo err >&2; exit 3", stdio=stdio)
+        assert await client.wait(name) == 3
+        await client.processes.delete(client.namespace, name)
+        await client.agent.services.containers.delete(client.namespace, name)  # after the task's clearing up
+    assert Path(f"{kept}.out").read_text() == "out\nclosed\n"
+    assert Path(f"{kept}.err").read_text() == "err\n"
+    environment = Path(f"{kept}.env").read_text().splitlines()
+    assert {f"CONTAINER_ID={name}", "CONTAINER_NAMESPACE=test"} <= set(environment)
+    assert not [line for line in environment if line.startswith(("NOTIFY_SOCKET", "LISTEN_"))]
+    assert Path(f"{kept}.args").read_text().splitlines()[-2:] == ["--to", str(kept)]
+
+
+async def test_a_terminal_can_have_a_logging_program(short_path):
+    program, kept = logging_program(short_path), short_path / "kept"
+    async with closing_agent(short_path, "runc", logs=Logs(programs=(str(program),))) as client:
+        stdio = Stdio(stdout=f"binary://{program}?--to={kept}", terminal=True)
+        name = await client.run("echo", "word", stdio=stdio)
+        assert await client.wait(name) == 0
+        with trio.fail_after(WAIT):
+            while not (Path(f"{kept}.out").exists() and b"closed" in Path(f"{kept}.out").read_bytes()):
+                await trio.sleep(0.02)
+    assert Path(f"{kept}.out").read_bytes() == b"word\r\nclosed\n"
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nexec sleep 1000\n"])
+async def test_a_logging_program_that_does_not_listen_fails_the_create(short_path, monkeypatch, text):
+    monkeypatch.setattr("tricorn.limits.LOGGER_READY", 0.5)
+    program = logging_program(short_path, text)
+    async with closing_agent(short_path, "runc", logs=Logs(programs=(str(program),))) as client:
+        with pytest.raises(FailedPrecondition, match="doesn't take output"):
+            await client.run("true", stdio=Stdio(stdout=f"binary://{program}"))
+        assert await client.processes.list(client.namespace) == []
+
+
+async def test_only_named_programs_that_only_root_can_change_are_started(short_path):
+    program = logging_program(short_path)
+    async with closing_agent(short_path, "runc", logs=Logs(programs=(str(program),))) as client:
+        with pytest.raises(PermissionDenied, match=r"/bin/true"):
+            await client.run("true", stdio=Stdio(stdout="binary:///bin/true"))
+        program.chmod(0o777)
+        with pytest.raises(InvalidArgument, match="only root"):
+            await client.run("true", stdio=Stdio(stdout=f"binary://{program}"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import sys
 from typing import Final
 
 from tricorn.model.records import ProcessIdentity
@@ -18,7 +20,9 @@ from tricorn.runtime import process
 QUEUE_FD: Final = 4  # the same place as the attach client of terminals: a process has one or the other
 OUTPUT_FDS: Final = {"stdout": 7, "stderr": 8}  # the agent's ends of the process's pipes
 CLIENT_FDS: Final = {"stdin": 9, "stdout": 10, "stderr": 11}  # the agent's ends of the client's FIFOs
-_NO_WAIT: Final = socket.MSG_DONTWAIT
+_FLAGS: Final = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+_INT: Final = struct.calcsize("i")
+_ROOM: Final = socket.CMSG_LEN(_INT)
 
 
 class StdinQueue:
@@ -55,11 +59,15 @@ class StdinQueue:
             os.close(fd)
 
     def _receive(self, flags: int) -> int | None:
+        # not socket.recv_fds: it forgets its flags (Python 3.11)
         try:
-            _, found, _, _ = socket.recv_fds(self._end, 1, 1, flags | _NO_WAIT)
+            _, found, _, _ = self._end.recvmsg(1, _ROOM, flags | _FLAGS)
         except OSError:
             return None
-        return found[0] if found else None
+        for level, kind, data in found:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                return int.from_bytes(data[:_INT], sys.byteorder)
+        return None
 
     def close(self) -> None:
         self._end.close()

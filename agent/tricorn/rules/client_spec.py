@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from tricorn.errors import InvalidArgument
+from tricorn.rules.spec import OCI_VERSION
 
 
 def runnable_spec(spec: bytes, *, rootfs: str, cgroup: str) -> bytes:
     """Return the spec with its root at `rootfs` ("": where the spec says, which must be an absolute path),
-    and in the control group `cgroup` unless it names one itself.
+    in the control group `cgroup` unless it names one itself, and of a version that every runtime takes.
 
     InvalidArgument for what is no OCI spec.
     """
@@ -28,7 +29,16 @@ def runnable_spec(spec: bytes, *, rootfs: str, cgroup: str) -> bytes:
     wanted = str(linux.get("cgroupsPath") or "")
     if not wanted or ":" not in wanted:
         linux["cgroupsPath"] = f"/{wanted.lstrip('/')}" if wanted else cgroup
-    return msgspec.json.encode({**document, "root": root, "linux": linux})
+    version = {"ociVersion": _version(document)} if "ociVersion" in document else {}
+    return msgspec.json.encode({**document, **version, "root": root, "linux": linux})
+
+
+def _version(document: dict[str, Any]) -> Any:
+    """Return the version to state: older runtimes refuse 1.1 and later, whatever is in the spec, and newer
+    ones read all that they know of whichever 1.x it is.
+    """
+    wanted = document["ociVersion"]
+    return OCI_VERSION if isinstance(wanted, str) and wanted.startswith("1.") else wanted
 
 
 def wants_terminal(spec: bytes) -> bool:

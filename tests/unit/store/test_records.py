@@ -18,6 +18,7 @@ from tricorn.model.records import (
     Task,
     TaskStatus,
 )
+from tricorn.model.stdio import Stdio
 from tricorn.store.transaction import Transaction
 
 ONE = Digest.of(b"one")
@@ -203,8 +204,9 @@ class TestContainers:
 
 def test_tasks_of_all_namespaces_for_recovery(tx: Transaction) -> None:
     task = Task(
-        "web", TaskStatus.STOPPED, ProcessIdentity(2, 3), ProcessIdentity(4, 5), True, 137, "killed", True, "boot",
-        tx.now, tx.now, tx.now,
+        "web", TaskStatus.STOPPED, ProcessIdentity(2, 3), ProcessIdentity(4, 5), terminal=True, exit_code=137,
+        exit_note="killed", oom_killed=True, boot_id="boot", stdio=Stdio("/in", "/out", "/err", terminal=True),
+        created_at=tx.now, started_at=tx.now, exited_at=tx.now,
     )  # fmt: skip
     tx.tasks.put("a", task)
     made = tx.tasks.put("b", Task("db", TaskStatus.CREATED))

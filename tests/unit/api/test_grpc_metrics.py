@@ -15,7 +15,7 @@ V1 = {
     "cpuacct.stat": "user 7\nsystem 5\n",
     "cpu.stat": "nr_periods 10\nnr_throttled 4\nthrottled_time 99\n",
     "memory.stat": (
-        "cache 4096\nrss 8192\npgpgin 11\npgmajfault 12\nhierarchical_memory_limit 1000\n"
+        "cache 4096\nrss 8192\nswap 9\npgpgin 11\npgmajfault 12\nhierarchical_memory_limit 1000\n"
         "hierarchical_memsw_limit 2000\ntotal_pgfault 13\ntotal_inactive_file 14\nnew_in_some_kernel 1\n"
     ),
     "memory.usage_in_bytes": "12288\n",
@@ -39,7 +39,7 @@ V2 = {
     "pids.max": "100\n",
     "cpu.stat": "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 1\nnr_bursts 4\nburst_usec 5\ncore_sched 1\n",
     "cpu.pressure": "some avg10=1.50 avg60=0.20 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n",
-    "memory.stat": "anon 4096\nfile 8192\nworkingset_refault_anon 3\nworkingset_refault_file 4\nthp_fault_alloc 9\n",
+    "memory.stat": "anon 4096\nfile 8192\npsi 1\nworkingset_refault_anon 3\nworkingset_refault_file 4\nthp_fault_alloc 9\n",
     "memory.current": "12288\n",
     "memory.max": "max\n",
     "memory.swap.current": "0\n",

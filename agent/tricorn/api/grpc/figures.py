@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 def number(text: str, unlimited: int = 0) -> int:
@@ -30,3 +31,11 @@ def present(files: Mapping[str, str], prefix: str, suffix: str) -> Iterator[str]
             middle = name[len(prefix) : -len(suffix)]
             if "." not in middle:  # hugetlb.2MB.rsvd.current is another figure
                 yield middle
+
+
+def numbers_of(message: Any, lines: Mapping[str, int]) -> dict[str, int]:
+    """Return the lines that a message class has a number for: kernels know more, or use a name otherwise."""
+    fields = message.DESCRIPTOR.fields_by_name
+    return {
+        name: value for name, value in lines.items() if name in fields and fields[name].message_type is None
+    }

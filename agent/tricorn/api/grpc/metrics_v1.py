@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tricorn import wire
-from tricorn.api.grpc.figures import number, pairs, present
+from tricorn.api.grpc.figures import number, numbers_of, pairs, present
 from tricorn.api.grpc.metrics_v2 import rdma_entries
 
 _MESSAGES: Final = wire.package("io.containerd.cgroups.v1")
@@ -103,8 +103,7 @@ def _memory(files: Files) -> Any:
     if "memory.stat" not in files:
         return None
     lines = {_MEMORY_NAMES.get(name, name): value for name, value in pairs(files["memory.stat"]).items()}
-    known = _MESSAGES.MemoryStat.DESCRIPTOR.fields_by_name
-    stat = _MESSAGES.MemoryStat(**{name: value for name, value in lines.items() if name in known})
+    stat = _MESSAGES.MemoryStat(**numbers_of(_MESSAGES.MemoryStat, lines))
     for field, prefix in _MEMORY_ENTRIES.items():
         if f"{prefix}.usage_in_bytes" in files:
             getattr(stat, field).CopyFrom(_memory_entry(files, prefix))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tricorn import wire
-from tricorn.api.grpc.figures import number, pairs, present
+from tricorn.api.grpc.figures import number, numbers_of, pairs, present
 
 _MESSAGES: Final = wire.package("io.containerd.cgroups.v2")
 _UNLIMITED: Final = (1 << 64) - 1
@@ -70,8 +70,7 @@ def _lines_of(message: Any, text: str | None) -> Any:
     """Return a message with the fields that `name value` lines are named after; None without a text."""
     if text is None:
         return None
-    known = message.DESCRIPTOR.fields_by_name
-    return message(**{name: value for name, value in pairs(text).items() if name in known})
+    return message(**numbers_of(message, pairs(text)))
 
 
 def _io(files: Files) -> Any:

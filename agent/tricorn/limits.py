@@ -85,6 +85,7 @@ GRPC_HEADERS: Final = 64 * KIB  # a header list, encoded or decoded (CVE-2016-65
 GRPC_CONTINUATIONS: Final = 64  # frames of one header list (CVE-2024-24549)
 GRPC_SETTINGS: Final = 64  # entries of one SETTINGS frame
 GRPC_UNFINISHED: Final = 64 * MIB  # of incomplete messages on one connection, beyond what its windows hold
+GRPC_UNSENT: Final = 128 * MIB  # of messages on one connection whose client doesn't take them
 GRPC_CLOSED_STREAMS: Final = 2048  # remembered, to know a late frame from a wrong one
 GRPC_READ: Final = 256 * KIB  # one read of a connection
 GRPC_OUTBOX: Final = 256 * KIB  # bytes waiting for a client before its handlers have to wait

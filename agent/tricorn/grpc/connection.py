@@ -26,6 +26,7 @@ class Connection(abc.ABC):
         self.outbox = Outbox(stream)
         self.hungry = trio.lowlevel.ParkingLot()  # streams that wait for the connection's window
         self.unfinished = 0  # bytes of incomplete messages beyond the windows
+        self.unsent = 0  # bytes of messages that wait for the other side
         self.violated = False
         self._stream = stream
         self._first = first

@@ -23,6 +23,7 @@ class Link(Protocol):
     outbox: Outbox
     hungry: trio.lowlevel.ParkingLot
     unfinished: int
+    unsent: int
 
     def flush(self) -> None:
         """Send what the engine has to say."""
@@ -169,25 +170,33 @@ class Stream:
             self._waiting = False
 
     async def send(self, message: RawMessage, *, end: bool = False) -> None:
-        """Send a message; return when the connection has taken it over. Raises RpcError when the stream
-        broke off. One task at a time.
+        """Send a message; return when the connection has taken it over. Raises RpcError: the stream broke
+        off, or too much waits already for a client that doesn't read. One task at a time.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.torn:
             raise RpcError.of(Code.INTERNAL, "the message before was cut off")
+        if self._link.unsent and self._link.unsent + message.size > limits.GRPC_UNSENT:
+            raise RpcError.of(Code.RESOURCE_EXHAUSTED, "too many messages wait to be read on one connection")
         outgoing = Outgoing(message)
+        self._link.unsent += outgoing.left
         try:
-            while outgoing.left:
-                size = await self._room(outgoing.left)
-                self._link.engine.data(self.number, outgoing, size, end=end)
-                self.torn = outgoing.left > 0
-                self._link.flush()
-                self._pass_on()
+            await self._send(outgoing, end=end)
         except StreamGone:
             raise self.failure or RpcError.of(Code.CANCELLED, "the stream is closed") from None
         finally:
+            self._link.unsent -= outgoing.left
             self._pass_on()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _send(self, outgoing: Outgoing, *, end: bool) -> None:
+        while outgoing.left:
+            size = await self._room(outgoing.left)
+            self._link.engine.data(self.number, outgoing, size, end=end)
+            self._link.unsent -= size
+            self.torn = outgoing.left > 0
+            self._link.flush()
+            self._pass_on()
 
     async def _room(self, wanted: int) -> int:
         """Return how many bytes may be sent now, at least one."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ class TestPull:
         row = images(ctr)[name]
         assert (row["TYPE"], row["LABELS"]) == (DOCKER["index"], "team=web")
         assert set(row["PLATFORMS"].split(",")) == {"linux/amd64", "linux/s390x"}
+
+    def test_collections_meanwhile_take_nothing(
+        self, ctr: Ctr, ctr_agent: Daemon, local: list[str], registry: Registry, layout: ImageLayout
+    ) -> None:
+        """What a client's lease holds stays, however often the agent collects."""
+        layers = [LayerBuilder().file(f"f{n}", os.urandom(50_000)).layer() for n in range(12)]
+        layout.tag("v1", layout.add_image(layers))
+        name = registry.push(layout, "v1", f"ctrimages/many{ctr.version}:v1")
+        with ThreadPoolExecutor() as pool:
+            pulling = pool.submit(ctr.run, "images", "pull", *local, "--plain-http", name)
+            while not pulling.done():
+                ctr_agent.post("/v1/gc")
+            pulling.result()
+        ctr_agent.post("/v1/gc")
+        assert checked(ctr, name)["UNPACKED"] == "true"
+        assert {layer.digest for layer in layers} <= blobs(ctr)
 
     def test_the_agent_knows_it(self, ctr: Ctr, ctr_agent: Daemon, registry: Registry, pulled: str) -> None:
         seen = ctr_agent.get(f"/v1/{ctr.namespace}/images/{segment(pulled)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal as signals
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -28,11 +28,13 @@ from tricorn.model.requests import (
 )
 from tricorn.model.stdio import Stdio
 from tricorn.ports import BundleRef, ExecSession, Runtime, StdioStream
+from tricorn.service import process_events
 from tricorn.service.lifecycle import ALIVE, Lifecycle
 from tricorn.service.nurseries import typed_nursery
 from tricorn.service.specs import SpecFactory
 from tricorn.service.views import container_view, exit_view
 from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 _TIMED_OUT = 124  # as timeout(1) exits
@@ -144,15 +146,11 @@ class TaskService:
         rootfs = self._lifecycle.bundles.rootfs(namespace, container_id)
         process = await self._specs.exec_process(container, request, rootfs)
         exec_id = uuid4().hex[:12]
-        event = {"container_id": container_id, "exec_id": exec_id}
         async with self._runtime.exec(
             ref, exec_id, process, terminal=request.terminal, stdin=True
         ) as session:
-            await self._publish(namespace, "/tasks/exec-started", {**event, "pid": session.pid})
+            await self._db.write(lambda tx: _record_exec(tx, ref, exec_id, session.pid))
             yield session
-
-    async def _publish(self, namespace: str, topic: str, event: Mapping[str, Any]) -> None:
-        await self._db.write(lambda tx: tx.events.publish(namespace, topic, event))
 
     async def exec(self, namespace: str, container_id: str, request: ExecRequest) -> ExecResult:
         """Run a process to its end and return its output, at most 16 MiB of each stream."""
@@ -301,3 +299,10 @@ def signal_number(name: str) -> int:
         raise InvalidArgument(
             f"unknown signal {name[:32]!r}", hint="a name like SIGTERM or a number like 15", field="signal"
         ) from None
+
+
+def _record_exec(tx: Transaction, ref: BundleRef, exec_id: str, pid: int) -> None:
+    """Tell of a process that is added and started at once."""
+    tx.events.publish(ref.namespace, "/tasks/exec-added", process_events.exec_added(ref.id, exec_id))
+    started = process_events.exec_started(ref.id, exec_id, pid)
+    tx.events.publish(ref.namespace, "/tasks/exec-started", started)

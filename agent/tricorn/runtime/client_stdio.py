@@ -16,7 +16,7 @@ from tricorn.rules.stdio_places import Places, parse_places
 from tricorn.runtime import process, rewiring
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.loggers import Loggers, end_logger
-from tricorn.runtime.places import open_places
+from tricorn.runtime.places import open_places, open_stdin
 from tricorn.runtime.pumps import Pump
 from tricorn.runtime.wiring import Wiring, wired
 
@@ -74,6 +74,13 @@ class ClientStdio:
         pump = rewiring.pump_again(parse_places(stdio), created, bundle)
         if pump:
             self._run(bundle, pump)
+
+    async def connect_stdin(self, stdio: Stdio, bundle: Bundle) -> None:
+        """Begin to read the client's FIFO of stdin, if it has one: its process is about to run."""
+        place = parse_places(stdio).stdin
+        pump = self._pumps.get(bundle.path)
+        if place.path and pump and pump.takes_input:
+            pump.connect_stdin(*await open_stdin(place))
 
     def end_stdin(self, bundle: Bundle, monitor: ProcessIdentity) -> None:
         """Close the process's stdin once all is handed over that the client has written."""

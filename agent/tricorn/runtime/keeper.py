@@ -3,7 +3,8 @@
 The monitor gets copies of the agent's ends of pipes and FIFOs at descriptors of their own: so neither
 process nor client sees an end when the agent goes, and a later agent borrows them back. The writing end
 of stdin must also be closable, but nobody can make a monitor close a descriptor: it travels in the queue
-of a socket that the monitor holds. Taken out of there, it is gone.
+of a socket that the monitor holds. Taken out of there, it is gone. And the client's FIFO of stdin, which
+is opened after the monitor was started, can still be given to it that way.
 """
 
 from __future__ import annotations
@@ -17,43 +18,52 @@ from typing import Final
 from tricorn.model.records import ProcessIdentity
 from tricorn.runtime import process
 
-QUEUE_FD: Final = 4  # the same place as the attach client of terminals: a process has one or the other
+TERMINAL_FD: Final = 4  # the agent's end of the attach socket
 OUTPUT_FDS: Final = {"stdout": 7, "stderr": 8}  # the agent's ends of the process's pipes
-CLIENT_FDS: Final = {"stdin": 9, "stdout": 10, "stderr": 11}  # the agent's ends of the client's FIFOs
+CLIENT_FDS: Final = {"stdout": 9, "stderr": 10}  # the agent's ends of the client's FIFOs
+STDIN_FLIGHT: Final = (11, 12)  # with the writing end of the process's stdin
+CLIENT_FLIGHT: Final = (13, 14)  # with the reading end of the client's FIFO, once it is open
 _FLAGS: Final = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 _INT: Final = struct.calcsize("i")
 _ROOM: Final = socket.CMSG_LEN(_INT)
 
 
-class StdinQueue:
-    """A socket with the writing end of a pipe in flight."""
+class Flight:
+    """A descriptor in the queue of a socket: held by whoever holds the socket's ends, until it is dropped."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, entry: socket.socket) -> None:
         self._end = end
+        self._entry = entry
 
     @classmethod
-    def holding(cls, fd: int) -> StdinQueue:
-        """Return a queue that holds a copy of `fd`."""
-        end, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with other:
-            socket.send_fds(other, [b"w"], [fd])
-        return cls(end)
+    def make(cls) -> Flight:
+        return cls(*socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
 
     @classmethod
-    def of(cls, monitor: ProcessIdentity) -> StdinQueue | None:
-        """Borrow a monitor's queue; None when it has none, or ended."""
-        fd = process.borrow_descriptor(monitor, QUEUE_FD)
-        return cls(socket.socket(fileno=fd)) if fd is not None else None
+    def of(cls, monitor: ProcessIdentity, numbers: tuple[int, int]) -> Flight | None:
+        """Borrow what a monitor holds at these descriptors; None when it holds none, or ended."""
+        found = [process.borrow_descriptor(monitor, number) for number in numbers]
+        sockets = [socket.socket(fileno=fd) for fd in found if fd is not None]
+        if len(sockets) == len(numbers):
+            return cls(*sockets)
+        for one in sockets:
+            one.close()
+        return None
 
-    def fileno(self) -> int:
-        return self._end.fileno()
+    def descriptors(self, numbers: tuple[int, int]) -> dict[int, int]:
+        """Return what to start a monitor with so that it holds this."""
+        return dict(zip(numbers, (self._end.fileno(), self._entry.fileno()), strict=True))
+
+    def hold(self, fd: int) -> None:
+        """Take a copy of `fd` on board; one at a time."""
+        socket.send_fds(self._entry, [b"x"], [fd])
 
     def copy(self) -> int | None:
-        """Return a further copy of what is held, None if it was dropped."""
+        """Return a further copy of what is held, None if nothing is."""
         return self._receive(socket.MSG_PEEK)
 
     def drop(self) -> None:
-        """Let go of what is held, in every process that holds the queue."""
+        """Let go of what is held, whoever else holds the socket."""
         fd = self._receive(0)
         if fd is not None:
             os.close(fd)
@@ -71,3 +81,4 @@ class StdinQueue:
 
     def close(self) -> None:
         self._end.close()
+        self._entry.close()

@@ -11,7 +11,7 @@ import trio
 from attrs import define
 
 from tricorn import limits
-from tricorn.errors import DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied
+from tricorn.errors import DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied, TricornError
 from tricorn.rules.stdio_places import Place, Places
 
 _LIMITER: Final = trio.CapacityLimiter(8)
@@ -21,12 +21,10 @@ _FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 @define(eq=False)
 class Opened:
     """What was opened; -1 stands for nothing. A FIFO for output is open for reading, too: so the process
-    outlives the client that reads, and that client can come back. `writer` keeps the FIFO of stdin from its
-    end of file until the client asks for that.
+    outlives the client that reads, and that client can come back. A FIFO for stdin isn't open yet.
     """
 
     stdin: int = -1
-    writer: int = -1
     stdout: int = -1
     stderr: int = -1
     fifos: frozenset[str] = frozenset()  # which streams are FIFOs; the others are files to be given away
@@ -38,7 +36,7 @@ class Opened:
         return fd
 
     def close(self) -> None:
-        for name in ("stdin", "writer", "stdout", "stderr"):
+        for name in ("stdin", "stdout", "stderr"):
             fd = self.take(name)
             if fd >= 0:
                 os.close(fd)
@@ -61,15 +59,39 @@ async def open_places(places: Places) -> Opened:
     raise DeadlineExceeded("the process's stdio can't be opened", why=f"no answer in {limits.STDIO_OPEN:g} s")
 
 
+async def open_stdin(place: Place) -> tuple[int, int]:
+    """Open the client's FIFO of stdin; return its reading end, and a writing end that keeps it from its end
+    of file until the client asks for that. (-1, -1) if it is gone.
+
+    Not before the process is started: `ctr` begins to copy, and may come to the end of its own input,
+    as soon as somebody reads, but can tell of that end only once the task has been created.
+    """
+    with suppress(TricornError), trio.move_on_after(limits.STDIO_OPEN):
+        return await trio.to_thread.run_sync(_open_stdin, place, limiter=_LIMITER, abandon_on_cancel=True)
+    return -1, -1
+
+
+def _open_stdin(place: Place) -> tuple[int, int]:
+    source = _open(place, "stdin", os.O_RDONLY)
+    try:
+        return source, _open(place, "stdin", os.O_WRONLY)
+    except TricornError:
+        os.close(source)
+        raise
+
+
 def _open_all(places: Places) -> Opened:
     opened = Opened()
     fifos = set()
     try:
         if places.stdin.path:
-            opened.stdin = _open(places.stdin, "stdin", os.O_RDONLY)
-            if stat.S_ISFIFO(os.fstat(opened.stdin).st_mode):
+            opened.stdin = _open(places.stdin, "stdin", os.O_PATH)
+            is_fifo = stat.S_ISFIFO(os.fstat(opened.stdin).st_mode)
+            os.close(opened.take("stdin"))
+            if is_fifo:
                 fifos.add("stdin")
-                opened.writer = _open(places.stdin, "stdin", os.O_WRONLY)
+            else:
+                opened.stdin = _open(places.stdin, "stdin", os.O_RDONLY)
         for name in ("stdout", "stderr"):
             place: Place = getattr(places, name)
             if place.path and place.kind != "program":

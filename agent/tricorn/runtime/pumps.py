@@ -18,7 +18,7 @@ import trio
 from tricorn import limits
 from tricorn.model.records import ProcessIdentity
 from tricorn.runtime import process
-from tricorn.runtime.keeper import StdinQueue
+from tricorn.runtime.keeper import Flight
 
 log = structlog.get_logger(__name__)
 _CHUNK: Final = 256 * limits.KIB
@@ -114,61 +114,82 @@ class TerminalOutput:
 
 
 class Input:
-    """From the client's FIFO to the process, until `end` was called and the client closed it, too."""
+    """From the client's FIFO, once it is connected, to the process, until `end` was called and the client
+    closed it, too. `kept` keeps the FIFO for a later agent.
+    """
 
-    def __init__(self, source: int, writer: int) -> None:
-        self._source = source
-        self._writer = writer
+    def __init__(self, kept: Flight) -> None:
+        self._kept = kept
+        self._source = self._writer = -1
+        self._connected = trio.Event()
+        self._ended = False
+
+    def connect(self, source: int, writer: int, *, keep: bool = True) -> None:
+        """Begin to copy from `source`; `writer` keeps it from its end. -1: there is nothing to copy."""
+        self._source, self._writer = source, writer
+        if keep and source >= 0:
+            self._kept.hold(source)
+        if self._ended:
+            self.end()
+        self._connected.set()
 
     def end(self) -> None:
         """Let the end of the client's input be the end of the process's: until now it was held open."""
+        self._ended = True
         writer, self._writer = self._writer, -1
         if writer >= 0:
             os.close(writer)
 
     async def run(self) -> None:
+        await self._connected.wait()
+        await self._copy()
+
+    async def _copy(self) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
         self.end()
+        self._kept.close()
         source, self._source = self._source, -1
         if source >= 0:
             os.close(source)
 
 
 class PipeInput(Input):
-    """Into a pipe whose writing end the monitor keeps, too."""
+    """Into a pipe, whose writing end is in `flight`, too."""
 
-    def __init__(self, source: int, writer: int, sink: int, queue: StdinQueue) -> None:
-        super().__init__(source, writer)
+    def __init__(self, kept: Flight, sink: int, flight: Flight) -> None:
+        super().__init__(kept)
         self._sink = sink
-        self._queue = queue
+        self._flight = flight
 
-    async def run(self) -> None:
+    async def _copy(self) -> None:
         with suppress(BrokenPipeError):  # the process has closed its stdin
-            while await splice_some(self._source, self._sink):
+            while self._source >= 0 and await splice_some(self._source, self._sink):
                 await trio.lowlevel.checkpoint()
-        self._queue.drop()
+        self._flight.drop()
+        self._kept.drop()
 
     def close(self) -> None:
         sink, self._sink = self._sink, -1
         if sink >= 0:
             os.close(sink)
-        self._queue.close()
+        self._flight.close()
         super().close()
 
 
 class TerminalInput(Input):
     """Into a monitor's attach socket. A terminal has no end of file: at the client's the copying ends."""
 
-    def __init__(self, source: int, writer: int, client: socket.socket) -> None:
-        super().__init__(source, writer)
+    def __init__(self, kept: Flight, client: socket.socket) -> None:
+        super().__init__(kept)
         self._client = client
 
-    async def run(self) -> None:
+    async def _copy(self) -> None:
         with suppress(OSError):  # the monitor ended
-            while data := await self._read():
+            while self._source >= 0 and (data := await self._read()):
                 await self._send(data)
+        self._kept.drop()
 
     async def _read(self) -> bytes:
         while True:
@@ -219,6 +240,15 @@ class Pump:
         self._stdin = stdin
         self._copying = trio.CancelScope()
         self.finished = trio.Event()
+
+    @property
+    def takes_input(self) -> bool:
+        return self._stdin is not None
+
+    def connect_stdin(self, source: int, writer: int) -> None:
+        """Begin to copy from a client's FIFO (-1: from nothing)."""
+        if self._stdin:
+            self._stdin.connect(source, writer)
 
     def end_stdin(self) -> None:
         if self._stdin:

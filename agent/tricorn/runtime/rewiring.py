@@ -11,7 +11,14 @@ from tricorn.ports import Created
 from tricorn.rules.stdio_places import Places
 from tricorn.runtime import process
 from tricorn.runtime.bundle import Bundle
-from tricorn.runtime.keeper import CLIENT_FDS, OUTPUT_FDS, QUEUE_FD, StdinQueue
+from tricorn.runtime.keeper import (
+    CLIENT_FDS,
+    CLIENT_FLIGHT,
+    OUTPUT_FDS,
+    STDIN_FLIGHT,
+    TERMINAL_FD,
+    Flight,
+)
 from tricorn.runtime.pumps import Input, Output, PipeInput, PipeOutput, Pump, TerminalInput, TerminalOutput
 
 _ENDED: Final = "stdin-ended"  # a file in the bundle: the client asked for the end of stdin
@@ -21,34 +28,31 @@ def pump_again(places: Places, created: Created, bundle: Bundle) -> Pump | None:
     """Return what goes on with the copying, None if there is nothing to copy (any more)."""
     monitor = created.monitor
     outputs: list[Output] = []
+    kept = Flight.of(monitor, CLIENT_FLIGHT)
     if places.terminal:
-        end = process.borrow_descriptor(monitor, QUEUE_FD)
+        end = process.borrow_descriptor(monitor, TERMINAL_FD)
         if end is None:
             return None
         client = socket.socket(fileno=end)
-        stdin: Input | None = _terminal_input(monitor, client)
+        stdin: Input | None = TerminalInput(kept, client.dup()) if kept else None
         sink = process.borrow_descriptor(monitor, CLIENT_FDS["stdout"])
         outputs.append(TerminalOutput(client, -1 if sink is None else sink))
     else:
-        stdin = _pipe_input(monitor)
+        stdin = _pipe_input(kept, monitor) if kept else None
         outputs += _pipe_outputs(monitor)
-    if stdin and was_ended(bundle):
-        stdin.end()
+    if stdin and kept:
+        _connect(stdin, kept, bundle)
     return Pump(created.init, outputs, stdin) if outputs or stdin else None
 
 
-def _client_input(monitor: ProcessIdentity) -> tuple[int, int] | None:
-    """Return the client's FIFO of stdin and a writer that keeps it from its end."""
-    source = process.borrow_descriptor(monitor, CLIENT_FDS["stdin"])
-    if source is None:
-        return None
-    writer = os.open(f"/proc/self/fd/{source}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    return source, writer
-
-
-def _terminal_input(monitor: ProcessIdentity, client: socket.socket) -> Input | None:
-    found = _client_input(monitor)
-    return TerminalInput(*found, client.dup()) if found else None
+def _connect(stdin: Input, kept: Flight, bundle: Bundle) -> None:
+    """Go on with the client's FIFO if the process had been started, and it with it."""
+    if was_ended(bundle):
+        stdin.end()
+    source = kept.copy()
+    if source is not None:
+        writer = os.open(f"/proc/self/fd/{source}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        stdin.connect(source, writer, keep=False)
 
 
 def _pipe_outputs(monitor: ProcessIdentity) -> list[Output]:
@@ -62,26 +66,23 @@ def _pipe_outputs(monitor: ProcessIdentity) -> list[Output]:
     return outputs
 
 
-def _pipe_input(monitor: ProcessIdentity) -> Input | None:
-    found = _client_input(monitor)
-    queue = StdinQueue.of(monitor) if found else None
-    if queue is None or found is None:
-        return None
-    sink = queue.copy()
-    if sink is None:  # ended before: nothing is to come any more
-        queue.close()
-        for fd in found:
-            os.close(fd)
-        return None
-    return PipeInput(*found, sink, queue)
+def _pipe_input(kept: Flight, monitor: ProcessIdentity) -> Input | None:
+    flight = Flight.of(monitor, STDIN_FLIGHT)
+    sink = flight.copy() if flight else None
+    if flight and sink is not None:
+        return PipeInput(kept, sink, flight)
+    for one in (kept, flight):  # it had its end before: nothing is to come any more
+        if one:
+            one.close()
+    return None
 
 
 def end_unpumped(monitor: ProcessIdentity) -> None:
     """Let go of the writing end of a stdin that nobody copies into."""
-    queue = StdinQueue.of(monitor)
-    if queue:
-        queue.drop()
-        queue.close()
+    flight = Flight.of(monitor, STDIN_FLIGHT)
+    if flight:
+        flight.drop()
+        flight.close()
 
 
 def note_ended(bundle: Bundle) -> None:

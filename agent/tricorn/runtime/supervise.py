@@ -234,6 +234,8 @@ class ConmonRuntime:
 
     async def start(self, ref: BundleRef) -> None:
         runtime = await self._runtime(ref)
+        if ref.stdio is not None:
+            await self._client.connect_stdin(ref.stdio, Bundle.of(ref))
         try:
             await runtime.call(ref.namespace, "start", ref.id)
         except FailedPrecondition as error:

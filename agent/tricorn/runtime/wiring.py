@@ -11,7 +11,14 @@ from typing import Final
 from tricorn.model.records import ProcessIdentity
 from tricorn.rules.stdio_places import Places
 from tricorn.runtime import conmon
-from tricorn.runtime.keeper import CLIENT_FDS, OUTPUT_FDS, QUEUE_FD, StdinQueue
+from tricorn.runtime.keeper import (
+    CLIENT_FDS,
+    CLIENT_FLIGHT,
+    OUTPUT_FDS,
+    STDIN_FLIGHT,
+    TERMINAL_FD,
+    Flight,
+)
 from tricorn.runtime.places import Opened
 from tricorn.runtime.pumps import (
     Input,
@@ -59,18 +66,22 @@ class Wiring:
 
     def _wire_stdin(self) -> None:
         source = self._opened.take("stdin")
-        if source < 0:
-            return
-        if "stdin" not in self._opened.fifos:
+        if source >= 0:
             self._give(0, _blocking(source))
+        if "stdin" not in self._opened.fifos:
             return
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         self._give(0, theirs)
         os.set_blocking(ours, False)
-        queue = StdinQueue.holding(ours)
-        self.given[QUEUE_FD] = queue.fileno()
-        self.given[CLIENT_FDS["stdin"]] = source
-        self._stdin = PipeInput(source, self._opened.take("writer"), ours, queue)
+        flight = Flight.make()
+        flight.hold(ours)
+        self.given |= flight.descriptors(STDIN_FLIGHT)
+        self._stdin = PipeInput(self._client_flight(), ours, flight)
+
+    def _client_flight(self) -> Flight:
+        kept = Flight.make()
+        self.given |= kept.descriptors(CLIENT_FLIGHT)
+        return kept
 
     def _wire_output(self, name: str, *, program: bool) -> None:
         sink = self._opened.take(name)
@@ -96,7 +107,7 @@ class Wiring:
 
     def _wire_terminal(self, places: Places) -> None:
         self.client = conmon.make_client()
-        self.given[QUEUE_FD] = self.client.fileno()
+        self.given[TERMINAL_FD] = self.client.fileno()
         sink = self._opened.take("stdout")
         if places.program:
             theirs, sink = os.pipe2(os.O_CLOEXEC)
@@ -107,9 +118,7 @@ class Wiring:
             self.given[CLIENT_FDS["stdout"]] = sink
         self._outputs.append(TerminalOutput(self.client, sink))
         if "stdin" in self._opened.fifos:
-            source = self._opened.take("stdin")
-            self.given[CLIENT_FDS["stdin"]] = source
-            self._stdin = TerminalInput(source, self._opened.take("writer"), self.client.dup())
+            self._stdin = TerminalInput(self._client_flight(), self.client.dup())
 
     def release(self) -> None:
         """Close what is the process's and the monitor's."""

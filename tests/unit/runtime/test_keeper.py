@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tricorn.runtime.keeper import StdinQueue
+from tricorn.runtime.keeper import Flight
 
 
 def at_end(fd: int) -> bool:
@@ -15,9 +15,16 @@ def at_end(fd: int) -> bool:
         return False
 
 
+def holding(fd: int) -> Flight:
+    flight = Flight.make()
+    assert flight.copy() is None
+    flight.hold(fd)
+    return flight
+
+
 def test_what_is_held_keeps_the_pipe_open_until_it_is_dropped():
     reading, writing = os.pipe()
-    queue = StdinQueue.holding(writing)
+    queue = holding(writing)
     os.close(writing)
     assert not at_end(reading)
     copy = queue.copy()
@@ -36,9 +43,9 @@ def test_what_is_held_keeps_the_pipe_open_until_it_is_dropped():
 
 def test_dropping_by_one_holder_drops_it_for_all():
     reading, writing = os.pipe()
-    queue = StdinQueue.holding(writing)
+    queue = holding(writing)
     os.close(writing)
-    other = os.dup(queue.fileno())  # as a monitor has it
+    other = os.dup(queue.descriptors((1, 2))[1])  # as a monitor has it
     queue.drop()
     assert at_end(reading)
     queue.close()

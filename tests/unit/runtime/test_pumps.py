@@ -11,7 +11,7 @@ import trio
 
 from tricorn.model.records import ProcessIdentity
 from tricorn.runtime import process
-from tricorn.runtime.keeper import StdinQueue
+from tricorn.runtime.keeper import Flight
 from tricorn.runtime.pumps import PipeInput, PipeOutput, Pump, TerminalInput, TerminalOutput
 
 WAIT = 30
@@ -101,21 +101,27 @@ async def test_a_client_that_takes_nothing_is_given_up_after_the_process(fifo, m
     os.close(client)
 
 
-def stdin(fifo: str) -> tuple[int, int, int, int, StdinQueue]:
+def stdin(fifo: str) -> tuple[int, int, int, PipeInput]:
+    """Return both ends of the client's FIFO, the process's end of its stdin, and what copies."""
     source = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-    theirs, ours = os.pipe()
+    theirs, ours = pipe()
     os.set_blocking(ours, False)
-    os.set_blocking(theirs, False)
-    return source, writer, theirs, ours, StdinQueue.holding(ours)
+    flight = Flight.make()
+    flight.hold(ours)
+    return source, writer, theirs, PipeInput(Flight.make(), ours, flight)
 
 
-async def test_input_ends_when_both_the_client_and_the_caller_want_it(fifo):
-    source, writer, theirs, ours, queue = stdin(fifo)
+@pytest.mark.parametrize("early", [True, False])
+async def test_input_ends_when_both_the_client_and_the_caller_want_it(fifo, early):
+    source, writer, theirs, copier = stdin(fifo)
     client = os.open(fifo, os.O_WRONLY)
-    pump = Pump(HERE, [], PipeInput(source, writer, ours, queue))
+    pump = Pump(HERE, [], copier)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.run)
+        if early:
+            pump.end_stdin()
+        pump.connect_stdin(source, writer)
         os.write(client, b"one")
         pump.end_stdin()
         os.write(client, b"two")
@@ -126,11 +132,26 @@ async def test_input_ends_when_both_the_client_and_the_caller_want_it(fifo):
     os.close(theirs)
 
 
+async def test_input_from_nothing_is_at_its_end(fifo):
+    source, writer, theirs, copier = stdin(fifo)
+    os.close(source)
+    os.close(writer)
+    async with trio.open_nursery() as nursery:
+        pump = Pump(HERE, [], copier)
+        nursery.start_soon(pump.run)
+        pump.connect_stdin(-1, -1)
+        assert await read_all(theirs) == b""
+        nursery.cancel_scope.cancel()
+    os.close(theirs)
+
+
 async def test_a_process_that_closes_its_stdin_ends_the_copying(fifo):
-    source, writer, theirs, ours, queue = stdin(fifo)
+    source, writer, theirs, copier = stdin(fifo)
     client = os.open(fifo, os.O_WRONLY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Pump(HERE, [], PipeInput(source, writer, ours, queue)).run)
+        pump = Pump(HERE, [], copier)
+        pump.connect_stdin(source, writer)
+        nursery.start_soon(pump.run)
         os.close(theirs)
         with trio.fail_after(WAIT):
             while True:
@@ -186,7 +207,9 @@ async def test_input_of_a_terminal_goes_to_its_monitor(fifo):
     ours, monitor = terminal()
     client = os.open(fifo, os.O_WRONLY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Pump(HERE, [], TerminalInput(source, writer, ours)).run)
+        pump = Pump(HERE, [], TerminalInput(Flight.make(), ours))
+        pump.connect_stdin(source, writer)
+        nursery.start_soon(pump.run)
         os.write(client, b"typed")
         with trio.fail_after(WAIT):
             await trio.lowlevel.wait_readable(monitor)

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import Factory, frozen
 
 import tricorn
-from tricorn.errors import NotFound
+from tricorn.errors import NotFound, Unimplemented
 from tricorn.fs.identity import installation_uuid
 from tricorn.model.filters import select
 from tricorn.model.oci import Platform
@@ -54,6 +54,7 @@ class IntrospectionService:
         self._runtime = runtime
         self._environment = environment
         self._uuid = ""
+        self._features: dict[tuple[str, int], Mapping[str, Any]] = {}  # a few runtimes, each once
 
     async def server(self) -> ServerIdentity:
         self._uuid = self._uuid or await installation_uuid(self._root)
@@ -89,14 +90,27 @@ class IntrospectionService:
         """
         known = await self._runtime.capabilities()
         wanted = runtime_for(name or RUNC_SHIM, binary, {key: info.path for key, info in known.items()})
-        info = known[wanted] if wanted else next(i for i in known.values() if "default" in i.features)
+        default = next((info for info in known.values() if "default" in info.features), None)
+        info = known[wanted] if wanted else default
+        if info is None:
+            raise Unimplemented("no OCI runtime can be used on this node", hint="install crun or runc")
         return RuntimeView(
             name or RUNC_SHIM,
             tricorn.__version__,
-            await features_document(info.path, self._environment),
+            await self._features_of(info.path),
             {
                 "tricorn.runtime": info.name,
                 "tricorn.runtime.path": info.path,
                 "tricorn.runtime.version": info.version,
             },
         )
+
+    async def _features_of(self, path: str) -> Mapping[str, Any]:
+        """Ask the program, but not again until it is another one."""
+        try:
+            key = path, os.stat(path).st_mtime_ns
+        except OSError:  # removed since it was found
+            return {}
+        if key not in self._features:
+            self._features[key] = await features_document(path, self._environment)
+        return self._features[key]

@@ -122,11 +122,14 @@ class Input:
         self._kept = kept
         self._source = self._writer = -1
         self._connected = trio.Event()
-        self._ended = False
+        self._ended = self._closed = False
 
     def connect(self, source: int, writer: int, *, keep: bool = True) -> None:
         """Begin to copy from `source`; `writer` keeps it from its end. -1: there is nothing to copy."""
         self._source, self._writer = source, writer
+        if self._closed:  # the process was quicker
+            self.close()
+            return
         if keep and source >= 0:
             self._kept.hold(source)
         if self._ended:
@@ -148,6 +151,7 @@ class Input:
         raise NotImplementedError
 
     def close(self) -> None:
+        self._closed = True
         self.end()
         self._kept.close()
         source, self._source = self._source, -1

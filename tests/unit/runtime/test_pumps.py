@@ -132,6 +132,17 @@ async def test_input_ends_when_both_the_client_and_the_caller_want_it(fifo, earl
     os.close(theirs)
 
 
+async def test_input_that_comes_after_the_process_is_let_go(fifo):
+    source, writer, theirs, copier = stdin(fifo)
+    pump = Pump(GONE, [], copier)
+    with trio.fail_after(WAIT):
+        await pump.run()
+    pump.connect_stdin(source, writer)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(source)
+    os.close(theirs)
+
+
 async def test_input_from_nothing_is_at_its_end(fifo):
     source, writer, theirs, copier = stdin(fifo)
     os.close(source)

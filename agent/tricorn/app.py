@@ -32,8 +32,8 @@ from tricorn.service.catalog import Catalog
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
-from tricorn.service.execs import Execs
 from tricorn.service.diff import DiffService
+from tricorn.service.execs import Execs
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
 from tricorn.service.image_records import ImageRecords
@@ -171,9 +171,12 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             puller,
             wide,
             snapshots,
+            catalog,
             Pusher(db, workers.content, workers.registry, limits.REGISTRY_PARALLEL_UPLOADS),
             Importer(workers.content, puller, wide),
             Exporter(db, workers.content, machine),
+            machine,
+            clock,
         )
         images = ImageService(db, catalog, puller, snapshots, machine)
         supervisor = await stack.enter_async_context(Supervisor.open(db, workers.runtime))
@@ -209,7 +212,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         )  # fmt: skip
         services = Services(
             node=node,
-            namespaces=NamespaceService(db),
+            namespaces=NamespaceService(db, snapshots.defaults),
             images=images,
             containers=ContainerService(db, images, lifecycle, tasks),
             container_records=ContainerRecords(db, workers.runtime, lifecycle, specs),

@@ -53,6 +53,7 @@ class Call:
     """A request: `path` is percent-encoded already, `query` and `body` (JSON values) aren't encoded yet.
 
     `stream` asks for NDJSON lines, `upgrade` for the frame protocol, `detach` for a 202 and an operation.
+    The body of an `upload` is bytes of any number, which follow the request (`Exchange.part`).
     """
 
     method: str
@@ -62,6 +63,7 @@ class Call:
     stream: bool = False
     upgrade: bool = False
     detach: bool = False
+    upload: bool = False
 
     def target(self) -> str:
         if not self.query:
@@ -76,7 +78,9 @@ class Call:
             headers += [("Connection", "Upgrade"), ("Upgrade", PROTOCOL)]
         if self.detach:
             headers.append(("Prefer", "respond-async"))
-        if length is not None:
+        if self.upload:
+            headers += [("Content-Type", "application/octet-stream"), ("Transfer-Encoding", "chunked")]
+        elif length is not None:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(length))]
         elif self.method not in ("GET", "DELETE"):
             headers.append(("Content-Length", "0"))
@@ -135,9 +139,15 @@ class Exchange:
             headers=call.headers(None if body is None else len(body)),
         )
         data = self._http.send(head) or b""
+        if call.upload:
+            return data
         if body:
             data += self._http.send(h11.Data(data=body)) or b""
         return data + (self._http.send(h11.EndOfMessage()) or b"")
+
+    def part(self, data: bytes) -> bytes:
+        """Return the bytes that send a part of an upload; of nothing, its end."""
+        return self._http.send(h11.Data(data=data) if data else h11.EndOfMessage()) or b""
 
     def feed(self, data: bytes) -> None:
         """Take what the socket gave; empty means that the agent closed the connection."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tricorn.client import calls
@@ -87,6 +88,33 @@ class Door:
             report(value)
         raise gone()
 
+    def upload(self, call: Call, parts: Iterable[bytes]) -> Any:
+        """Send `call` with a body of `parts` and return its JSON answer.
+
+        An answer that comes before the end of the body is a refusal: the rest isn't sent.
+        """
+        link = self._connected()
+        try:
+            link.sendall(self._exchange.request(call))
+            for part in parts:
+                if select.select([link], [], [], 0)[0]:
+                    break
+                if part:
+                    link.sendall(self._exchange.part(part))
+            else:
+                link.sendall(self._exchange.part(b""))
+        except TimeoutError as error:
+            raise self._slow() from error
+        except OSError:
+            pass  # it hung up: what it said before is there to be read
+        head = self._step()
+        assert isinstance(head, Head)
+        body = b"".join(self._chunks())
+        if head.failed:
+            self.close()
+            raise failure(head, body)
+        return decode(body) if body else None
+
     def upgrade(self, call: Call) -> tuple[socket.socket, bytes]:
         """Send `call` and return the socket, the caller's now, and the first bytes that followed the 101."""
         head = self._begin(call)
@@ -98,12 +126,10 @@ class Door:
         return taken, self._exchange.trailing
 
     def _begin(self, call: Call) -> Head:
-        if self._socket is None or not self._exchange.reusable:
-            self.close()
-            self._socket, self._exchange = connect(self.path, self._timeout), Exchange()
+        link = self._connected()
         data = self._exchange.request(call)
         try:
-            self._socket.sendall(data)
+            link.sendall(data)
         except TimeoutError as error:
             raise self._slow() from error
         except OSError as error:
@@ -111,6 +137,12 @@ class Door:
         head = self._step()
         assert isinstance(head, Head)
         return head
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None or not self._exchange.reusable:
+            self.close()
+            self._socket, self._exchange = connect(self.path, self._timeout), Exchange()
+        return self._socket
 
     def _chunks(self) -> Iterator[bytes]:
         while isinstance(chunk := self._step(), bytes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -10,10 +9,12 @@ import click
 from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, short_digest, size
+from tricorn.cli.image_moves import export, import_, push, tag
 from tricorn.cli.output import each, emit_json, emit_several, table
+from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
 
-image_command = click.Group("image", help="Pull, list and remove images.")
+image_command = click.Group("image", help="Pull, push, list, export, import, tag and remove images.")
 
 _PULL = """\
 tricorn image pull alpine
@@ -28,18 +29,14 @@ echo $TOKEN | tricorn image pull --username me --password-stdin registry.example
 @click.option("--always", is_flag=True, help="Ask the registry even if the image is there.")
 @click.option("--snapshotter", metavar="NAME", help="Unpack for this snapshotter.")
 @click.option("--no-unpack", is_flag=True, help="Only fetch.")
-@click.option("-u", "--username", metavar="NAME")
-@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@login_options
 @click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
 @click.argument("reference", shell_complete=complete.images)
 def pull(settings: Settings, reference: str, quiet: bool, **options: Any) -> None:
     """Fetch and unpack an image unless it is there; prints its name and digest."""
-    if bool(options["username"]) != options["password_stdin"]:
-        raise click.UsageError("--username and --password-stdin go together")
     body = pull_request(reference, options)
-    if options["username"]:
-        password = sys.stdin.readline().rstrip("\r\n")
-        body["auth"] = {"username": options["username"], "password": password}
+    if auth := login_of(options):
+        body["auth"] = auth
     with progress.display(quiet=quiet) as report:
         change = settings.door.work(calls.put_image(settings.namespace, body, stream=True), report)
     if settings.json:
@@ -109,5 +106,5 @@ def rm(settings: Settings, sync: bool, names: tuple[str, ...]) -> int:
     )
 
 
-for _made in (pull, ls, inspect, rm):
+for _made in (pull, push, ls, inspect, tag, export, import_, rm):
     image_command.add_command(_made)

@@ -86,6 +86,40 @@ def delete_image(ns: str, name: str, *, sync: bool = False, plan: bool = False) 
     return Call("DELETE", path(ns, "images", name), query(sync=sync, plan=plan))
 
 
+def push_image(ns: str, name: str, wanted: Any, *, stream: bool = False, detach: bool = False) -> Call:
+    return Call("POST", path(ns, "images", name, "push"), body=wanted, stream=stream, detach=detach)
+
+
+def tag_image(ns: str, name: str, reference: str) -> Call:
+    return Call("POST", path(ns, "images", name, "tag"), body={"reference": reference})
+
+
+def export_images(ns: str, names: Iterable[str], *, platform: str = "", all_platforms: bool = False) -> Call:
+    pairs = tuple(("name", name) for name in names)
+    more = query(platform=platform or None, all_platforms=all_platforms)
+    return Call("GET", path(ns, "archive"), (*pairs, *more))
+
+
+def import_images(
+    ns: str,
+    *,
+    base_name: str = "",
+    platform: str = "",
+    all_platforms: bool = False,
+    unpack: bool = True,
+    compress: bool = False,
+) -> Call:
+    """Return the upload whose bytes are the archive's."""
+    fields = query(
+        base_name=base_name or None,
+        platform=platform or None,
+        all_platforms=all_platforms,
+        unpack=None if unpack else "false",
+        compress=compress,
+    )
+    return Call("POST", path(ns, "archive"), fields, upload=True)
+
+
 # ---------------------------------------------------------------- containers
 def containers(ns: str, filters: Iterable[str] = (), *, all: bool = True) -> Call:
     return Call("GET", path(ns, "containers"), query(filters, all="true" if all else "false"))

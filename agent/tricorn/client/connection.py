@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -54,6 +54,25 @@ class Connection:
     async def begin(self, call: Call) -> Head:
         """Send `call` and return the head of its answer."""
         await self.send(self._exchange.request(call))
+        head = await self._step()
+        assert isinstance(head, Head)
+        return head
+
+    async def upload(self, call: Call, parts: AsyncIterable[bytes]) -> Head:
+        """Send `call` with a body of `parts` and return the head of its answer, which a refusal gives
+        before all of it is sent.
+        """
+        try:
+            await self.stream.send_all(self._exchange.request(call))
+            async for part in parts:
+                if self.stale():
+                    break
+                if part:
+                    await self.stream.send_all(self._exchange.part(part))
+            else:
+                await self.stream.send_all(self._exchange.part(b""))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it hung up: what it said before is there to be read
         head = await self._step()
         assert isinstance(head, Head)
         return head
@@ -120,6 +139,16 @@ class Pool:
     async def call(self, call: Call) -> Any:
         """Send `call` and return its JSON answer (None for an empty one); raise what it failed with."""
         body = await self.read(call)
+        return decode(body) if body else None
+
+    async def upload(self, call: Call, parts: AsyncIterable[bytes]) -> Any:
+        """Send `call` with a body of `parts` and return its JSON answer; raise what it failed with."""
+        connection = self._reused() or await self._open()
+        try:
+            await connection.check(await connection.upload(call, parts))
+            body = await connection.body()
+        finally:
+            self._put_back(connection)
         return decode(body) if body else None
 
     async def read(self, call: Call) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -20,10 +20,13 @@ from tricorn.model.requests import (
     ExecResult,
     ExitView,
     ImageDesired,
+    ImagePush,
     ImageView,
+    ImportResult,
     LogLine,
     OperationView,
     Progress,
+    PushResult,
 )
 
 
@@ -78,6 +81,50 @@ class Images(Noun):
 
     async def delete(self, name: str, *, sync: bool = False, plan: bool = False) -> Change:
         return value(await self._pool.call(calls.delete_image(self._ns, name, sync=sync, plan=plan)), Change)
+
+    async def push(self, name: str, wanted: ImagePush | None = None) -> PushResult:
+        """Push an image, by default under its own name; cancelled with the caller."""
+        call = calls.push_image(self._ns, name, plain(wanted or ImagePush()))
+        return value(await self._pool.call(call), PushResult)
+
+    def push_work(
+        self, name: str, wanted: ImagePush | None = None
+    ) -> AbstractAsyncContextManager[Work[PushResult]]:
+        """Like `push`, with the progress to iterate over."""
+        call = calls.push_image(self._ns, name, plain(wanted or ImagePush()), stream=True)
+        return open_work(self._pool, call, lambda raw: value(raw, PushResult))
+
+    async def tag(self, name: str, reference: str) -> ImageView:
+        """Give an image one more name; a name that stands for another image is moved."""
+        return value(await self._pool.call(calls.tag_image(self._ns, name, reference)), ImageView)
+
+    def export(
+        self, names: Sequence[str], *, platform: str = "", all_platforms: bool = False
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give the bytes of an archive of images, chunk by chunk."""
+        call = calls.export_images(self._ns, names, platform=platform, all_platforms=all_platforms)
+        return open_bytes(self._pool, call)
+
+    async def load(
+        self,
+        archive: AsyncIterable[bytes],
+        *,
+        base_name: str = "",
+        platform: str = "",
+        all_platforms: bool = False,
+        unpack: bool = True,
+        compress: bool = False,
+    ) -> ImportResult:
+        """Import an archive whose bytes are given."""
+        call = calls.import_images(
+            self._ns,
+            base_name=base_name,
+            platform=platform,
+            all_platforms=all_platforms,
+            unpack=unpack,
+            compress=compress,
+        )
+        return value(await self._pool.upload(call, archive), ImportResult)
 
 
 class Containers(Noun):

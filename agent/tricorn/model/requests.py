@@ -49,6 +49,47 @@ class ImageDesired:
 
 
 @frozen
+class ImagePush:
+    """Body of `POST /v1/{namespace}/images/{name}/push`. An empty `reference` is the image's own name; an
+    empty `platform` pushes the image for all its platforms.
+    """
+
+    reference: str = ""
+    platform: str = ""
+    plain_http: bool = False
+    auth: RegistryAuth | None = None
+
+
+@frozen
+class ImageTag:
+    """Body of `POST /v1/{namespace}/images/{name}/tag`."""
+
+    reference: str
+
+
+@frozen
+class PushResult:
+    """What a push left at the registry."""
+
+    reference: str
+    digest: str
+
+
+@frozen
+class NamedImage:
+    name: str
+    digest: str
+    media_type: str
+
+
+@frozen
+class ImportResult:
+    """The images of an archive, as they are recorded now."""
+
+    images: tuple[NamedImage, ...]
+
+
+@frozen
 class Mount:
     """`type` is bind, tmpfs or any type the runtime takes; options as mount(8) spells them."""
 

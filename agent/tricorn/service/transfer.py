@@ -11,20 +11,22 @@ from tricorn.errors import InvalidArgument, NotFound
 from tricorn.model.oci import Descriptor, Platform
 from tricorn.model.records import Image
 from tricorn.model.reference import Reference
-from tricorn.model.transfer import ImageStoreEnd, Tell, TransferEvent
-from tricorn.ports import DEFAULT_WAY, Auth, RegistryWay
+from tricorn.model.requests import ImagePush, ImportResult, NamedImage, PushResult
+from tricorn.model.transfer import ImageStoreEnd, Naming, Tell, TransferEvent, Unpacking
+from tricorn.ports import DEFAULT_WAY, Auth, Clock, RegistryWay
 from tricorn.rules import platforms
 from tricorn.rules.archive_names import names_in_archive, names_of_target
 from tricorn.service.archive_reader import Receive
 from tricorn.service.archive_writer import Exporter, ExportRequest, Plan
 from tricorn.service.archives import Importer, ImportRequest
+from tricorn.service.catalog import Catalog
 from tricorn.service.layers import PullRequest
 from tricorn.service.operations import Reporter
 from tricorn.service.pull import Puller
 from tricorn.service.pull_wide import Unpack, Wide, WidePuller
 from tricorn.service.push import Pusher, PushRequest
 from tricorn.service.snapshots import SnapshotService
-from tricorn.service.transfer_progress import Parts, PullReporter, PushReporter
+from tricorn.service.transfer_progress import Parts, PullReporter, PushBoard, PushReporter
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -53,17 +55,23 @@ class TransferService:
         puller: Puller,
         wide: WidePuller,
         snapshots: SnapshotService,
+        catalog: Catalog,
         pusher: Pusher,
         importer: Importer,
         exporter: Exporter,
+        machine: Platform,
+        clock: Clock,
     ) -> None:
         self._db = db
         self._puller = puller
         self._wide = wide
         self._snapshots = snapshots
+        self._catalog = catalog
         self._pusher = pusher
         self._importer = importer
         self._exporter = exporter
+        self._machine = machine
+        self._clock = clock
 
     async def pull(
         self,
@@ -79,7 +87,7 @@ class TransferService:
         Raises what `Puller.pull` raises, and InvalidArgument for a store that names no image.
         """
         request = self._request(namespace, source, lease)
-        unpacks = self._unpacks(store)
+        unpacks = await self._unpacks(namespace, store)
         tell(TransferEvent(f"Resolving from {source}"))
         target = await self._puller.resolve(request)
         names = self._images(store, target)
@@ -106,7 +114,8 @@ class TransferService:
         wanted: Sequence[Platform] = (),
         tell: Tell = _SILENT,
     ) -> Descriptor:
-        """Push an image (all of it, or only what suits the platforms) under the destination's name.
+        """Push an image (its index with what suits the platforms; all of it without them) under the
+        destination's name.
 
         Raises NotFound for an image or content that isn't here, and the errors of the registry.
         """
@@ -121,6 +130,25 @@ class TransferService:
         tell(TransferEvent("pushed content", image.name, descriptor=image.target))
         tell(TransferEvent(f"Completed push to {destination}", descriptor=image.target))
         return image.target
+
+    async def push_as(
+        self, namespace: str, image: Image, wanted: ImagePush, reporter: Reporter
+    ) -> PushResult:
+        """Push an image found before. With a platform, its manifest alone goes under the name: what is
+        here of an image that was pulled for one platform.
+        """
+        reference = Reference.parse(wanted.reference or image.name, "reference")
+        target = image.target
+        if wanted.platform:
+            platform = platforms.parse(wanted.platform, Platform())
+            target = (await self._catalog.resolve(namespace, image, platform)).descriptor
+        request = PushRequest(namespace, target, reference, auth=wanted.auth, plain_http=wanted.plain_http)
+        await self._pusher.push(request, PushBoard(reporter))
+        return PushResult(str(reference), target.digest)
+
+    async def find(self, namespace: str, name: str) -> Image:
+        """Return the image that people mean by `name`: familiar, full, or the start of a digest."""
+        return await self._catalog.find(namespace, name)
 
     async def tag(self, namespace: str, name: str, store: ImageStoreEnd, *, lease: str = "") -> list[Image]:
         """Give an image more names; a name that stands for another image is moved. NotFound."""
@@ -152,7 +180,7 @@ class TransferService:
             lambda entry: _named(names_in_archive(entry, store.references), entry, store),
             lambda index: _named([store.name] if store.name else [], index, store),
             platforms=_normal(store.platforms),
-            unpacks=self._unpacks(store),
+            unpacks=await self._unpacks(namespace, store),
             compress=compress,
             lease=lease,
         )
@@ -163,6 +191,45 @@ class TransferService:
         _saved(images, tell)
         tell(TransferEvent("Completed import"))
         return images
+
+    async def load_archive(
+        self,
+        namespace: str,
+        receive: Receive,
+        *,
+        base_name: str = "",
+        platform: str = "",
+        all_platforms: bool = False,
+        unpack: bool = True,
+        compress: bool = False,
+    ) -> ImportResult:
+        """Import an archive for the node's platform or another, or for all, unpacked for the one.
+
+        With `base_name`, images of other names are left out, and an archive's tags follow it; else each
+        image keeps the whole name that it has in the archive.
+        """
+        wanted = platforms.parse(platform, self._machine)
+        default = f"import-{self._today()}"
+        store = ImageStoreEnd(
+            platforms=() if all_platforms else (wanted,),
+            references=(Naming(base_name or default, is_prefix=True, allow_overwrite=not base_name),),
+            unpacks=(Unpacking(wanted),) if unpack else (),
+        )
+        images = await self.load(namespace, receive, store, compress=compress)
+        return ImportResult(
+            tuple(NamedImage(each.name, each.target.digest, each.target.media_type) for each in images)
+        )
+
+    async def plan_archive(
+        self, namespace: str, names: Sequence[str], platform: str, *, all_platforms: bool
+    ) -> Plan:
+        """Find out what an archive of the images that people mean by `names` will hold."""
+        images = [await self._catalog.find(namespace, name) for name in names]
+        wanted = (platforms.parse(platform, self._machine),)
+        return await self.plan_export(ExportRequest(namespace, images, wanted, all_platforms=all_platforms))
+
+    def _today(self) -> str:
+        return f"{self._clock.now():%Y-%m-%d}"
 
     async def plan_export(self, request: ExportRequest) -> Plan:
         """Find out what an archive of images will hold; see `Exporter.plan`."""
@@ -193,10 +260,10 @@ class TransferService:
             auth=source.auth, plain_http=source.plain_http, way=source.way, lease=lease,
         )  # fmt: skip
 
-    def _unpacks(self, store: ImageStoreEnd) -> list[Unpack]:
+    async def _unpacks(self, namespace: str, store: ImageStoreEnd) -> list[Unpack]:
         unpacks = []
         for each in store.unpacks:
-            snapshotter = each.snapshotter or self._snapshots.default
+            snapshotter = each.snapshotter or await self._snapshots.default_in(namespace)
             self._snapshots.backend(snapshotter)
             unpacks.append(Unpack(platforms.normalise(each.platform), snapshotter))
         return unpacks

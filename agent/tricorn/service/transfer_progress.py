@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Final
 
 from attrs import define, field
@@ -20,6 +22,7 @@ from tricorn.ports import PushOutcome
 from tricorn.service.operations import Reporter
 from tricorn.service.push import PushWatcher
 
+_INTERVAL: Final = 0.1  # seconds between two lines
 _LAYER_EVENTS: Final = {
     "waiting": "waiting",
     "downloading": "downloading",
@@ -133,3 +136,34 @@ class PushReporter(PushWatcher):
 
     def done(self, descriptor: Descriptor, outcome: PushOutcome) -> None:
         self._parts.say(descriptor.digest, _OUTCOMES[outcome], descriptor.size)
+
+
+class PushBoard(PushWatcher):
+    """Shows a push as an operation's progress: one line for each blob, a few times a second."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._parts: dict[str, LayerProgress] = {}
+        self._told = -math.inf
+
+    def known(
+        self,
+        descriptor: Descriptor,
+        parent: Descriptor | None,  # noqa: ARG002 - the base class's
+    ) -> None:
+        if descriptor.media_type not in INDEX_TYPES | MANIFEST_TYPES:
+            self._set(descriptor, "waiting", 0)
+
+    def sent(self, descriptor: Descriptor, offset: int) -> None:
+        self._set(descriptor, "uploading", offset)
+
+    def done(self, descriptor: Descriptor, outcome: PushOutcome) -> None:
+        phase = "exists" if outcome == "exists" else "done"
+        self._set(descriptor, phase, descriptor.size, now=True)
+
+    def _set(self, descriptor: Descriptor, phase: str, offset: int, *, now: bool = False) -> None:
+        digest = descriptor.digest
+        self._parts[digest] = LayerProgress(str(digest), phase, descriptor.size, offset)
+        if now or time.monotonic() - self._told >= _INTERVAL:
+            self._told = time.monotonic()
+            self._reporter.report("push", layers=list(self._parts.values()))

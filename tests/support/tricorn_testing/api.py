@@ -34,8 +34,11 @@ from tricorn.model.requests import (
     GcExplanation,
     GcReport,
     ImageView,
+    ImportResult,
     LayerView,
     LogLine,
+    NamedImage,
+    PushResult,
     TaskView,
 )
 from tricorn.ports import Capability, Exit, RuntimeInfo
@@ -169,6 +172,15 @@ class World:
         finally:
             self.left.append(name)
 
+    async def write(self, plan: Any, write: Any) -> None:
+        """What an archive's writer does: `stream_items` are its parts."""
+        self.calls.append(("transfer.write", (plan,), {}))
+        for item in self.stream_items:
+            if isinstance(item, Exception):
+                raise item
+            await write(item if isinstance(item, bytes) else b"tar")
+        self.left.append("write")
+
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         self.calls.append(("stream", args, kwargs))
         if "stream" in self.failures:
@@ -191,7 +203,13 @@ class World:
                 "list": [Namespace("default")], "get": Namespace("default", {"a": "b"}, NOW), "put": CHANGE,
                 "update": Namespace("default"), "delete": CHANGE,
             },
-            "images": {"list": [image()], "get": image(), "put": CHANGE, "delete": CHANGE},
+            "images": {
+                "list": [image()], "get": image(), "put": CHANGE, "delete": CHANGE, "tag": image(),
+            },
+            "transfer": {
+                "find": NAMED, "push_as": PushResult("docker.io/library/redis:7", str(DIGEST)),
+                "plan_archive": SimpleNamespace(), "load_archive": ImportResult((NAMED,)),
+            },
             "containers": {
                 "list": [container()], "get": container(spec={"ociVersion": "1.1.0"}), "put": CHANGE,
                 "create": container(), "delete": CHANGE,
@@ -214,6 +232,7 @@ class World:
         services["tasks"].exec_session = self.session  # type: ignore[method-assign]
         services["tasks"].attach = self.session  # type: ignore[method-assign]
         services["tasks"].logs = self.stream  # type: ignore[method-assign]
+        services["transfer"].exporter = SimpleNamespace(write=self.write)
         services["events"].stream = self.stream  # type: ignore[method-assign]
         return SimpleNamespace(operations=operations, **services)
 
@@ -223,6 +242,7 @@ class World:
         return found[-1]
 
 
+NAMED = NamedImage("docker.io/library/redis:7", str(DIGEST), "application/vnd.oci.image.index.v1+json")
 VERSION = {"version": "0.1.0", "api": "1", "python": "3.11", "revision": "abc"}
 INFO = {
     "version": "0.1.0", "root": "/r", "state": "/s", "namespaces": ["default"],

@@ -25,6 +25,7 @@ BODIES = {
     "ImageDesired": {"reference": "redis"}, "ContainerDesired": {"image": "r"},
     "ContainerCreate": {"desired": {"image": "r"}}, "ExecRequest": {"args": ["true"]},
     "ResizeRequest": {"rows": 1, "columns": 1}, "LabelsPatch": {"labels": {}},
+    "ImageTag": {"reference": "r"}, "ImagePush": {},
 }  # fmt: skip
 
 
@@ -42,7 +43,8 @@ def target(route: Route) -> str:
     path = route.path
     for name in route.names:
         path = path.replace(f"{{{name}}}", values.get(name, "x"))
-    return path + ("?object=image/x" if path.endswith("explain") else "")
+    query = {"explain": "?object=image/x", "archive": "?name=x" if route.method == "GET" else ""}
+    return path + query.get(path.rpartition("/")[2], "")
 
 
 @pytest.mark.parametrize("role", list(Role), ids=lambda role: role.label)

@@ -79,6 +79,8 @@ def check(instance: Any, schema: dict[str, Any]) -> None:
 
 BODIES: dict[str, Any] = {
     "/v1/{ns}/images": {"reference": "redis"},
+    "/v1/{ns}/images/{name}/push": {"reference": "registry.example/redis:7"},
+    "/v1/{ns}/images/{name}/tag": {"reference": "registry.example/redis:7"},
     "/v1/{ns}/containers": {"desired": {"image": "redis"}},
     "/v1/{ns}/containers/{id}": {"image": "redis"},
     "/v1/{ns}/containers/{id}/exec": {"args": ["true"]},

@@ -25,7 +25,9 @@ class Request:
         self.method = event.method.decode()
         self.target = event.target.decode()
         self.headers = {name.decode(): value.decode() for name, value in event.headers}
-        self.body = json.loads(body) if body else None
+        is_json = self.headers.get("content-type", "application/json") == "application/json"
+        self.body = json.loads(body) if body and is_json else None
+        self.data = body
 
     @property
     def line(self) -> str:

@@ -43,7 +43,7 @@ def test_scripts(tricorn: Any, shell: str) -> None:
 
 def test_commands_and_options(ask: Ask) -> None:
     assert ask("tricorn ex") == ["exec"]
-    assert ask("tricorn image pu") == ["pull"]
+    assert ask("tricorn image pu") == ["pull", "push"]
     assert ask("tricorn run --priv") == ["--privileged"]
     assert ask("tricorn run --pull ") == ["missing", "always", "never"]
 

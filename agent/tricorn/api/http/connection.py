@@ -10,8 +10,8 @@ import trio
 from tricorn import limits
 from tricorn.api.http import problems
 from tricorn.api.http.inbox import Inbox
-from tricorn.api.http.replies import Data, Lines, Reply, Upgraded, Whole, problem
-from tricorn.api.http.sending import Sender, send_data, send_lines
+from tricorn.api.http.replies import Data, Lines, Reply, Streamed, Upgraded, Whole, problem
+from tricorn.api.http.sending import Sender, send_data, send_lines, send_streamed
 from tricorn.api.http.upgrade import FrameChannel
 from tricorn.api.http.wire import Head, Mark, Wire
 from tricorn.errors import TricornError
@@ -37,6 +37,10 @@ class Site(Protocol):
 class BodyReader(Protocol):
     async def read(self) -> bytes:
         """Return the whole body; raise ResourceExhausted or RequestTooSlow."""
+        ...
+
+    async def piece(self) -> bytes:
+        """Return the next bytes of a body of any length, none at its end; raise RequestTooSlow."""
         ...
 
 
@@ -175,6 +179,27 @@ class Connection:
                 raise problems.malformed("the request ended too early")
         return bytes(body)
 
+    async def read_piece(self) -> bytes:
+        """Return the next bytes of the current request's body, none at its end."""
+        with trio.move_on_after(limits.HTTP_BODY_TIMEOUT):
+            return await self._next_piece()
+        raise problems.RequestTooSlow(
+            "the request's body came too slowly", why=f"nothing for {limits.HTTP_BODY_TIMEOUT:g} seconds"
+        )
+
+    async def _next_piece(self) -> bytes:
+        if not self._wire.body_pending:
+            self._wire.take_empty_body()
+            return b""
+        while (event := self._wire.next()) is Mark.NEED_DATA:
+            await self._sender.send(self._wire.go_on())
+            self._wire.feed(await self._inbox.take())
+        if event is Mark.END:
+            return b""
+        if not isinstance(event, bytes):
+            raise problems.malformed("the request ended too early")
+        return event
+
     def _check_length(self) -> None:
         assert self._head is not None
         length = self._head.headers.get("content-length", "0")
@@ -191,6 +216,8 @@ class Connection:
                 await send_lines(self._sender, self._wire, reply, close=self._closing)
             case Data():
                 await self._send_data(reply)
+            case Streamed():
+                await self._send_streamed(reply)
             case Upgraded():
                 await self._upgrade(reply)
                 return False
@@ -208,6 +235,14 @@ class Connection:
     async def _send_data(self, reply: Data) -> None:
         try:
             await send_data(self._sender, self._wire, reply, close=self._closing)
+        except TricornError as error:
+            if self._wire.answering:
+                raise trio.BrokenResourceError("an answer came to a stop half-way") from error
+            await self._send_whole(problem(error))
+
+    async def _send_streamed(self, reply: Streamed) -> None:
+        try:
+            await send_streamed(self._sender, self._wire, reply, close=self._closing)
         except TricornError as error:
             if self._wire.answering:
                 raise trio.BrokenResourceError("an answer came to a stop half-way") from error
@@ -275,3 +310,6 @@ class _Body:
 
     async def read(self) -> bytes:
         return await self._connection.read_body()
+
+    async def piece(self) -> bytes:
+        return await self._connection.read_piece()

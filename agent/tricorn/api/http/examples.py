@@ -8,6 +8,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "NamespacePut": {"labels": {"team": "web"}},
     "LabelsPatch": {"labels": {"team": "web", "old": ""}},
     "ImageDesired": {"reference": "docker.io/library/redis:7", "pull": "missing"},
+    "ImagePush": {"reference": "registry.example/team/app:1"},
+    "ImageTag": {"reference": "registry.example/team/app:1"},
     "ContainerDesired": {
         "image": "docker.io/library/redis:7",
         "state": "started",

@@ -121,6 +121,9 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
             "required": bool(component.get("required")) and not route.upgradable,
             "content": {JSON: {"schema": schema}},
         }
+    if route.raw:
+        schema = {"type": "string", "format": "binary"}
+        operation["requestBody"] = {"required": True, "content": {BYTES: {"schema": schema}}}
     return operation
 
 
@@ -138,7 +141,10 @@ def _tag(route: Route) -> str:
 
 
 _TAGS: Final = frozenset(
-    ["namespaces", "images", "containers", "content", "snapshots", "leases", "operations", "events", "gc"]
+    [
+        "namespaces", "images", "archive", "containers", "content", "snapshots", "leases", "operations",
+        "events", "gc",
+    ]
 )  # fmt: skip
 
 

@@ -66,6 +66,21 @@ class Data:
     status: int = 200
 
 
+Write = Callable[[bytes | memoryview], Awaitable[None]]
+
+
+@frozen
+class Streamed:
+    """The bytes that `run` writes, of a length that nobody knows before. An error before the first of them
+    is a problem document; a later one cuts the connection, so that nobody takes a part for the whole.
+    """
+
+    run: Callable[[Write], Awaitable[None]]
+    content_type: str = BYTES
+    ended: Callable[[str], None] = _nothing
+    status: int = 200
+
+
 class Channel(Protocol):
     """A connection that changes to the frame protocol."""
 
@@ -91,7 +106,7 @@ class Upgraded:
     status: int = 101
 
 
-Reply = Whole | Lines | Data | Upgraded
+Reply = Whole | Lines | Data | Streamed | Upgraded
 
 
 def problem(error: TricornError) -> Whole:

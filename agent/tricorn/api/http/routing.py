@@ -62,6 +62,7 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Any = None
+    receive: Callable[[], Awaitable[bytes]] | None = None  # the body of a `raw` route, piece by piece
     lines: bool = False  # the client accepts NDJSON
     respond_async: bool = False
     upgrade: bool = False
@@ -75,7 +76,8 @@ Handler = Callable[[Call], Awaitable[object]]
 @frozen(eq=False)
 class Route:
     """`status` is that of the successful answer. `long` routes know three modes: wait, respond-async and
-    NDJSON. `endless` ones last as long as their client wants, and end at once when the agent stops.
+    NDJSON. The body of `raw` routes is bytes of any number, which the handler reads. `endless` ones last as
+    long as their client wants, and end at once when the agent stops.
     """
 
     method: str
@@ -91,6 +93,7 @@ class Route:
     status: int = 200
     errors: tuple[type[TricornError], ...] = ()
     long: bool = False
+    raw: bool = False
     endless: bool = False
     upgradable: bool = False
     early: bool = False  # answered before the agent is ready

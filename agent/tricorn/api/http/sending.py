@@ -12,7 +12,7 @@ import trio
 from tricorn import limits
 from tricorn.api.http import problems
 from tricorn.api.http.codec import encode_line
-from tricorn.api.http.replies import BYTES, NDJSON, Data, Lines, drawing_from, problem
+from tricorn.api.http.replies import BYTES, NDJSON, Data, Lines, Streamed, drawing_from, problem
 from tricorn.api.http.wire import Wire
 from tricorn.errors import DataLoss, TricornError
 
@@ -193,3 +193,37 @@ async def send_data(sender: Sender, wire: Wire, reply: Data, *, close: bool) -> 
             left -= len(piece)
             await sender.send(wire.part(piece), stall=limits.HTTP_SEND_STALL)
     await sender.send(wire.finish(), stall=limits.HTTP_SEND_STALL)
+
+
+async def send_streamed(sender: Sender, wire: Wire, reply: Streamed, *, close: bool) -> None:
+    """Send what the reply's `run` writes. Raises its errors: before the head is out they can be answered,
+    later the connection must end.
+    """
+    outcome = "cancelled"
+    head = [("Content-Type", reply.content_type), ("Cache-Control", "no-store")]
+
+    async def write(data: bytes | memoryview) -> None:
+        if not wire.answering:
+            await sender.send(wire.start(reply.status, head, close=close), stall=limits.HTTP_SEND_STALL)
+        if data:
+            await sender.send(wire.part(bytes(data)), stall=limits.HTTP_SEND_STALL)
+
+    try:
+        if wire.head_only:
+            await write(b"")
+        else:
+            await reply.run(write)
+        await write(b"")
+        await sender.send(wire.finish(), stall=limits.HTTP_SEND_STALL)
+        outcome = "ok"
+    except TricornError as error:
+        outcome = error.code
+        raise
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise
+    except Exception:
+        log.exception("stream failed")
+        outcome = "Internal"
+        raise problems.mistake() from None
+    finally:
+        reply.ended(outcome)

@@ -16,7 +16,7 @@ from tricorn.api.http.connection import BodyReader, Connection
 from tricorn.api.http.openapi import build_document
 from tricorn.api.http.problems import UpgradeRequired, mistake
 from tricorn.api.http.query import parse_query
-from tricorn.api.http.replies import Lines, Reply, Upgraded, Whole, problem
+from tricorn.api.http.replies import Lines, Reply, Streamed, Upgraded, Whole, problem
 from tricorn.api.http.routes import ROUTES
 from tricorn.api.http.routing import About, Call, Match, Route, Router, Scope, Shape
 from tricorn.api.http.wire import Head
@@ -151,7 +151,8 @@ class HttpApi:
             namespace=namespace,
             path=parameters,
             query=parse_query(query, route.query),
-            body=_body(route, await body.read(), upgrade=upgrade),
+            body=None if route.raw else _body(route, await body.read(), upgrade=upgrade),
+            receive=body.piece if route.raw else None,
             lines=head.lists("accept", "application/x-ndjson"),
             respond_async=head.lists("prefer", "respond-async"),
             upgrade=upgrade,
@@ -215,7 +216,7 @@ class _Handling:
 
     def close_with(self, reply: Reply) -> Reply:
         """Finish now, or when the reply is over if it takes its time."""
-        if not isinstance(reply, Lines | Upgraded):
+        if not isinstance(reply, Lines | Streamed | Upgraded):
             self.finish(self.outcome)
             return reply
         inner = reply.ended

@@ -16,6 +16,7 @@ from tricorn.api.http.routes import (
     operations,
     snapshots,
     tasks,
+    transfer,
 )
 from tricorn.api.http.routing import Route
 
@@ -23,6 +24,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *node.ROUTES,
     *namespaces.ROUTES,
     *images.ROUTES,
+    *transfer.ROUTES,
     *containers.ROUTES,
     *tasks.ROUTES,
     *content.ROUTES,

@@ -1,0 +1,190 @@
+"""`tricorn image push`, `tag`, `export` and `import`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+import click
+
+from tricorn.cli import complete, progress
+from tricorn.cli.door import calls
+from tricorn.cli.output import each, emit_json
+from tricorn.cli.registry_login import login_of, login_options
+from tricorn.cli.settings import Settings, command
+from tricorn.errors import InvalidArgument
+
+_CHUNK: Final = 1 << 20
+
+_PUSH: Final = """\
+tricorn image push registry.example/team/app:1
+tricorn image push app:1 registry.example/team/app:1
+tricorn image push --platform linux/amd64 --plain-http 127.0.0.1:5000/app:1
+echo $TOKEN | tricorn image push -u me --password-stdin app:1 registry.example/team/app:1"""
+
+
+@command("push", examples=_PUSH)
+@click.option("--platform", metavar="OS/ARCH", help="Only this platform's image, without the others' index.")
+@click.option("--plain-http", is_flag=True, help="Push without TLS.")
+@login_options
+@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@click.argument("image", shell_complete=complete.images)
+@click.argument("reference", required=False)
+def push(settings: Settings, image: str, reference: str | None, quiet: bool, **options: Any) -> None:
+    """Push an image under its own name, or as REFERENCE; prints what is there now."""
+    wanted = {"reference": reference, "platform": options["platform"], "plain_http": options["plain_http"]}
+    body: dict[str, Any] = {key: value for key, value in wanted.items() if value}
+    if auth := login_of(options):
+        body["auth"] = auth
+    with progress.display(quiet=quiet) as report:
+        result = settings.door.work(calls.push_image(settings.namespace, image, body, stream=True), report)
+    if settings.json:
+        emit_json(result)
+    else:
+        click.echo(f"{result['reference']}@{result['digest']}")
+
+
+@command("tag", examples="tricorn image tag redis:7 registry.example/team/cache:1")
+@click.argument("image", shell_complete=complete.images)
+@click.argument("references", nargs=-1, required=True, metavar="NAME...")
+def tag(settings: Settings, image: str, references: tuple[str, ...]) -> int:
+    """Give an image more names; a name that stands for another image is moved."""
+    return each(
+        settings,
+        references,
+        lambda name: settings.door.call(calls.tag_image(settings.namespace, image, name)),
+    )
+
+
+_EXPORT: Final = """\
+tricorn image export -o redis.tar redis:7
+tricorn image export redis:7 alpine | ssh other tricorn image import
+tricorn image export --all-platforms -o all.tar registry.example/app"""
+
+
+@command("export", examples=_EXPORT)
+@click.option("-o", "--output", metavar="FILE", default="-", help="Write there instead of to stdout.")
+@click.option("--platform", metavar="OS/ARCH", help="The node's own otherwise.")
+@click.option("--all-platforms", is_flag=True, help="What the images have for all platforms.")
+@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", shell_complete=complete.images)
+def export(
+    settings: Settings,
+    images: tuple[str, ...],
+    output: str,
+    platform: str | None,
+    all_platforms: bool,
+    quiet: bool,
+) -> None:
+    """Write images into a tar archive (an OCI layout, which Docker can load, too)."""
+    if platform and all_platforms:
+        raise click.UsageError("--platform and --all-platforms exclude each other")
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("an archive is nothing for a terminal: give --output FILE, or a pipe")
+    call = calls.export_images(
+        settings.namespace, images, platform=platform or "", all_platforms=all_platforms
+    )
+    parts = settings.door.chunks(call)
+    first = next(parts, b"")  # an error comes before the file is touched
+    with _written(output) as file, progress.display(quiet=quiet) as report:
+        count = 0
+        for part in _chain(first, parts):
+            file.write(part)
+            count += len(part)
+            report({"phase": "export", "offset": count, "total": 0, "message": ""})
+    if settings.json and output != "-":
+        emit_json({"file": output, "bytes": count})
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+@contextlib.contextmanager
+def _written(path: str) -> Iterator[IO[bytes]]:
+    """Give the file to write; a regular one appears under its name only when it is whole."""
+    if path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            yield file
+        return
+    partial = f"{path}.partial"
+    try:
+        with open(partial, "wb") as file:
+            yield file
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
+_IMPORT: Final = """\
+tricorn image import redis.tar
+docker save app:1 | tricorn image import
+tricorn image import --base-name registry.example/app layout.tar.gz"""
+
+
+@command("import", examples=_IMPORT)
+@click.option("--base-name", metavar="NAME", help="Take images of this name only; tags become NAME:TAG.")
+@click.option("--platform", metavar="OS/ARCH", help="The node's own otherwise.")
+@click.option("--all-platforms", is_flag=True, help="What the archive has for all platforms.")
+@click.option("--no-unpack", is_flag=True, help="Only store.")
+@click.option("--compress", is_flag=True, help="Compress layers that come as plain tar.")
+@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@click.argument("file", default="-", type=click.Path(allow_dash=True))
+def import_(settings: Settings, file: str, quiet: bool, **options: Any) -> None:
+    """Read images from an archive (OCI layout or `docker save`); prints their names and digests."""
+    if options["platform"] and options["all_platforms"]:
+        raise click.UsageError("--platform and --all-platforms exclude each other")
+    if file == "-" and sys.stdin.isatty():
+        raise click.UsageError("give the archive's file, or pipe it in")
+    call = calls.import_images(
+        settings.namespace,
+        base_name=options["base_name"] or "",
+        platform=options["platform"] or "",
+        all_platforms=options["all_platforms"],
+        unpack=not options["no_unpack"],
+        compress=options["compress"],
+    )
+    with _opened(file) as source, progress.display(quiet=quiet) as report:
+        result = settings.door.upload(call, _read(source, _size(file), report))
+    if settings.json:
+        emit_json(result)
+        return
+    for image in result["images"]:
+        click.echo(f"{image['name']}@{image['digest']}")
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """Give the file to read; InvalidArgument if it can't be opened."""
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below, outside of the handler
+    except OSError as error:
+        raise InvalidArgument(f"{path} can't be read", why=error.strerror or "") from None
+    with file:
+        yield file
+
+
+def _size(file: str) -> int:
+    return 0 if file == "-" else os.path.getsize(file)
+
+
+def _read(source: IO[bytes], total: int, report: Any) -> Iterator[bytes]:
+    count = 0
+    while data := source.read(_CHUNK):
+        yield data
+        count += len(data)
+        report({"phase": "import", "offset": count, "total": total, "message": ""})
+    report({"phase": "unpack", "offset": count, "total": total, "message": ""})

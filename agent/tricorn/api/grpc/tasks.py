@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
@@ -72,6 +73,7 @@ class TasksFace(Face):
         if not request.exec_id:
             raise InvalidArgument("the exec has no id", field="exec_id")
         process = payloads.oci_object(request.spec, "Process", "spec")
+        call.note(program=_program(process))
         await self.services.processes.exec(
             call.namespace, request.container_id, request.exec_id, process, _stdio(request)
         )
@@ -79,6 +81,7 @@ class TasksFace(Face):
 
     @rpc("Kill", Role.OPERATE)
     async def kill(self, call: FaceCall, request: Any) -> Any:
+        call.note(signal=request.signal)
         await self.services.processes.kill(
             call.namespace, request.container_id, request.signal, exec_id=request.exec_id, all=request.all
         )
@@ -211,3 +214,9 @@ def _sample(figures: CgroupFiles) -> Any:
 
 def _empty() -> Any:
     return wire.message("google.protobuf.Empty")()
+
+
+def _program(process: Mapping[str, Any]) -> str:
+    """Return what an audit line may tell of a process: its program, never arguments or environment."""
+    args = process.get("args")
+    return str(args[0])[:200] if isinstance(args, list) and args else ""

@@ -148,6 +148,19 @@ class TestWriting:
                         await trio.sleep(0.01)
             yield writer
 
+    async def test_the_agent_may_die_meanwhile(self, daemon: Daemon) -> None:
+        async with content_client(daemon, "n") as client, client.writing("r", total=len(DATA)) as writer:
+            await writer.ask(WRITE, data=DATA[:1_000_000])
+            await trio.to_thread.run_sync(daemon.kill)
+            with refused(Code.UNAVAILABLE):
+                await writer.call.receive()
+        await trio.to_thread.run_sync(daemon.start)
+        async with content_client(daemon, "n", "second") as client, client.writing("r") as writer:
+            state = await writer.ask(STAT)
+            assert (state.offset, state.total) == (1_000_000, len(DATA))
+            await writer.ask(COMMIT, offset=1_000_000, data=DATA[1_000_000:], expected=DIGEST)
+            assert (await client.info()).size == len(DATA)
+
     async def test_abort_ends_the_writer(self, client: Client) -> None:
         async with client.writing("r") as writer:
             await writer.ask(WRITE, data=DATA)

@@ -48,7 +48,7 @@ from tricorn.service.processes import ProcessService
 from tricorn.service.pull import Puller
 from tricorn.service.pull_wide import WidePuller
 from tricorn.service.push import Pusher
-from tricorn.service.records import ContentService, EventService, LeaseService, NamespaceService
+from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
@@ -218,8 +218,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             container_records=ContainerRecords(db, workers.runtime, lifecycle, specs),
             tasks=tasks,
             processes=processes,
-            content=ContentService(db, workers.content),
-            blobs=BlobService(db, workers.content),
+            content=BlobService(db, workers.content),
             image_records=ImageRecords(db, gc),
             snapshots=snapshots,
             diff=DiffService(workers.content, workers.extractor, differ, mounts, snapshots),

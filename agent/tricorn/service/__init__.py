@@ -17,7 +17,6 @@ from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService, Reporter
 from tricorn.service.processes import ProcessService
 from tricorn.service.records import (
-    ContentService,
     EventPage,
     EventService,
     LeaseService,
@@ -42,8 +41,7 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     processes: ProcessService
-    content: ContentService
-    blobs: BlobService
+    content: BlobService
     image_records: ImageRecords
     snapshots: SnapshotService
     diff: DiffService

@@ -71,6 +71,11 @@ class BlobService:
 
         await self._db.write(remove)
 
+    async def open(self, namespace: str, digest: str) -> tuple[str, int]:
+        """Return the path and size in bytes of a blob that the namespace has. NotFound."""
+        info = await self.info(namespace, digest)
+        return self._content.blob_path(info.digest), info.size
+
     @asynccontextmanager
     async def reader(
         self, namespace: str, digest: str, *, offset: int = 0, size: int = 0

@@ -14,13 +14,12 @@ from tricorn.errors import InvalidArgument, ResourceExhausted
 from tricorn.model import ids
 from tricorn.model.filters import select
 from tricorn.model.ids import Digest
-from tricorn.model.records import ContentInfo, Event, Lease, LeaseResource, Namespace
+from tricorn.model.records import Event, Lease, LeaseResource, Namespace
 from tricorn.model.requests import Action, Change
 from tricorn.ports import Clock
 from tricorn.rules.plan import label_changes
 from tricorn.service.defaults import NamespaceDefaults
 from tricorn.store.codec import to_json
-from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -91,27 +90,6 @@ class NamespaceService:
             return await self._db.write(change)
         finally:
             self._defaults.forget(name)
-
-
-class ContentService:
-    def __init__(self, db: Database, content: ContentStore) -> None:
-        self._db = db
-        self._content = content
-
-    async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[ContentInfo]:
-        return await self._db.read(lambda tx: tx.content.list(namespace, filters))
-
-    async def info(self, namespace: str, digest: str) -> ContentInfo:
-        return await self._content.info(namespace, Digest.parse(digest))
-
-    async def open(self, namespace: str, digest: str) -> tuple[str, int]:
-        """Return the path and size in bytes of a blob that the namespace has."""
-        info = await self.info(namespace, digest)
-        return self._content.blob_path(info.digest), info.size
-
-    async def delete(self, namespace: str, digest: str) -> None:
-        """Forget a blob; its bytes go with the next collection if no other namespace has it."""
-        await self._content.delete(namespace, Digest.parse(digest))
 
 
 class LeaseService:

@@ -26,33 +26,33 @@ class ContentFace(Face):
 
     @rpc("Info", Role.READ)
     async def info(self, call: FaceCall, request: Any) -> Any:
-        found = await self.services.blobs.info(call.namespace, request.digest)
+        found = await self.services.content.info(call.namespace, request.digest)
         return content.InfoResponse(info=_info(found))
 
     @rpc("Update", Role.OPERATE)
     async def update(self, call: FaceCall, request: Any) -> Any:
         given = request.info
-        changed = await self.services.blobs.update(
+        changed = await self.services.content.update(
             call.namespace, given.digest, dict(given.labels), tuple(request.update_mask.paths)
         )
         return content.UpdateResponse(info=_info(changed))
 
     @rpc("List", Role.READ)
     async def list(self, call: FaceCall, request: Any) -> None:
-        found = await self.services.blobs.list(call.namespace, tuple(request.filters))
+        found = await self.services.content.list(call.namespace, tuple(request.filters))
         for start in range(0, len(found), _INFOS):
             await call.send(content.ListContentResponse(info=map(_info, found[start : start + _INFOS])))
 
     @rpc("Delete", Role.OPERATE)
     async def delete(self, call: FaceCall, request: Any) -> Any:
-        await self.services.blobs.delete(call.namespace, request.digest, lease=call.lease)
+        await self.services.content.delete(call.namespace, request.digest, lease=call.lease)
         return EMPTY()
 
     @rpc("Read", Role.READ)
     async def read(self, call: FaceCall, request: Any) -> None:
         """Send the bytes in pieces; offsets count from the first one asked for, as containerd's do."""
         sent = 0
-        async with self.services.blobs.reader(
+        async with self.services.content.reader(
             call.namespace, request.digest, offset=request.offset, size=request.size
         ) as reader:
             while data := await reader.read():
@@ -61,12 +61,12 @@ class ContentFace(Face):
 
     @rpc("Status", Role.READ)
     async def status(self, call: FaceCall, request: Any) -> Any:
-        found = await self.services.blobs.status(call.namespace, request.ref)
+        found = await self.services.content.status(call.namespace, request.ref)
         return content.StatusResponse(status=_status(found))
 
     @rpc("ListStatuses", Role.READ)
     async def list_statuses(self, call: FaceCall, request: Any) -> Any:
-        found = await self.services.blobs.statuses(call.namespace, tuple(request.filters))
+        found = await self.services.content.statuses(call.namespace, tuple(request.filters))
         return content.ListStatusesResponse(statuses=map(_status, found))
 
     @rpc("Write", Role.OPERATE)
@@ -78,7 +78,7 @@ class ContentFace(Face):
         if not message.ref:
             raise InvalidArgument("the first message must have a reference", field="ref")
         call.note(ref=message.ref[:300])
-        async with self.services.blobs.writing(
+        async with self.services.content.writing(
             call.namespace, message.ref, total=message.total, expected=message.expected, lease=call.lease
         ) as writing:
             while message is not None:
@@ -92,7 +92,7 @@ class ContentFace(Face):
 
     @rpc("Abort", Role.OPERATE)
     async def abort(self, call: FaceCall, request: Any) -> Any:
-        await self.services.blobs.abort(call.namespace, request.ref)
+        await self.services.content.abort(call.namespace, request.ref)
         return EMPTY()
 
 

@@ -29,6 +29,7 @@ from tricorn.grpc.states import TABLE_SIZE, States, settings_for
 
 _INITIAL_WINDOW, _HEADER_TABLE = 4, 1  # names of settings
 _FRAMES_AT_ONCE: Final = 64
+_MESSAGE_WORTH: Final = 4  # frames of the other side that a message may bring about
 _RESET_COST: Final = 14  # more than the headers of a stream earn
 _SEND_FRAME: Final = 256 * limits.KIB  # larger frames gain nothing, and hold up other streams
 
@@ -224,7 +225,7 @@ class Engine:
         last = end and message.left == size
         self._write_data(stream, frames.END_STREAM if last else 0, message, size)
         if not message.left:
-            self._guard.earn(2)
+            self._guard.earn(_MESSAGE_WORTH)
         if last:
             self._states.sent_end(stream)
 
@@ -244,6 +245,10 @@ class Engine:
         if size:
             self._states.consumed(stream, size)
             self._collect()
+
+    def worked(self) -> None:
+        """A message was taken by whom it was for."""
+        self._guard.earn(_MESSAGE_WORTH)
 
     def go_away(self, code: int = ErrorCode.NO_ERROR, message: str = "") -> None:
         """Say that no new stream is welcome; those that are there go on."""

@@ -60,7 +60,8 @@ class ServerConnection(Connection):
 
     @property
     def idle(self) -> bool:
-        return not self._running
+        """Whether it does nothing, and isn't being closed for it."""
+        return not self._running and not self._draining
 
     async def serve(self) -> None:
         """Converse to the end. Never raises because of what the client does."""

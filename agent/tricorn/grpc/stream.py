@@ -141,6 +141,7 @@ class Stream:
             await self._wait()
         message = self._reader.take()
         assert message is not None
+        self._link.engine.worked()
         self._release()
         return message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model import filters, ids
@@ -224,7 +224,14 @@ class Snapshots:
             "ORDER BY snapshotter, key",
             namespace, snapshotter, snapshotter,
         )  # fmt: skip
-        return filters.select(expressions, map(_snapshot, rows))
+        wanted = filters.any_of(expressions)
+        found = map(_snapshot, rows)
+        return [snapshot for snapshot in found if wanted(_filterable(snapshot))] if expressions else [*found]
+
+
+def _filterable(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the fields that filters know, by the reference's names and by ours."""
+    return {"name": snapshot.key, **asdict(snapshot, recurse=False)}
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from tricorn_testing.ctr import Ctr
 from tricorn_testing.daemon import ApiError, Daemon, segment
-from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_files
+from tricorn_testing.images import ImageLayout, LayerBuilder
 from tricorn_testing.registry import Registry
 from tricorn_testing.secure_registry import PASSWORD, USER, password_registry
 
@@ -43,8 +43,8 @@ def make_picture(registry: Registry, directory: Path) -> Picture:
     salt = os.urandom(6).hex()
     blobs, entries = {}, []
     for platform in ("linux/amd64", "linux/arm64"):
-        builder = busybox_files(LayerBuilder()).file("etc/salt", f"{salt} {platform}")
-        layers = [builder.layer("gzip"), LayerBuilder().file("big", os.urandom(1 << 20)).layer("gzip")]
+        first = LayerBuilder().directory("etc").file("etc/salt", f"{salt} {platform}")
+        layers = [first.layer("gzip"), LayerBuilder().file("big", os.urandom(200_000)).layer("gzip")]
         entry = layout.add_image(layers, {"Cmd": ["/bin/sh"], "Labels": {"salt": salt}}, platform=platform)
         manifest = layout.document(entry["digest"])
         parts = [manifest["config"], *manifest["layers"]]

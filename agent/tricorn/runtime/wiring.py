@@ -113,7 +113,9 @@ class Wiring:
             theirs, sink = os.pipe2(os.O_CLOEXEC)
             self._theirs.callback(os.close, theirs)
             os.set_blocking(sink, False)
-            self.logger_ends = [theirs, theirs]
+            nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self._theirs.callback(os.close, nothing)
+            self.logger_ends = [theirs, nothing]
         if sink >= 0:
             self.given[CLIENT_FDS["stdout"]] = sink
         self._outputs.append(TerminalOutput(self.client, sink))

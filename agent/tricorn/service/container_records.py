@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
+import trio
 from attrs import evolve, frozen
 
+from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from tricorn.model.filters import select
 from tricorn.model.records import Container, Labels
 from tricorn.ports import Runtime
 from tricorn.rules.container_update import masked
 from tricorn.rules.runtime_names import runtime_for, shown_runtime
-from tricorn.service.lifecycle import Lifecycle, shielded
+from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.specs import SpecFactory
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
@@ -99,9 +101,10 @@ class ContainerRecords:
                 )  # fmt: skip
             tx.containers.delete(namespace, container_id)
 
-        async with self._lifecycle.locks.hold(namespace, container_id):
-            await self._db.write(forget)
-            await shielded(self._lifecycle.bundles.remove_all, namespace, container_id)
+        # no lock: what a task left may still be being cleared away, and a record can go before that
+        await self._db.write(forget)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+            await self._lifecycle.remove_files(namespace, container_id)
 
     async def runtime_of(self, container: Container, binary: str) -> str:
         """Return our name of a new task's runtime: the OCI runtime `binary` where the task's own options

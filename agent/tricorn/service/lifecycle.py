@@ -258,6 +258,16 @@ class Lifecycle:
                 release = self.locks.occupy(namespace, container_id)
                 await self._tidier.behind(f"{namespace}/{container_id}", tidy, release)
 
+    async def remove_files(self, namespace: str, container_id: str) -> None:
+        """Remove the bundle and the logs of a container whose record is gone, behind the answer."""
+
+        async def tidy() -> None:
+            async with self.locks.hold(namespace, container_id):
+                if not await self._db.read(lambda tx: tx.containers.find(namespace, container_id)):
+                    await self.bundles.remove_all(namespace, container_id)
+
+        await self._tidier.behind(f"{namespace}/{container_id}", tidy, lambda: None)
+
     async def end(self, namespace: str, container_id: str) -> None:
         """Kill whatever runs in a container, wait until its end is on record."""
         container, task = await self.records(namespace, container_id)
@@ -309,7 +319,8 @@ def created_of(task: Task | None) -> Created | None:
 def record_created(
     tx: Transaction, ref: BundleRef, task: Task, rootfs: Sequence[FilesystemMount] = ()
 ) -> None:
-    """Write a new task down, and its event."""
+    """Write a new task down, and its event. NotFound if its container was removed meanwhile."""
+    tx.containers.get(ref.namespace, ref.id)
     tx.tasks.put(ref.namespace, task)
     pid = task.init.pid if task.init else 0
     event = process_events.created(ref.id, ref.bundle, pid, rootfs, task.stdio)

@@ -357,3 +357,15 @@ async def test_connections_that_say_nothing_more(door: Door) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(50):
             nursery.start_soon(converse, door, HELLO + headers(1))
+
+
+async def test_a_thousand_idle_streams_are_small(door: Door, handlers: Handlers) -> None:
+    before = resident()
+    async with await door.connect() as stream:
+        client = RawClient(stream)
+        sleeper = request_fields(b"/t.T/Sleep")
+        await client.send(HELLO)
+        for number in range(1, 2001, 2):
+            await client.send(headers(number, sleeper) + data(number, message(b""), end=True))
+        await eventually(lambda: len(handlers.seen) == 1000)
+        assert resident() - before < 40 * limits.MIB

@@ -44,7 +44,7 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        return not self._queue
+        return not self._size
 
     def send(self, buffers: list[Buffer]) -> None:
         """Send without waiting, or queue. Bounded by its callers: see `full` and `flooded`."""
@@ -86,7 +86,7 @@ class Outbox:
 
     async def flush(self) -> None:
         """Return when all is sent."""
-        while self._queue and not self._broken:
+        while self._size and not self._broken:
             await self._room.park()
         self._room.unpark()
 

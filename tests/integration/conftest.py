@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import ApiError, Daemon, running_daemon
 from tricorn_testing.images import ImageLayout, busybox_image
 from tricorn_testing.registry import Registry
 
@@ -46,3 +46,14 @@ def busybox(ctr: Ctr, ctr_agent: Daemon, busybox_reference: str) -> str:
     body = {"reference": busybox_reference, "plain_http": True}
     ctr_agent.put(f"/v1/{ctr.namespace}/images", body)
     return busybox_reference
+
+
+@pytest.fixture
+def container(ctr: Ctr, ctr_agent: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A container's name in `ctr`'s namespace; what a test leaves under it is removed."""
+    chosen = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-").strip("-")[:60]
+    yield chosen
+    try:
+        ctr_agent.delete(f"/v1/{ctr.namespace}/containers/{chosen}", force=True)
+    except ApiError as error:
+        assert error.status == 404  # noqa: PT017 - in a fixture's end

@@ -147,9 +147,11 @@ class Execs:
                 raise FailedPrecondition(f"exec {item.id} is running", hint="kill it first")
             await self._runtime.remove_exec(item.ref, item.id)
             self._forget(item)
-        item.ended.set()
         at = item.end.at if item.end else None
-        return Deleted(item.pid, item.end.code if item.end else 0, at)
+        deleted = Deleted(item.pid, item.end.code if item.end else 0, at)
+        if item.end is None:  # who waits for it waits no longer
+            self._finish(item, Exit(_NOT_STARTED, self._clock.now(), note="it was removed before its start"))
+        return deleted
 
     def _forget(self, item: Exec) -> None:
         key = item.ref.namespace, item.ref.id

@@ -132,9 +132,18 @@ class _Reader:
 
     def _read(self, count: int) -> bytes:
         if not self._rest:
-            self._rest = memoryview(trio.from_thread.run(self._receive))
+            self._rest = memoryview(trio.from_thread.run(self._gather))
         data, self._rest = bytes(self._rest[:count]), self._rest[count:]
         return data
+
+    async def _gather(self) -> bytes:
+        """Return about a buffer of what comes: turns between the thread and the loop cost more than bytes."""
+        parts: list[bytes] = []
+        size = 0
+        while size < limits.TRANSFER_BUFFER and (data := await self._receive()):
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
 
     def _entry(self, archive: Archive, stream: TarStream, entry: Entry) -> None:
         name = checked_name(entry.name)

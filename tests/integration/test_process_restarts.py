@@ -1,8 +1,11 @@
 """What the death of an agent means to processes that clients started, and to their stdio: nothing."""
 
+# ruff: noqa: ASYNC240 - tests look at files directly
+
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import trio
 
 from tricorn.errors import NotFound
 from tricorn.model.records import TaskStatus
-from tricorn_testing.client_agent import closing_agent, other_agent
+from tricorn_testing.client_agent import closing_agent, doomed_agent, other_agent
 from tricorn_testing.fifos import fifos
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -103,3 +106,36 @@ async def test_execs_end_with_the_agent_that_started_them(runtime: str, short_pa
                 await client.processes.get("test", "c1", "e1")
             assert len(await client.processes.pids("test", "c1")) == 1
             assert await client.exec("c1", "e1", "true")
+
+
+# On the way of a client's task; db.committed comes before each of the other steps is done with
+STEPS = [
+    "start.intent", "start.mounted", "monitor.spawned", "container.created", "start.created",
+    "start.recorded", "exit.seen", "delete.recorded", "delete.runtime", "delete.bundle",
+]  # fmt: skip
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("armed", STEPS)
+async def test_a_kill_at_any_step_leaves_nothing_half_made(armed: str, short_path: Path) -> None:
+    with fifos(short_path) as io:
+        io.open()
+        script = ("sh", "-c", "exit 3")
+        code = await trio.to_thread.run_sync(doomed_agent, short_path, "runc", "c1", armed, io.stdio, *script)
+        assert code == -signal.SIGKILL, f"nothing on the way passes {armed}"
+        async with closing_agent(short_path, "runc") as client:
+            for view in await client.processes.list("test"):
+                if view.status is TaskStatus.CREATED:
+                    await client.processes.start("test", "c1")
+                assert await client.wait("c1") == 3
+                await client.processes.delete("test", "c1")
+            if await client.agent.services.container_records.list("test"):
+                await client.task("c1", io.stdio)
+                await client.processes.start("test", "c1")
+                assert await client.wait("c1") == 3
+                await client.processes.delete("test", "c1")
+                await client.agent.services.container_records.delete("test", "c1")
+            intents = await client.agent.workers.db.read(lambda tx: tx.intents.list_all())
+            assert [intent.kind for intent in intents if intent.kind != "delete-task"] == []
+    assert not list(short_path.glob("state/bundles/*/*"))
+    assert f"{short_path}/state/bundles" not in Path("/proc/self/mountinfo").read_text()

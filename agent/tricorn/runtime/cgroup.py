@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -202,6 +202,14 @@ def prune(hierarchies: Hierarchies, top: str = OWN_TOP) -> None:
                 with suppress(OSError):
                     os.rmdir(f"{directory}/{name}")
             os.rmdir(directory)
+
+
+def prune_parents(hierarchies: Hierarchies, parents: Iterable[str]) -> None:
+    """Remove these cgroups where nothing is in them."""
+    for parent in parents:
+        for directory in hierarchies.directories(parent):
+            with suppress(OSError):
+                os.rmdir(directory)
 
 
 def _remove_tree(directory: str) -> bool:

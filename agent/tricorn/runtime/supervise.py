@@ -75,6 +75,7 @@ class ConmonRuntime:
         self._conmon = ""
         self._consoles = f"{state_dir}/consoles"
         self._creating = 0
+        self._clients_parents: set[str] = set()
         self._deleted = trio.Event()
 
     async def __aenter__(self) -> Self:
@@ -95,16 +96,21 @@ class ConmonRuntime:
             await self._stack.__aexit__(kind, error, trace)
         finally:
             self._watcher.close()
-            cgroup.prune(self._hierarchies, self._top)
+            self._prune_now()
 
     async def _prune(self) -> None:
         """Remove empty parent cgroups a moment after deletions, but never under a create's feet."""
         while True:
             if self._creating == 0:
-                cgroup.prune(self._hierarchies, self._top)
+                self._prune_now()
             self._deleted = trio.Event()
             await self._deleted.wait()
             await trio.sleep(_PRUNE_DELAY)
+
+    def _prune_now(self) -> None:
+        cgroup.prune(self._hierarchies, self._top)
+        cgroup.prune_parents(self._hierarchies, self._clients_parents)
+        self._clients_parents.clear()
 
     # ------------------------------------------------------------ which runtimes
     async def capabilities(self) -> dict[str, RuntimeInfo]:
@@ -293,6 +299,8 @@ class ConmonRuntime:
             await client_execs.remove(exec_bundle, self._client)
         await self._client.finish(bundle)
         await group.remove()
+        if os.path.dirname(group.path) == f"/{ref.namespace}":  # where containerd's clients put them
+            self._clients_parents.add(f"/{ref.namespace}")
         bundle.clear()
         self._deleted.set()
 

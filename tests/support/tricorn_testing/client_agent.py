@@ -18,6 +18,7 @@ import attrs
 import trio
 from attrs import define
 
+from tricorn import failpoints
 from tricorn.app import Agent, open_agent
 from tricorn.config import Config, RegistryConfig, Runtimes
 from tricorn.model.records import Container
@@ -155,9 +156,8 @@ def other_agent(
     """Run an agent in a process of its own that has started the container `name` (and an exec `e1` in it);
     it is killed with SIGKILL at the end, or by the test before.
     """
-    request = {"stdio": attrs.asdict(stdio), "args": args, "exec": list(exec_args)}
-    command = [sys.executable, "-m", __name__, str(directory), runtime, name, json.dumps(request)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    request = {"stdio": attrs.asdict(stdio), "args": args, "exec": list(exec_args), "whole": False}
+    command, environment = _command(directory, runtime, name, request)
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         try:
             assert process.stdout is not None
@@ -168,6 +168,25 @@ def other_agent(
             process.kill()
 
 
+def doomed_agent(directory: Path, runtime: str, name: str, armed: str, stdio: Stdio, *args: str) -> int:
+    """Run an agent that makes, starts, awaits and deletes a process, with a failpoint armed; return how the
+    agent ended (-9: the failpoint was passed).
+    """
+    request = {"stdio": attrs.asdict(stdio), "args": args, "exec": [], "whole": True}
+    command, environment = _command(directory, runtime, name, request)
+    environment["TRICORN_FAILPOINTS"] = f"{armed}=kill"
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, check=False, timeout=60
+    ).returncode
+
+
+def _command(
+    directory: Path, runtime: str, name: str, request: Mapping[str, Any]
+) -> tuple[list[str], dict[str, str]]:
+    command = [sys.executable, "-m", __name__, str(directory), runtime, name, json.dumps(request)]
+    return command, {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
 async def _serve(directory: str, runtime: str, name: str, request: str) -> None:
     wanted = json.loads(request)
     async with client_agent(Path(directory), runtime) as client:
@@ -175,8 +194,12 @@ async def _serve(directory: str, runtime: str, name: str, request: str) -> None:
         if wanted["exec"]:
             await client.exec(name, "e1", *wanted["exec"])
         print("ready", flush=True)
-        await trio.sleep_forever()
+        if not wanted["whole"]:
+            await trio.sleep_forever()
+        await client.wait(name)
+        await client.processes.delete(client.namespace, name)
 
 
 if __name__ == "__main__":
+    failpoints.arm(os.environ)
     trio.run(_serve, *sys.argv[1:])

@@ -26,7 +26,7 @@ from tricorn.rules.hosts import RegistryHost
 
 ACCEPT: Final = (("Accept", f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"),)
 _KNOWN: Final = INDEX_TYPES | MANIFEST_TYPES
-_NO_HEAD: Final = frozenset({400, 405, 501})
+_NO_HEAD: Final = frozenset({400, 403, 405, 501})  # no HEAD there, or a refusal whose reason is in a body
 
 
 async def resolve_on(access: Access, call: Call, host: RegistryHost) -> Descriptor:

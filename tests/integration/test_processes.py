@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -15,10 +16,11 @@ import trio
 
 from tricorn.config import Logs
 from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from tricorn.model.records import TaskStatus
-from tricorn.model.requests import ExecRequest, StopRequest
-from tricorn.model.stdio import Stdio
-from tricorn_testing.client_agent import ClientAgent, closing_agent
+from tricorn.model.records import Container, TaskStatus
+from tricorn.model.requests import ContainerDesired, ExecRequest, StopRequest
+from tricorn.model.stdio import NULL_STDIO, Stdio
+from tricorn.rules.plan import canonical
+from tricorn_testing.client_agent import ClientAgent, client_spec, closing_agent
 from tricorn_testing.fifos import fifos
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -337,3 +339,46 @@ async def test_only_named_programs_that_only_root_can_change_are_started(short_p
         program.chmod(0o777)
         with pytest.raises(InvalidArgument, match="only root"):
             await client.run("true", stdio=Stdio(stdout=f"binary://{program}"))
+
+
+# ---------------------------------------------------------------- both doors on one container
+async def test_the_http_door_starts_what_a_client_made_and_keeps_its_log(client):
+    ns, services = client.namespace, client.agent.services
+    spec = client_spec("sh", "-c", "echo word; exit 3")
+    spec["root"] = {"path": str(client.rootfs), "readonly": True}
+    name = await client.record_of(spec)
+    await services.tasks.start(ns, name)
+    assert (await services.tasks.wait(ns, name)).exit_code == 3
+    assert [line.text async for line in services.tasks.logs(ns, name)] == ["word"]
+    view = await client.processes.get(ns, name)
+    assert (view.status, view.stdio, view.exit_code) == (TaskStatus.STOPPED, NULL_STDIO, 3)
+    with pytest.raises(AlreadyExists):
+        await client.processes.create(ns, name)
+    await client.processes.delete(ns, name)
+    assert (await services.containers.get(ns, name)).task is None
+
+
+async def test_clients_handle_what_the_agent_made(client, short_path):
+    ns, processes, services = client.namespace, client.processes, client.agent.services
+    group = f"/{Path(client.agent.config.root).parent.name}/test/own"
+    spec = client_spec("sh", "-c", "cat; echo out; exit 4", cgroup=group)
+    spec["root"] = {"path": str(client.rootfs), "readonly": True}
+    desired = canonical(ContainerDesired(image="docker.io/none", stdin=True))
+    record = Container("own", runtime=client.runtime, desired=desired, spec=json.dumps(spec).encode())
+    await client.agent.workers.db.write(lambda tx: tx.containers.create(ns, record))
+    await services.tasks.start(ns, "own")
+    assert (await processes.get(ns, "own")).status is TaskStatus.RUNNING
+    assert await client.exec("own", "one", "true")
+    await processes.close_io(ns, "own", "", stdin=True)
+    assert await client.wait("own") == 4
+    assert [line.text async for line in services.tasks.logs(ns, "own")] == ["out"]
+    await processes.delete(ns, "own")
+    with fifos(short_path) as io:
+        io.open()
+        await processes.create(ns, "own", stdio=io.stdio)
+        await processes.start(ns, "own")
+        await processes.close_io(ns, "own", "", stdin=True)
+        assert await io.read_all() == b"out\n"
+        assert await client.wait("own") == 4
+    await services.tasks.start(ns, "own")  # in the agent's own way again, after the client's
+    assert (await processes.get(ns, "own")).stdio == NULL_STDIO

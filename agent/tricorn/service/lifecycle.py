@@ -288,15 +288,22 @@ class Lifecycle:
     # ------------------------------------------------------------ records
     async def records(self, namespace: str, container_id: str) -> tuple[Container, Task | None]:
         """Return a container and its task. NotFound names the container."""
-        container, task = await self._db.read(
-            lambda tx: (tx.containers.find(namespace, container_id), tx.tasks.find(namespace, container_id))
-        )
+        container, task = await self._read(namespace, container_id)
+        if task and task.status in ALIVE and self.supervisor.over(namespace, container_id):
+            # waiters are told of an end before it is on record: what they ask next must fit
+            await self.supervisor.ended(namespace, container_id)
+            container, task = await self._read(namespace, container_id)
         if container is None:
             raise NotFound(
                 f"container {container_id} does not exist in namespace {namespace}",
                 hint=f"`tricorn -n {namespace} ps -a` lists what there is",
             )
         return container, task
+
+    async def _read(self, namespace: str, container_id: str) -> tuple[Container | None, Task | None]:
+        return await self._db.read(
+            lambda tx: (tx.containers.find(namespace, container_id), tx.tasks.find(namespace, container_id))
+        )
 
     async def live(self, namespace: str, container_id: str) -> tuple[BundleRef, Container, Task]:
         """Return the parts of a running container; FailedPrecondition when it isn't running."""

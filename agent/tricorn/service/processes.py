@@ -169,10 +169,6 @@ class ProcessService:
 
     async def _task(self, namespace: str, container_id: str) -> tuple[BundleRef, Task]:
         container, task = await self._lifecycle.records(namespace, container_id)
-        if task and task.status in ALIVE and self._supervisor.over(namespace, container_id):
-            # waiters are told of an end before it is on record: what they ask next must fit
-            await self._supervisor.ended(namespace, container_id)
-            container, task = await self._lifecycle.records(namespace, container_id)
         if task is None:
             raise NotFound(
                 f"container {container_id} has no task in namespace {namespace}",

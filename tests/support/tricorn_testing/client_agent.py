@@ -76,10 +76,13 @@ class ClientAgent:
 
     async def record(self, *args: str, name: str = "", **spec: Any) -> str:
         """Make a container record and return its id."""
+        return await self.record_of(client_spec(*args, **spec), name)
+
+    async def record_of(self, spec: Mapping[str, Any], name: str = "") -> str:
         name = name or f"c{uuid4().hex[:8]}"
         container = Container(
             name, runtime_name="io.containerd.runc.v2", labels={"made-by": "client"},
-            spec=json.dumps(client_spec(*args, **spec)).encode(),
+            spec=json.dumps(spec).encode(),
         )  # fmt: skip
         await self.agent.services.container_records.create(self.namespace, container, binary=self.runtime)
         return name

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tricorn_testing.ctr import CACHE, Ctr, ctr_program
-from tricorn_testing.packages import Release
+from tricorn_testing.ctr import CACHE, RELEASES, Ctr, ctr_program
+from tricorn_testing.packages import Release, make_runnable
 from tricorn_testing.processes import kill_naming
 
-RELEASE = "bookworm"
+RUNC = "bookworm"
 _OWN_RUN = "mkdir -p /run/containerd && mount -t tmpfs tmpfs /run/containerd && exec "
 _TIMEOUT = 60.0
 
@@ -25,8 +25,9 @@ _TIMEOUT = 60.0
 class Containerd:
     """One daemon below `directory`. `plugins` are TOML tables to add to its configuration."""
 
-    def __init__(self, directory: Path, namespace: str, plugins: str = "") -> None:
+    def __init__(self, directory: Path, namespace: str, plugins: str = "", version: str = "1.6") -> None:
         self.directory = directory
+        self._prefix = prefix_of(version)
         self.address = str(directory / "containerd.sock")
         self.log_file = directory / "containerd.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -37,18 +38,16 @@ class Containerd:
             'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
             f'[grpc]\n  address = "{self.address}"\n[ttrpc]\n  address = "{self.address}.ttrpc"\n{plugins}\n'
         )
-        self.ctr = Ctr("1.6", ctr_program("1.6"), self.address, namespace, directory / "fifos")
+        self.ctr = Ctr(version, ctr_program(version), self.address, namespace, directory / "fifos")
 
     @property
     def environment(self) -> Mapping[str, str]:
-        release = Release(RELEASE, CACHE / RELEASE)
-        own = [
-            release.unpack(name) / part for name in ("containerd", "runc") for part in ("usr/bin", "usr/sbin")
-        ]
+        runc = Release(RUNC, CACHE / RUNC).unpack("runc")
+        own = [prefix / part for prefix in (self._prefix, runc) for part in ("usr/bin", "usr/sbin")]
         return {**os.environ, "PATH": ":".join([*map(str, own), os.environ["PATH"]])}
 
     def start(self) -> None:
-        program = Release(RELEASE, CACHE / RELEASE).unpack("containerd") / "usr/bin/containerd"
+        program = self._prefix / "usr/bin/containerd"
         shell = f"{_OWN_RUN} {program} --config {self._config} --log-level warn"
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
@@ -83,10 +82,20 @@ class Containerd:
         kill_naming(str(self.directory))
 
 
+def prefix_of(version: str) -> Path:
+    """Return where that version's files are, able to run here; raises as `ctr_program` does."""
+    release = Release(RELEASES[version], CACHE / RELEASES[version])
+    prefix = release.unpack("containerd")
+    make_runnable(prefix / "usr/bin/containerd", release)
+    return prefix
+
+
 @contextmanager
-def running_containerd(directory: Path, namespace: str, plugins: str = "") -> Iterator[Containerd]:
+def running_containerd(
+    directory: Path, namespace: str, plugins: str = "", version: str = "1.6"
+) -> Iterator[Containerd]:
     """Run one for the length of the context; its log is printed if the context fails."""
-    daemon = Containerd(directory, namespace, plugins)
+    daemon = Containerd(directory, namespace, plugins, version)
     try:
         daemon.start()
         yield daemon

@@ -13,7 +13,7 @@ from tricorn.service.streams import MessageStream
 DATA: Final = wire.message("containerd.types.transfer.Data")
 WINDOW: Final = wire.message("containerd.types.transfer.WindowUpdate")
 _PIECE: Final = 64 * 1024  # the clients' window, which they renew when less than this is left of it
-_STALL: Final = 120.0  # seconds for which a client may take nothing
+_STALL: Final = 120.0  # seconds for which a client may take or send nothing
 _LAST_WORD: Final = 10.0  # seconds to wait for a client to say that it has written all
 
 
@@ -26,13 +26,13 @@ class ReceivedBytes:
 
     async def receive(self) -> bytes:
         """Return some bytes, none at the end. InvalidArgument for other messages, Canceled when the client
-        went away in the middle.
+        went away in the middle, Unavailable when it is silent for too long: an import holds a thread.
         """
         if self._allowed <= limits.STREAM_WINDOW // 2:
             await self._stream.send(WINDOW(update=limits.STREAM_WINDOW - self._allowed))
             self._allowed = limits.STREAM_WINDOW
         parts: list[bytes] = []
-        message = await self._stream.receive()
+        message = await self._first()
         while message is not None:
             parts.append(self._data(message))
             if sum(map(len, parts)) >= limits.STREAM_WINDOW // 2:
@@ -43,6 +43,11 @@ class ReceivedBytes:
         if parts and not data:
             return await self.receive()
         return data
+
+    async def _first(self) -> Any | None:
+        with trio.move_on_after(_STALL):
+            return await self._stream.receive()
+        raise Unavailable(f"stream {self._stream.name} stalled", why=f"nothing sent for {_STALL:g} s")
 
     def _data(self, message: Any) -> bytes:
         if not isinstance(message, DATA):

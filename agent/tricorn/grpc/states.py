@@ -14,7 +14,7 @@ import h2.events
 import h2.exceptions
 import hpack
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, ConnectionState, H2Connection
 from h2.exceptions import StreamClosedError, StreamIDTooLowError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamInputs, StreamState
@@ -36,6 +36,8 @@ from tricorn.grpc.events import (
 TABLE_SIZE: Final = 4096  # of header tables, until settings say otherwise
 _FIRST_WINDOW: Final = 65535
 _WINDOW_MAX: Final = 2**31 - 1
+_OWED: Final = limits.GRPC_CONNECTION_WINDOW // 64
+_UNDECODABLE: Final = (hpack.HPACKError, IndexError, TypeError, UnicodeDecodeError)  # older ones raise all
 _RECEIVING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL)
 
 
@@ -119,6 +121,23 @@ class _Connection(H2Connection):
         self._prepare_for_sending(replies)
         return cast("list[h2.events.Event]", events)
 
+    def open_stream(self, number: int, block: bytes, *, ended: bool) -> list[tuple[bytes, bytes]]:
+        """Take a request of a new stream; return its headers, which are nobody's business here."""
+        fields = list(self.decoder.decode(block, raw=True))
+        if self.state_machine.state is ConnectionState.IDLE:
+            self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        state = self._begin_new_stream(number, AllowedStreamIDs.ODD)
+        state.state_machine.process_input(StreamInputs.RECV_HEADERS)
+        if ended:
+            state.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+        return cast("list[tuple[bytes, bytes]]", fields)
+
+    def give_back(self, size: int) -> None:
+        """Give a part of the connection's window back that no stream needs any more."""
+        increment = self._inbound_flow_control_window_manager.process_bytes(size)
+        if increment:
+            self._prepare_for_sending([WindowUpdateFrame(0, window_increment=increment)])
+
     def take_data(self, state: H2Stream, content: bytes, size: int, *, ended: bool) -> None:
         """Count data of an open stream, which is delivered without h2's help."""
         self._inbound_flow_control_window_manager.window_consumed(size)
@@ -135,6 +154,7 @@ class States:
     def __init__(self, *, client: bool) -> None:
         self._h2 = _Connection(client=client)
         self._client = client
+        self._owed = 0  # bytes of the connection's window that are to be given back
 
     # ------------------------------------------------------------ received
     def data(self, stream: int, content: bytes, size: int, *, ended: bool) -> list[Event]:
@@ -155,6 +175,14 @@ class States:
         return self._enter(frame)
 
     def headers(self, stream: int, block: bytes, *, ended: bool) -> list[Event]:
+        if not self._client and stream % 2 and stream > self._h2.highest_inbound_stream_id:
+            try:
+                fields = self._h2.open_stream(stream, block, ended=ended)
+            except hpack.OversizedHeaderListError as error:
+                raise ProtocolViolation(str(error), ErrorCode.ENHANCE_YOUR_CALM) from None
+            except _UNDECODABLE as error:
+                raise ProtocolViolation(str(error)[:200], ErrorCode.COMPRESSION_ERROR) from None
+            return [HeadersReceived(stream, fields, ended)]
         frame = HeadersFrame(stream, block) if stream else _no_stream()
         if ended:
             frame.flags.add("END_STREAM")
@@ -230,7 +258,14 @@ class States:
 
     def consumed(self, stream: int, size: int) -> None:
         """`size` received bytes are out of the way: their part of the windows goes back, in large pieces."""
-        self._h2.acknowledge_received_data(size, stream)
+        state = self._h2.streams.get(stream)
+        if state is not None and state.state_machine.state in _RECEIVING:
+            self._h2.acknowledge_received_data(size, stream)
+            return
+        self._owed += size
+        if self._owed >= _OWED:
+            self._h2.give_back(self._owed)
+            self._owed = 0
 
     # ------------------------------------------------------------ seen
     def is_open(self, stream: int) -> bool:

@@ -74,11 +74,14 @@ class IntrospectionService:
         raise NotFound(f"there is no plugin {type}.{id}")
 
     async def _snapshotter(self, name: str) -> Plugin:
-        reason = await self._snapshots.backend(name).supported()
+        backend = self._snapshots.backend(name)
+        reason = await backend.supported()
         return Plugin(
             SNAPSHOTTER_TYPE,
             name,
             platforms=(self._machine,),
+            # Layers side by side, each put on its parent when it is committed: clients unpack so if they may.
+            capabilities=("rebase",) if backend.layer_root("probe") else (),
             exports={"root": os.path.join(self._root, "snapshots", name)},
             init_error=f"{reason}: skip plugin" if reason else "",
         )

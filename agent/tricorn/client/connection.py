@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -60,7 +60,7 @@ class Connection:
 
     async def upload(self, call: Call, parts: AsyncIterable[bytes]) -> Head:
         """Send `call` with a body of `parts` and return the head of its answer, which a refusal gives
-        before all of it is sent.
+        before all of it is sent. A generator is closed in any case.
         """
         try:
             await self.stream.send_all(self._exchange.request(call))
@@ -73,6 +73,9 @@ class Connection:
                 await self.stream.send_all(self._exchange.part(b""))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it hung up: what it said before is there to be read
+        finally:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
         head = await self._step()
         assert isinstance(head, Head)
         return head

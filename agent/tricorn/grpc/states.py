@@ -6,9 +6,8 @@ checks of headers are off (`metadata` has ours), and so is its framing.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Final, NoReturn, cast
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn, cast
 
 import h2.events
 import h2.exceptions
@@ -32,6 +31,7 @@ from tricorn.grpc.events import (
     StreamReset,
     WindowOpened,
 )
+from tricorn.grpc.known_blocks import KnownBlocks
 
 TABLE_SIZE: Final = 4096  # of header tables, until settings say otherwise
 _FIRST_WINDOW: Final = 65535
@@ -56,30 +56,6 @@ def settings_for(*, client: bool) -> dict[int, int]:
     return settings
 
 
-class _Decoder(hpack.Decoder):
-    """Remembers what blocks mean that only name entries of the tables, until the table changes: calls of one
-    client are alike, and hpack takes longer for their headers than all else for the rest.
-    """
-
-    _INDEXED: ClassVar = re.compile(rb"[\x81-\xfe]{1,64}")  # 0xff begins a number of several bytes
-    _KEPT: ClassVar = 64
-
-    def __init__(self) -> None:
-        super().__init__(max_header_list_size=limits.GRPC_HEADERS)
-        self._known: dict[bytes, list[hpack.HeaderTuple]] = {}
-
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
-        known = self._known.get(data)
-        if known is not None:
-            return known
-        fields = list(super().decode(data, raw))
-        if not self._INDEXED.fullmatch(data) or len(self._known) >= self._KEPT:
-            self._known.clear()
-        if self._INDEXED.fullmatch(data):
-            self._known[data] = fields
-        return fields
-
-
 class _Connection(H2Connection):
     """h2's connection, entered behind its framing, and past what it does at length for nothing."""
 
@@ -98,7 +74,7 @@ class _Connection(H2Connection):
         )
         values = {SettingCodes(name): value for name, value in settings_for(client=client).items()}
         self.local_settings = Settings(client=client, initial_values=values)
-        self.decoder = _Decoder()
+        self.decoder = KnownBlocks()
         self.increment_flow_control_window(limits.GRPC_CONNECTION_WINDOW - _FIRST_WINDOW)
 
     @property

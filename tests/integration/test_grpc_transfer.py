@@ -269,6 +269,102 @@ async def test_a_hosts_directory_of_the_client(
     await client.transfer(origin(name, host_dir=str(tmp_path)), store(name))
 
 
+class Stuck:
+    """A registry that gives an image's documents, and never its layers."""
+
+    def __init__(self, layout: ImageLayout, digest: str) -> None:
+        self.layout, self.digest = layout, digest
+        self.asked = trio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        name = exchange.path.rpartition("/")[2]
+        document = self.layout.document(self.digest)
+        if "/manifests/" in exchange.path:
+            data = self.layout.blob(self.digest).read_bytes()
+            headers = {"Content-Type": document["mediaType"], "Docker-Content-Digest": self.digest}
+            await exchange.answer(200, headers, data)
+        elif name == document["config"]["digest"]:
+            await exchange.answer(200, {}, self.layout.blob(name).read_bytes())
+        else:
+            self.asked.set()
+            await trio.sleep_forever()
+
+
+async def test_a_client_that_gives_up(client: Client, agent: Daemon, layout: ImageLayout) -> None:
+    """What was begun for it ends; nothing is held or left."""
+    entry = layout.add_image([LayerBuilder().file("f", b"stuck").layer("gzip")])
+    stuck = Stuck(layout, entry["digest"])
+    snapshots = directories(agent)
+    async with serving(stuck) as server:
+        with trio.move_on_after(60) as scope:
+            async with trio.open_nursery() as nursery:
+                platform = PLATFORM(os="linux", architecture="amd64")
+                unpack = types.UnpackConfiguration(platform=platform)
+                destination = store("stuck:1", platforms=[platform], unpacks=[unpack])
+                nursery.start_soon(client.transfer, origin(f"{server.address}/a/stuck:1"), destination)
+                await stuck.asked.wait()
+                scope.cancel()
+        for _ in range(3000):
+            if not busy(agent) and directories(agent) == snapshots:
+                break
+            await trio.sleep(0.01)
+        assert not busy(agent)
+    assert directories(agent) == snapshots
+    error = await client.refused(store("stuck:1"), store("other:1"))
+    assert error.status.code is Code.NOT_FOUND
+    assert agent.get(f"/v1/{client.namespace}/leases")["items"] == []
+
+
+def directories(agent: Daemon) -> list[str]:
+    return sorted(path.name for path in (agent.root / "snapshots/overlayfs").glob("*"))
+
+
+def busy(agent: Daemon) -> int:
+    found: int = agent.get("/v1/info")["statistics"]["registry"]["connections_busy"]
+    return found
+
+
+async def test_documents_that_are_no_images(
+    client: Client, agent: Daemon, layout: ImageLayout, registry: Registry
+) -> None:
+    """Attestations beside an image, and a manifest without an index around it."""
+    image = layout.add_image([LayerBuilder().file("f", b"attested").layer("gzip")])
+    statement = layout.add_blob(b'{"predicate": 1}', "application/vnd.in-toto+json")
+    config = layout.add_document(
+        {"architecture": "unknown", "os": "unknown"}, "application/vnd.oci.image.config.v1+json"
+    )
+    manifest_type = "application/vnd.oci.image.manifest.v1+json"
+    attestation = layout.add_document(
+        {"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": [statement]},
+        manifest_type,
+    )
+    attestation["platform"] = {"os": "unknown", "architecture": "unknown"}
+    layout.tag("attested", layout.add_index([image, attestation]))
+    layout.tag("bare", {key: value for key, value in image.items() if key != "platform"})
+    for tag in ("attested", "bare"):
+        reference = registry.push(layout, tag, f"grpc-transfer/{tag}:1")
+        await client.transfer(origin(reference), store(reference))
+    there = {item["digest"] for item in agent.get(f"/v1/{client.namespace}/content")["items"]}
+    assert statement["digest"] in there
+    copy = f"{registry.address}/grpc-transfer/attested-copy:1"
+    await client.transfer(store(f"{registry.address}/grpc-transfer/attested:1"), origin(copy))
+    assert registry.digest("grpc-transfer/attested-copy:1") == registry.digest("grpc-transfer/attested:1")
+
+
+async def test_a_limit_of_manifests(
+    client: Client, agent: Daemon, layout: ImageLayout, registry: Registry
+) -> None:
+    entries = [
+        layout.add_image([LayerBuilder().file("limit", name).layer("gzip")], platform=name)
+        for name in ("linux/amd64", "linux/arm64", "linux/s390x")
+    ]
+    layout.tag("three", layout.add_index(entries))
+    reference = registry.push(layout, "three", "grpc-transfer/three:1")
+    await client.transfer(origin(reference), store(reference, manifest_limit=2))
+    there = {item["digest"] for item in agent.get(f"/v1/{client.namespace}/content")["items"]}
+    assert [entry["digest"] in there for entry in entries] == [True, True, False]
+
+
 class Tunnel:
     """A CONNECT proxy that leads everything to one port, and remembers where it was asked to lead."""
 

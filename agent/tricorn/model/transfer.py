@@ -33,12 +33,15 @@ class Unpacking:
 
 @frozen
 class ImageStoreEnd:
-    """The node's images as source or destination. No `platforms`: all of them."""
+    """The node's images as source or destination. No `platforms`: all of them. A `manifest_limit` over 0
+    bounds how many images of an index are brought.
+    """
 
     name: str = ""
     labels: Mapping[str, str] = Factory(dict)
     platforms: Sequence[Platform] = ()
     all_metadata: bool = False
+    manifest_limit: int = 0
     references: Sequence[Naming] = ()
     unpacks: Sequence[Unpacking] = ()
 

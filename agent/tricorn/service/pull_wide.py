@@ -47,7 +47,8 @@ class Unpack:
 @frozen
 class Wide:
     """What of an image to bring. No `platforms`: all of them. With `all_metadata`, manifests and configs of
-    the others come, too, without their layers. `names` are the images to record for the target.
+    the others come, too, without their layers. A `limit` over 0 bounds how many of an index come when no
+    platform is named. `names` are the images to record for the target.
     """
 
     request: PullRequest
@@ -55,6 +56,7 @@ class Wide:
     unpacks: Sequence[Unpack]
     names: Callable[[Descriptor], Sequence[Image]]
     all_metadata: bool = False
+    limit: int = 0
 
 
 Seen = Callable[[Descriptor, Descriptor | None], None]  # a descriptor and what names it
@@ -151,6 +153,8 @@ class WidePuller:
         data = await self._puller.document(work.wide.request, target, work.lease)
         document = parse_image_document(data, target.media_type)
         children = document.manifests if isinstance(document, Index) else (document.config,)
+        if work.wide.limit and not work.wide.platforms:
+            children = children[: work.wide.limit]
         for child in children:
             work.seen(child, target)
         if isinstance(document, Index):

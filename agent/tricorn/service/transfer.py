@@ -97,8 +97,14 @@ class TransferService:
         root = source.reference
         tell(TransferEvent("fetching image content", root, descriptor=target))
         parts = Parts(root, tell)
+        wanted = _normal(store.platforms)
         wide = Wide(
-            request, _normal(store.platforms), unpacks, lambda _: names, all_metadata=store.all_metadata
+            request,
+            wanted[: store.manifest_limit or None],
+            unpacks,
+            lambda _: names,
+            all_metadata=store.all_metadata,
+            limit=store.manifest_limit,
         )
         images = await self._wide.pull(wide, target, PullReporter(parts), parts.read)
         _saved(images, tell)

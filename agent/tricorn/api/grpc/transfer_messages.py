@@ -29,6 +29,7 @@ def store_end(message: Any) -> ImageStoreEnd:
         labels=dict(message.labels),
         platforms=tuple(platforms_of(message.platforms)),
         all_metadata=message.all_metadata,
+        manifest_limit=message.manifest_limit,
         references=tuple(
             Naming(each.name, each.is_prefix, each.allow_overwrite, each.add_digest, each.skip_named_digest)
             for each in message.extra_references

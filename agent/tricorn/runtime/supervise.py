@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -18,16 +17,15 @@ import trio
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from tricorn.failpoints import failpoint
-from tricorn.model.processes import CgroupFiles
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
-from tricorn.model.stdio import Stdio
 from tricorn.ports import BundleRef, Created, ExecSession, Exit, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import cgroup, client_execs, conmon, oci, process, stdio
 from tricorn.runtime.bundle import Bundle
+from tricorn.runtime.client_processes import ClientProcesses
 from tricorn.runtime.client_stdio import ClientStdio
-from tricorn.runtime.execs import RUNTIME_LOG, ExecPlan, run_exec, runtime_log
+from tricorn.runtime.execs import ExecPlan, run_exec, runtime_log
 from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
@@ -41,7 +39,7 @@ _PRUNE_DELAY: Final = 1.0
 _SIGKILL: Final = signal.SIGKILL
 
 
-class ConmonRuntime:
+class ConmonRuntime(ClientProcesses):
     """Implements `ports.Runtime`. An async context manager: it owns one task (the log watcher) and makes
     the process a child subreaper.
 
@@ -204,25 +202,6 @@ class ConmonRuntime:
         failpoint("container.created")
         return created
 
-    async def _create_for_client(
-        self, ref: BundleRef, stdio: Stdio, runtime: oci.OciRuntime, bundle: Bundle
-    ) -> Created:
-        options = conmon.MonitorOptions(terminal=stdio.terminal, no_pivot=ref.no_pivot)
-        arguments = [*runtime.arguments(ref.namespace), "--log", bundle.file(RUNTIME_LOG)]
-        argv = conmon.command(self._find_conmon(), bundle, ref.id, arguments, options)
-        async with self._client.prepare(stdio, bundle, ref.id, ref.namespace) as (_, wiring):
-            with ExitStack() as stack:
-                environment = self._environment
-                if wiring.client:
-                    environment = environment | stack.enter_context(conmon.console_directory(self._consoles))
-                created = await self._started(ref, conmon.launch(argv, bundle, environment, wiring.given))
-            if wiring.client:
-                conmon.connect(wiring.client, bundle)
-            bundle.save_created(created)
-            self._client.begin(bundle, wiring, created.init)
-        failpoint("container.created")
-        return created
-
     async def _started(self, ref: BundleRef, monitor: conmon.Monitor) -> Created:
         try:
             pid = await conmon.wait_started(monitor)
@@ -365,62 +344,6 @@ class ConmonRuntime:
         )
         async with run_exec(plan) as session:
             yield session
-
-    # ------------------------------------------------------------ stdio of clients
-    async def reconnect(self, ref: BundleRef, created: Created) -> None:
-        bundle = Bundle.of(ref)
-        for exec_bundle in bundle.execs():
-            await client_execs.remove(exec_bundle, self._client)
-        if ref.stdio is not None:
-            await self._client.resume(ref.stdio, bundle, created)
-
-    async def start_exec(
-        self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio
-    ) -> Created:
-        runtime = await self._runtime(ref)
-        arguments = tuple(runtime.arguments(ref.namespace))
-        plan = ExecPlan(
-            Bundle.of(ref).exec(exec_id), arguments, self._find_conmon(), self._environment, process,
-            stdio.terminal, bool(stdio.stdin), self._consoles,
-        )  # fmt: skip
-        return await client_execs.start(plan, self._client, stdio, ref.namespace)
-
-    async def wait_exec(self, ref: BundleRef, exec_id: str, created: Created) -> Exit:
-        return await client_execs.wait(Bundle.of(ref).exec(exec_id), created)
-
-    async def kill_exec(self, ref: BundleRef, created: Created, signal: int) -> None:
-        await trio.lowlevel.checkpoint()
-        self._signal(self._cgroup(Bundle.of(ref), ref.namespace), created.init, signal, "the exec")
-
-    async def remove_exec(self, ref: BundleRef, exec_id: str) -> None:
-        await client_execs.remove(Bundle.of(ref).exec(exec_id), self._client)
-
-    async def resize_exec(self, created: Created, rows: int, columns: int) -> None:
-        await trio.lowlevel.checkpoint()
-        stdio.resize_terminal(created.monitor, rows, columns)
-
-    async def end_stdin(self, ref: BundleRef, exec_id: str, created: Created) -> None:
-        await trio.lowlevel.checkpoint()
-        bundle = Bundle.of(ref)
-        self._client.end_stdin(bundle.exec(exec_id) if exec_id else bundle, created.monitor)
-
-    async def update(self, ref: BundleRef, resources: Mapping[str, Any]) -> None:
-        runtime = await self._runtime(ref)
-        bundle = Bundle.of(ref)
-        bundle.write("resources.json", json.dumps(resources))
-        try:
-            await runtime.call(ref.namespace, "update", "--resources", bundle.file("resources.json"), ref.id)
-        except FailedPrecondition as error:
-            raise InvalidArgument(f"the limits of {ref.id} can't be changed so", why=error.why) from None
-        finally:
-            os.unlink(bundle.file("resources.json"))
-
-    async def cgroup_files(self, ref: BundleRef) -> CgroupFiles:
-        await trio.lowlevel.checkpoint()
-        group = self._cgroup(Bundle.of(ref), ref.namespace)
-        if not group.exists():
-            raise NotFound(f"container {ref.id} has no control group", why="it doesn't run")
-        return group.files()
 
     def logs(
         self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None

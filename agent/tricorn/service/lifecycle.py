@@ -6,13 +6,12 @@ An intent is written before the first side effect and ends in the transaction th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 import trio
-from attrs import evolve
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, NotFound
@@ -22,13 +21,13 @@ from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
 from tricorn.rules.client_spec import runnable_spec
 from tricorn.rules.plan import canonical
-from tricorn.service import process_events
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.locks import KeyedLock
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.supervisor import Supervisor
+from tricorn.service.task_records import delete_event, record_created, record_started
 from tricorn.service.tidying import Tidier
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
@@ -321,33 +320,6 @@ class Lifecycle:
 def created_of(task: Task | None) -> Created | None:
     """Return the processes a task record names."""
     return Created(task.init, task.monitor) if task and task.init and task.monitor else None
-
-
-def record_created(
-    tx: Transaction, ref: BundleRef, task: Task, rootfs: Sequence[FilesystemMount] = ()
-) -> None:
-    """Write a new task down, and its event. NotFound if its container was removed meanwhile."""
-    tx.containers.get(ref.namespace, ref.id)
-    tx.tasks.put(ref.namespace, task)
-    pid = task.init.pid if task.init else 0
-    event = process_events.created(ref.id, ref.bundle, pid, rootfs, task.stdio)
-    tx.events.publish(ref.namespace, "/tasks/create", event)
-
-
-def record_started(tx: Transaction, namespace: str, container_id: str) -> None:
-    """Write down that a task was let go, and the event."""
-    task = tx.tasks.get(namespace, container_id)
-    if task.status is TaskStatus.CREATED:
-        tx.tasks.put(namespace, evolve(task, status=TaskStatus.RUNNING, started_at=tx.now))
-    event = {"container_id": container_id, "pid": task.init.pid if task.init else 0}
-    tx.events.publish(namespace, "/tasks/start", event)
-
-
-def delete_event(tx: Transaction, container_id: str, task: Task) -> dict[str, Any]:
-    """Return what the journal tells when a task is removed."""
-    code = task.exit_code if task.exit_code is not None else 137
-    pid = task.init.pid if task.init else 0
-    return process_events.deleted(container_id, pid, code, task.exited_at or tx.now)
 
 
 async def shielded(work: Callable[..., Awaitable[object]], *args: Any) -> None:

@@ -5,7 +5,7 @@ are created, started, waited for and deleted one by one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -16,30 +16,23 @@ from tricorn import limits
 from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound
 from tricorn.failpoints import failpoint
 from tricorn.model import ids
-from tricorn.model.processes import CgroupFiles, Deleted, ProcessView
+from tricorn.model.processes import CgroupFiles, Deleted
 from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.model.stdio import NULL_STDIO, Stdio
-from tricorn.ports import BundleRef, Created, Exit, FilesystemMount, Runtime
+from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
 from tricorn.service.execs import Exec, Execs
-from tricorn.service.lifecycle import (
-    ALIVE,
-    Lifecycle,
-    created_of,
-    delete_event,
-    record_created,
-    record_started,
-    shielded,
-)
+from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of, shielded
+from tricorn.service.process_views import ProcessViews
+from tricorn.service.task_records import delete_event, record_created, record_started
 from tricorn.service.tasks import TaskService
 from tricorn.service.tidying import Tidier
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
-_UNKNOWN = 255  # the exit code when nobody saw the end
 
 
-class ProcessService:
+class ProcessService(ProcessViews):
     """Processes of containers. `exec_id` "" means the container's first process.
 
     All raise NotFound for unknown containers, tasks and execs, FailedPrecondition where the state of the
@@ -55,13 +48,9 @@ class ProcessService:
         execs: Execs,
         tidier: Tidier,
     ) -> None:
-        self._db = db
+        super().__init__(db, lifecycle, execs)
         self._runtime = runtime
-        self._lifecycle = lifecycle
-        self._supervisor = lifecycle.supervisor
-        self._bundles = lifecycle.bundles
         self._tasks = tasks
-        self._execs = execs
         self._tidier = tidier
 
     # ------------------------------------------------------------ creation
@@ -132,57 +121,6 @@ class ProcessService:
                 await self._runtime.start(ref)
                 await self._db.write(lambda tx: record_started(tx, namespace, container_id))
             return task.init.pid if task.init else 0
-
-    # ------------------------------------------------------------ looking
-    async def get(self, namespace: str, container_id: str, exec_id: str = "") -> ProcessView:
-        _, task = await self._task(namespace, container_id)
-        if exec_id:
-            return self._execs.get(namespace, container_id, exec_id).view()
-        return self._view(task)
-
-    def _view(self, task: Task) -> ProcessView:
-        stopped = task.status is TaskStatus.STOPPED
-        return ProcessView(
-            task.container, task.status, "", task.init.pid if task.init else 0,
-            task.stdio or Stdio(terminal=task.terminal),
-            (_UNKNOWN if task.exit_code is None else task.exit_code) if stopped else 0,
-            task.exited_at if stopped else None,
-        )  # fmt: skip
-
-    async def wait(self, namespace: str, container_id: str, exec_id: str = "") -> Exit:
-        """Return how the process ended, once it has."""
-        if exec_id:
-            await self._task(namespace, container_id)
-            return await self._execs.wait(self._execs.get(namespace, container_id, exec_id))
-        end = await self._supervisor.result(namespace, container_id)
-        if end:
-            return end
-        _, task = await self._task(namespace, container_id)
-        if task.status is not TaskStatus.STOPPED:  # its watch failed, or begins this moment
-            end = await self._supervisor.result(namespace, container_id)
-            if end is None:
-                raise FailedPrecondition(f"the task of container {container_id} is not watched")
-            return end
-        code = _UNKNOWN if task.exit_code is None else task.exit_code
-        assert task.exited_at is not None, "a stopped task has its time"
-        return Exit(code, task.exited_at, task.oom_killed, task.exit_note)
-
-    async def _task(self, namespace: str, container_id: str) -> tuple[BundleRef, Task]:
-        container, task = await self._lifecycle.records(namespace, container_id)
-        if task is None:
-            raise NotFound(
-                f"container {container_id} has no task in namespace {namespace}",
-                hint=f"start one: `ctr -n {namespace} tasks start {container_id}`",
-            )
-        return self._bundles.ref(namespace, container, task), task
-
-    async def _alive(self, namespace: str, container_id: str) -> tuple[BundleRef, Task, Created]:
-        """FailedPrecondition for a task that has stopped."""
-        ref, task = await self._task(namespace, container_id)
-        created = created_of(task)
-        if task.status not in ALIVE or created is None:
-            raise FailedPrecondition(f"the task of container {container_id} has stopped")
-        return ref, task, created
 
     # ------------------------------------------------------------ signals and removal
     async def kill(
@@ -306,17 +244,6 @@ class ProcessService:
         """Return the raw figures of a container's control group."""
         ref, _, _ = await self._alive(namespace, container_id)
         return await self._runtime.cgroup_files(ref)
-
-    async def list(self, namespace: str) -> list[ProcessView]:
-        """Return the first processes of all tasks of the namespace."""
-        found = []
-        for task in await self._db.read(lambda tx: tx.tasks.list(namespace)):
-            if task.status in ALIVE and self._supervisor.over(namespace, task.container):
-                with suppress(NotFound):
-                    found.append(await self.get(namespace, task.container))
-            else:
-                found.append(self._view(task))
-        return found
 
 
 def _task_ref(ref: BundleRef, container: Container, stdio: Stdio) -> BundleRef:

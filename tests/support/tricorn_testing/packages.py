@@ -15,20 +15,26 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def mirror() -> str:
-    """Return the address from which this system takes Debian's own packages."""
+    """Return the address from which this system takes Debian's own packages. RuntimeError if it takes none."""
+    address = _known_mirror()
+    if not address:  # the lists were never fetched, or were removed to save room
+        subprocess.run(["apt-get", "-qq", "update"], check=True)
+        address = _known_mirror()
+    if not address:
+        raise RuntimeError("apt knows no source of Debian's packages")
+    return address
+
+
+def _known_mirror() -> str:
     command = [
-        "apt-get",
-        "indextargets",
-        "--format",
-        "$(REPO_URI) $(ORIGIN)/$(LABEL)",
-        "Created-By: Packages",
-    ]
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)/$(LABEL)", "Created-By: Packages"
+    ]  # fmt: skip
     listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     for line in listing.splitlines():
         address, _, origin = line.partition(" ")
         if origin == "Debian/Debian":
             return address
-    raise RuntimeError("apt knows no source of Debian's packages: run `apt-get update`")
+    return ""
 
 
 @frozen

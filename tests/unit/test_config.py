@@ -49,6 +49,9 @@ def test_drop_ins_merge_tables_and_replace_lists(tmp_path: Path) -> None:
         ("[snapshots]\ndefault = 'zfs'", "snapshots.default"),
         ("[registry]\nparallel_downloads = 0", "registry.parallel_downloads"),
         ("[logs]\nsize = 1", "logs.size"),
+        ("[logs]\nprograms = ['logger']", "logs.programs"),
+        ("[logs]\nprograms = ['/bin/../logger']", "logs.programs"),
+        ("[logs]\nprograms = '/bin/logger'", "logs.programs"),
         ("[[access]]\nusers = ['x']", "access[0].role"),
     ],
 )

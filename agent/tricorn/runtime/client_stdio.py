@@ -62,6 +62,8 @@ class ClientStdio:
     async def _copy(self, path: str, pump: Pump) -> None:
         try:
             await pump.run()
+        except Exception:  # whatever is wrong with one process's streams, the others go on
+            log.exception("copying broken off", bundle=path)
         finally:
             if self._pumps.get(path) is pump:
                 del self._pumps[path]

@@ -304,10 +304,11 @@ class Pump:
                 break
             await trio.sleep(limits.EXEC_DRAIN / 10)
         log.info("output cut", pid=self._init.pid, why="the process ended and its output did not")
-        for output in self._outputs:
-            if isinstance(output, TerminalOutput):
-                output.give_up()
-        await trio.sleep(limits.EXEC_DRAIN)
+        terminals = [output for output in self._outputs if isinstance(output, TerminalOutput)]
+        for terminal in terminals:
+            terminal.give_up()
+        if terminals:  # the monitor comes to its end once it can write all that is left
+            await trio.sleep(limits.EXEC_DRAIN)
         self._copying.cancel()
 
     async def drained(self, seconds: float) -> None:

@@ -278,6 +278,28 @@ def test_import_with_a_base_name(ctr: Ctr, ctr_agent: Daemon, picture: Picture, 
     remove(ctr, "example.com/base/name:app")
 
 
+def test_the_index_of_an_archive(ctr: Ctr, ctr_agent: Daemon, picture: Picture, tmp_path: Path) -> None:
+    """It can have a name, too, and keeps what it lists."""
+    archive = picture.layout.archive(tmp_path / "layout.tar")
+    names = ["--base-name", "example.com/listed", "--index-name", "example.com/index:1"]
+    ctr.run("images", "import", "--all-platforms", *names, str(archive))
+    index = image(ctr_agent, ctr, "example.com/index:1")["digest"]
+    assert index == "sha256:" + hashlib.sha256((picture.layout.path / "index.json").read_bytes()).hexdigest()
+    remove(ctr, "example.com/listed:app")
+    assert all(has(ctr_agent, ctr, digest) for each in picture.blobs.values() for digest in each)
+    remove(ctr, "example.com/index:1")
+    assert not has(ctr_agent, ctr, picture.digest)
+
+
+def test_an_archive_without_dockers_manifest(ctr: Ctr, picture: Picture, tmp_path: Path) -> None:
+    ctr.run("images", "pull", "--plain-http", picture.reference)
+    archive = tmp_path / "archive.tar"
+    flags = [] if ctr.version == "1.6" else ["--skip-manifest-json"]
+    ctr.run("images", "export", *flags, str(archive), picture.reference)
+    with tarfile.open(archive) as tar:
+        assert ("manifest.json" in tar.getnames()) == (ctr.version == "1.6")
+
+
 def test_import_of_damaged_content(ctr: Ctr, ctr_agent: Daemon, picture: Picture, tmp_path: Path) -> None:
     blob = picture.layout.blob(picture.blobs["linux/amd64"][-1])
     blob.write_bytes(b"x" + blob.read_bytes()[1:])

@@ -90,6 +90,19 @@ def test_push(agent: Daemon, registry: Registry, pulled: str) -> None:
     assert result == {"reference": target, "digest": digest_of(agent, pulled)}
 
 
+def test_what_came_from_the_registry_is_mounted_there(agent: Daemon, registry: Registry, pulled: str) -> None:
+    """Blobs remember the repository they came from: not a byte of them is sent again."""
+    before = statistics(agent)["bytes_uploaded"]
+    run(agent, "image", "push", "--plain-http", pulled, f"{registry.address}/moves/mounted:1")
+    assert statistics(agent)["bytes_uploaded"] == before
+    assert registry.digest("moves/mounted:1") == digest_of(agent, pulled)
+
+
+def statistics(agent: Daemon) -> dict[str, int]:
+    found: dict[str, int] = agent.get("/v1/info")["statistics"]["registry"]
+    return found
+
+
 def test_push_with_a_password(agent: Daemon, pulled: str, tmp_path: Path) -> None:
     with password_registry(tmp_path / "password", tmp_path / "storage") as locked:
         target = f"{locked.address}/moves/locked:1"

@@ -52,7 +52,10 @@ class Uploads:
 
     async def manifest(self, descriptor: Descriptor, data: bytes, name: str = "") -> PushOutcome:
         """Put a manifest or an index there, by the tag `name` or by its digest; see ports.Push."""
-        what = f"can't push {name or descriptor.digest} to {self._to.reference.name}"
+        repository = self._to.reference.name
+        what = (
+            f"can't push {repository}:{name}" if name else f"can't push {descriptor.digest} to {repository}"
+        )
         path = f"/manifests/{name or descriptor.digest}"
 
         async def put(_: RegistryHost) -> PushOutcome:

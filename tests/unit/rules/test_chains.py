@@ -10,7 +10,14 @@ from tricorn.errors import InvalidArgument
 from tricorn.model.ids import Digest
 from tricorn.model.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageConfig, Index, Manifest
 from tricorn.model.reference import Reference
-from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of, source_label
+from tricorn.rules.chains import (
+    chain_ids,
+    child_labels,
+    diff_ids_of,
+    nondistributable,
+    source_label,
+    sources_of,
+)
 
 A, B, C = (Digest.of(name) for name in (b"a", b"b", b"c"))
 
@@ -47,3 +54,26 @@ def test_labels_follow_containerds_names() -> None:
     assert child_labels(index) == {"containerd.io/gc.ref.content.m.0": A}
     reference = Reference.parse("localhost:5000/x/y")
     assert source_label(reference) == {"containerd.io/distribution.source.localhost:5000": "x/y"}
+
+
+def test_sources_are_other_repositories_of_the_same_registry_the_nearest_first() -> None:
+    labels = {
+        "containerd.io/distribution.source.example.com": "other/app,team/base,team/app,team/app/old,",
+        "containerd.io/distribution.source.other.com": "team/else",
+    }
+    reference = Reference.parse("example.com/team/app:1")
+    assert sources_of(labels, reference) == ["team/app/old", "team/base", "other/app"]
+    assert sources_of({}, reference) == []
+    assert sources_of(source_label(reference), reference) == []
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kept"),
+    [
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", True),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", True),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", False),
+    ],
+)
+def test_layers_that_stay_out_of_registries(media_type: str, kept: bool) -> None:
+    assert nondistributable(Descriptor(media_type, A, 1)) is kept

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tricorn.errors import InvalidArgument
-from tricorn.rules.hosts import CAPABILITIES, HostPlan, is_literal_loopback, plan_hosts
+from tricorn.rules.hosts import CAPABILITIES, HostPlan, is_literal_loopback, plan_hosts, with_headers
 
 FILE = """
 server = "https://registry-1.docker.io"
@@ -202,3 +202,14 @@ def test_any_document_is_a_plan_or_a_typed_refusal(document: dict[str, Any]) -> 
         except InvalidArgument as error:
             refusal = error
         assert refusal.field if refusal else hosts.hosts[-1].upstream
+
+
+def test_headers_of_a_request_are_for_the_registry_itself() -> None:
+    plan = plan_hosts("r.test", {"host": {"https://mirror.test": {"header": {"x-own": "1"}}}})
+    mirror, upstream = with_headers(plan, [("X-Team", "blue")]).hosts
+    assert mirror.headers == (("x-own", "1"),)
+    assert upstream.headers == (("X-Team", "blue"),)
+    assert with_headers(plan, []) is plan
+    for name, value in (("Host", "x"), ("Content-Length", "1"), ("bad name", "x"), ("X", "line\nbreak")):
+        with pytest.raises(InvalidArgument):
+            with_headers(plan, [(name, value)])

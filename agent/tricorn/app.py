@@ -183,6 +183,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         specs = SpecFactory(workers.runtime, config.cgroup)
         bundles = Bundles(config.root, config.state, config.logs.size, config.logs.files)
         tidier = await stack.enter_async_context(Tidier.open())
+        snapshots.tidier = tidier
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))

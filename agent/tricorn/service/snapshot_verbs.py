@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
-import structlog
 import trio
 
 from tricorn import limits
@@ -20,7 +20,6 @@ from tricorn.errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
-    TricornError,
     Unimplemented,
 )
 from tricorn.failpoints import failpoint
@@ -29,17 +28,16 @@ from tricorn.model import ids
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.ports import FilesystemMount, Snapshotter
 from tricorn.rules.label_masks import label_changes_of
+from tricorn.rules.snapshot_checks import check_key, check_labels
 from tricorn.service.defaults import NamespaceDefaults
 from tricorn.service.reservations import Reservation
 from tricorn.service.snapshot_places import PROXIED, PROXY_NAMESPACE, Place
+from tricorn.service.tidying import Tidier
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
-log = structlog.get_logger(__name__)
-
 _REFERENCE: Final = "containerd.io/snapshot.ref"
 _REMEMBERED: Final = 1024  # layers that wait for their parent
-_MAPPINGS: Final = ("containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping")
 
 
 class SnapshotVerbs:
@@ -57,6 +55,7 @@ class SnapshotVerbs:
         self._sync = sync
         self.in_flight: set[str] = set()
         self._implied: dict[str, tuple[str, ...]] = {}
+        self.tidier: Tidier | None = None  # without one, files are removed while the caller waits
 
     def backend(self, name: str) -> Snapshotter:
         """Return the snapshotter `name`; InvalidArgument naming those there are."""
@@ -117,8 +116,8 @@ class SnapshotVerbs:
         labels: Mapping[str, str], lease: str,
     ) -> tuple[FilesystemMount, ...]:  # fmt: skip
         backend = self.backend(snapshotter)
-        _check_key(key)
-        _check_labels(labels, snapshotter)
+        check_key(key)
+        check_labels(labels, snapshotter)
         reason = await backend.supported()
         if reason:
             raise FailedPrecondition(f"snapshotter {snapshotter} cannot work here", why=reason)
@@ -185,7 +184,7 @@ class SnapshotVerbs:
         active; InvalidArgument for the parent.
         """
         backend = self.backend(snapshotter)
-        _check_key(name)
+        check_key(name)
         if parent and backend.layer_root("probe") is None:
             raise Unimplemented(
                 f"snapshotter {snapshotter} cannot put a snapshot on another parent",
@@ -262,7 +261,11 @@ class SnapshotVerbs:
 
     # ------------------------------------------------------------ removing
     async def delete(self, namespace: str, snapshotter: str, key: str) -> None:
-        """Remove a snapshot that nothing stands on; FailedPrecondition names what does."""
+        """Remove a snapshot that nothing stands on; FailedPrecondition names what does.
+
+        The record is gone when this returns; the files follow, for there may be many of them. What a crash
+        leaves of them goes with the sweep at the next start.
+        """
         backend = self.backend(snapshotter)
 
         def remove(tx: Transaction) -> Snapshot:
@@ -271,27 +274,9 @@ class SnapshotVerbs:
 
         removed = await self._db.write(remove)
         failpoint("snapshot.forgotten")
+        work = partial(backend.remove, removed.backend_id)
+        if self.tidier is not None:
+            await self.tidier.behind(f"snapshot {key}", work, lambda: None)
+            return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-            try:
-                await backend.remove(removed.backend_id)
-            except TricornError as error:
-                # The record is gone, which is what was asked for; the sweep has another go at the files.
-                log.warning("snapshot directory left for later", key=key, error=error.one_line())
-
-
-def _check_key(key: str) -> None:
-    if not key or "\0" in key or len(key) > limits.SNAPSHOT_KEY_LENGTH:
-        why = "it is empty" if not key else f"at most {limits.SNAPSHOT_KEY_LENGTH} characters, no NUL"
-        raise InvalidArgument("a snapshot's key is malformed", why=why, field="key")
-
-
-def _check_labels(labels: Mapping[str, str], snapshotter: str) -> None:
-    ids.labels(labels)
-    for name in _MAPPINGS:
-        if name in labels:
-            raise Unimplemented(
-                f"snapshotter {snapshotter} does not map the owners of files",
-                why=f"the label {name} asks for it",
-                hint="let the client change the owners, or leave user namespaces out",
-                field="labels",
-            )
+            await work()

@@ -43,6 +43,7 @@ class BlobUpload:
     _session: Url | None = field(default=None, init=False)
     _minimum: int = field(default=0, init=False)  # bytes of a piece that the registry takes at least
     _in_pieces: bool = field(default=False, init=False)
+    _resumed: bool = field(default=False, init=False)
 
     async def run(self, _: RegistryHost) -> PushOutcome:
         """Bring the blob there, going on where the last try broke off. Unavailable: try again."""
@@ -120,7 +121,12 @@ class BlobUpload:
         if response.status in {404, 410, 416}:
             self._session = None
             return Unavailable(f"{self.to.host} has lost an upload", why=f"it answers {response.status}")
-        return await self.to.refused(response)
+        error = await self.to.refused(response)
+        if response.status == 400 and self._resumed:
+            # Registries may still write what the broken request sent when they are asked how much they have.
+            self._session, self._resumed = None, False
+            return Unavailable(f"{self.to.host} has muddled a resumed upload", why=str(error))
+        return error
 
     async def _find_out(self) -> None:
         """Ask how much the registry has of a session whose connection broke."""
@@ -133,7 +139,7 @@ class BlobUpload:
                     return
                 if reached > self.descriptor.size:
                     return
-                self.confirmed = reached
+                self.confirmed, self._resumed = reached, True
                 self._session = self.to.place(response) if response.head.get("location") else place
         except Unavailable:
             self._session = place

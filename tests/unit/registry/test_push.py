@@ -77,7 +77,9 @@ class Store:
 
     async def _complete(self, exchange: Exchange, data: bytes) -> None:
         digest = exchange.query["digest"][0]
-        assert digest == "sha256:" + hashlib.sha256(data).hexdigest()
+        if digest != "sha256:" + hashlib.sha256(data).hexdigest():
+            await exchange.json(400, {"errors": [{"code": "DIGEST_INVALID", "message": "other bytes"}]})
+            return
         self.blobs[digest] = data
         await exchange.answer(201, {"Docker-Content-Digest": digest})
 
@@ -97,7 +99,7 @@ async def pushed(
     client: ClientMaker, handler: Handler, path: str, *, auth: object = None, way: RegistryWay | None = None
 ) -> Server:
     async with serving(handler) as server, client() as c:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             reference = Reference.parse(f"{server.address}/team/app:1")
             to = await c.push(reference, auth=auth, way=way or RegistryWay())
             assert await to.blob(LAYER, path) == "pushed"
@@ -173,6 +175,38 @@ async def test_a_server_error_is_tried_again_from_what_is_there(
         f"700000-{700_000 + 499_999}", f"1200000-{len(BLOB) - 1}",
     ]  # fmt: skip
     assert store.blobs[LAYER.digest] == BLOB
+
+
+async def test_a_resumed_upload_that_comes_out_wrong_is_begun_anew(client: ClientMaker, path: str) -> None:
+    """The registry was still writing what the broken request had sent when it was asked."""
+
+    class Late(Store):
+        async def bend(self, exchange: Exchange) -> bool:
+            if exchange.method == "PUT" and exchange.body and "s1" in self.sessions and self.count == 1:
+                self.sessions["s1"] = exchange.body[:700_000]
+                await exchange.answer(502)
+                return True
+            if exchange.method == "PATCH" and self.count == 1:
+                self.sessions["s1"] += b"late" + exchange.body
+                await self._accepted(exchange, "s1")
+                return True
+            return False
+
+    store = Late()
+    server = await pushed(client, store, path)
+    assert [each.method for each in server.seen] == [
+        "HEAD", "POST", "PUT", "GET", "PATCH", "PUT", "POST", "PUT",
+    ]  # fmt: skip
+    assert store.blobs[LAYER.digest] == BLOB
+
+
+async def test_bytes_that_are_refused_at_once_are_wrong(client: ClientMaker, path: str) -> None:
+    async with serving(Store()) as server, client() as c:
+        to = await c.push(Reference.parse(f"{server.address}/team/app:1"))
+        wrong = Descriptor(OCI_LAYER, Digest.of(b"something else"), len(BLOB))
+        with pytest.raises(FailedPrecondition, match="DIGEST_INVALID"):
+            await to.blob(wrong, path)
+        assert [each.method for each in server.seen] == ["HEAD", "POST", "PUT"]
 
 
 async def test_a_forgotten_session_is_begun_anew(client: ClientMaker, path: str) -> None:

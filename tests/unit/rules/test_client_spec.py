@@ -22,8 +22,8 @@ def run(spec: object, rootfs: str = "/bundle/rootfs") -> dict:
     return json.loads(runnable_spec(json.dumps(spec).encode(), rootfs=rootfs, cgroup="/tricorn/n/c"))
 
 
-def test_only_the_root_changes():
-    assert run(SPEC) == {**SPEC, "root": {"path": "/bundle/rootfs", "readonly": True}}
+def test_only_the_root_and_the_version_change():
+    assert run(SPEC) == {**SPEC, "ociVersion": "1.0.2", "root": {"path": "/bundle/rootfs", "readonly": True}}
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,17 @@ def work(daemon: Daemon, image: str) -> None:
     daemon.delete("/v1/default/containers/c1", force=True)
 
 
+def wait_tidy(daemon: Daemon) -> None:
+    """Wait until what deleted containers left is cleared away: that follows the answer."""
+    deadline = time.monotonic() + 30
+    while daemon.get("/v1/info")["statistics"]["supervisor"]["tidying"]:
+        assert time.monotonic() < deadline, "what was deleted is never cleared away"
+        time.sleep(0.02)
+
+
 def check_nothing_unexplained(daemon: Daemon) -> None:
     """Compare what is on the node with what the records say."""
+    wait_tidy(daemon)
     containers = {item["id"]: item for item in daemon.get("/v1/default/containers")["items"]}
     bundles = {path.name for path in daemon.state.glob("bundles/*/*")}
     logs = {path.name for path in daemon.root.glob("containers/*/*")}

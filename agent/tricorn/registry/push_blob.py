@@ -1,7 +1,8 @@
-"""Uploads one blob: mounted, in one request, or resumed in pieces after a broken connection.
+"""Uploads one blob: mounted, in one request, or resumed after a broken connection.
 
-Source: OCI distribution-spec 1.1, "Pushing blobs". A session that the registry has forgotten, or can't tell
-the state of, is begun anew.
+Source: OCI distribution-spec 1.1, "Pushing blobs". Small blobs go with the request that ends the session, as
+containerd sends them; large ones in one before it, as Docker does, since registries keep what came of that
+when it breaks. A session that the registry has forgotten, or can't tell the state of, is begun anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tricorn import limits
 from tricorn.errors import NotFound, PermissionDenied, TricornError, Unauthenticated, Unavailable
 from tricorn.model.oci import Descriptor
 from tricorn.ports import PushOutcome
+from tricorn.registry.connection import Header
 from tricorn.registry.fetch import Buffers
 from tricorn.registry.push_body import FilePart
 from tricorn.registry.push_to import PushTo, check_digest
@@ -52,7 +54,7 @@ class BlobUpload:
         if self._session is None:
             if await self._begin():
                 return "mounted"
-            if not self._in_pieces:
+            if self.descriptor.size <= limits.REGISTRY_PIECE and not self._in_pieces:
                 await self._whole()
                 return "pushed"
         while self.confirmed < self.descriptor.size:
@@ -87,17 +89,26 @@ class BlobUpload:
         """Send all in the request that also ends the session."""
         part = FilePart(self.path, 0, self.descriptor.size, self.buffers, self.sent)
         async with self.to.ask_at("PUT", self._final(), (_BINARY,), part) as response:
-            if response.status == 413:  # a proxy's bound on bodies: pieces may pass
-                self._in_pieces, self._session = True, None
-                raise Unavailable(f"{self.to.host} takes no body of {part.length} bytes at once")
+            self._check_room(response, part)
             await self._stored(response)
 
+    def _check_room(self, response: Response, part: FilePart) -> None:
+        """Go on in pieces where a proxy's bound on bodies lets nothing larger pass."""
+        if response.status == 413 and not self._in_pieces:
+            self._in_pieces, self._session = True, None
+            raise Unavailable(f"{self.to.host} takes no body of {part.length} bytes at once")
+
     async def _piece(self) -> None:
-        size = max(limits.REGISTRY_PIECE, self._minimum)
-        end = min(self.confirmed + size, self.descriptor.size)
+        """Send all the rest, or a piece of it where that is needed."""
+        end = self.descriptor.size
+        if self._in_pieces:
+            end = min(self.confirmed + max(limits.REGISTRY_PIECE, self._minimum), end)
         part = FilePart(self.path, self.confirmed, end, self.buffers, self.sent)
-        headers = (_BINARY, ("Content-Range", f"{part.start}-{part.end - 1}"))
+        headers: tuple[Header, ...] = (_BINARY,)
+        if part.length < self.descriptor.size:
+            headers += (("Content-Range", f"{part.start}-{part.end - 1}"),)
         async with self.to.ask_at("PATCH", self._open_place(), headers, part) as response:
+            self._check_room(response, part)
             if response.status != 202:
                 raise await self._broken(response)
             self._session = self.to.place(response)

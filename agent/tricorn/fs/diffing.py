@@ -78,6 +78,7 @@ class LayerDiffer:
         self._pool = pool
         self._scratch = scratch
         self._limiter = trio.CapacityLimiter(parallel)
+        self._opening = trio.CapacityLimiter(parallel)
 
     @asynccontextmanager
     async def start(
@@ -101,7 +102,7 @@ class LayerDiffer:
 
     async def _open(self, opened: ExitStack, items: Sequence[FilesystemMount]) -> trees.OpenTree:
         with trio.CancelScope(shield=True):  # a tree opened for nobody would stay open
-            tree = await trio.to_thread.run_sync(trees.open_tree, items, self._scratch)
+            tree = await trio.to_thread.run_sync(trees.open_tree, items, self._scratch, limiter=self._opening)
             opened.callback(tree.close)
         return tree
 

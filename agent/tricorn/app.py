@@ -201,7 +201,11 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             "database": db.statistics,
             "extractor": workers.extractor.statistics,
             "registry": workers.registry.statistics,
-            "supervisor": lambda: {"live": supervisor.live(), "tidying": tidier.running()},
+            "supervisor": lambda: {
+                "live": supervisor.live(),
+                "execs": execs.running(),
+                "tidying": tidier.running(),
+            },
             "containers": figures.containers,
             "content": figures.content,
             "gc": collector.statistics,

@@ -382,3 +382,18 @@ async def test_clients_handle_what_the_agent_made(client, short_path):
         assert await client.wait("own") == 4
     await services.tasks.start(ns, "own")  # in the agent's own way again, after the client's
     assert (await processes.get(ns, "own")).stdio == NULL_STDIO
+
+
+async def test_a_client_that_goes_away_while_a_task_starts_does_not_undo_it(client, monkeypatch):
+    runtime, scope = client.agent.workers.runtime, trio.CancelScope()
+    started = runtime.start
+
+    async def start(ref):
+        scope.cancel()  # the client's call ends just now
+        await started(ref)
+
+    monkeypatch.setattr(runtime, "start", start)
+    name = await client.create("sleep", "1000")
+    with scope:
+        await client.processes.start(client.namespace, name)
+    assert (await client.processes.get(client.namespace, name)).status is TaskStatus.RUNNING

@@ -95,6 +95,10 @@ class Execs:
         known = self._execs.get((namespace, container), {})
         return {item.pid: item.id for item in known.values() if item.status is TaskStatus.RUNNING}
 
+    def running(self) -> int:
+        """Return how many run in all containers."""
+        return sum(len(self.pids(*key)) for key in self._execs)
+
     async def start(self, item: Exec) -> int:
         """Start a process that was added; return its pid. One that can't be started has stopped."""
         async with item.changing:

@@ -117,9 +117,11 @@ class ProcessService(ProcessViews):
                 raise FailedPrecondition(
                     f"the task of container {container_id} can't be started", why=f"it is {task.status}"
                 )
-            async with self._supervisor.starting(namespace, container_id):
-                await self._runtime.start(ref)
-                await self._db.write(lambda tx: record_started(tx, namespace, container_id))
+            # a client that goes away now must not leave a running task on record as a created one
+            with trio.CancelScope(shield=True):
+                async with self._supervisor.starting(namespace, container_id):
+                    await self._runtime.start(ref)
+                    await self._db.write(lambda tx: record_started(tx, namespace, container_id))
             return task.init.pid if task.init else 0
 
     # ------------------------------------------------------------ signals and removal

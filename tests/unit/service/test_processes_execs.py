@@ -91,6 +91,7 @@ async def test_an_exec_goes_through_its_life_and_the_journal_tells(setting):
     assert item.view().status is TaskStatus.CREATED
     assert await setting.execs.start(item) == 101
     assert setting.execs.pids("ns", "c1") == {101: "e1"}
+    assert setting.execs.running() == 1
     setting.runtime.end("e1", 5)
     assert (await setting.execs.wait(item)).code == 5
     view = item.view()

@@ -218,7 +218,7 @@ async def test_the_http_door_handles_what_a_client_made(client, short_path):
             async for _ in services.tasks.logs(ns, name):
                 pass
         assert io.path("stdout") in caught.value.why
-        with pytest.raises(FailedPrecondition, match="no log"):
+        with pytest.raises(FailedPrecondition, match="can't be attached to"):
             async with services.tasks.attach(ns, name):
                 pass
         assert (await services.tasks.stats(ns, name))["pids"] == 1

@@ -182,7 +182,7 @@ class TaskService:
         if not start:
             ref, _, _ = await self._lifecycle.live(namespace, container_id)
             if ref.stdio is not None:
-                raise _no_log(container_id, ref.stdio)
+                raise _elsewhere(f"container {container_id} can't be attached to here", ref.stdio)
             async with self._runtime.attach(ref) as stream:
                 yield stream
             return
@@ -190,7 +190,7 @@ class TaskService:
             async with self._lifecycle.locks.hold(namespace, container_id):
                 ref = await self._lifecycle.start(namespace, container_id, hold=True)
                 if ref.stdio is not None:
-                    raise _no_log(container_id, ref.stdio)
+                    raise _elsewhere(f"container {container_id} can't be attached to here", ref.stdio)
                 stream = await stack.enter_async_context(self._runtime.attach(ref))
                 _, task = await self._lifecycle.records(namespace, container_id)
                 if task and task.status is TaskStatus.CREATED:
@@ -209,7 +209,7 @@ class TaskService:
         """Yield what the container wrote; with `follow` until it has ended and all is read."""
         container, task = await self._lifecycle.records(namespace, container_id)
         if task and task.stdio is not None:
-            raise _no_log(container_id, task.stdio)
+            raise _elsewhere(f"there is no log of container {container_id}", task.stdio)
         if container.desired.get("terminal") and task is None:
             return
         ref = self._lifecycle.bundles.ref(namespace, container)
@@ -250,10 +250,10 @@ def _labelled_signal(container: Container) -> str:
     return container.labels.get(STOP_SIGNAL_LABEL) or container.labels.get(_CLIENTS_LABEL) or ""
 
 
-def _no_log(container_id: str, stdio: Stdio) -> FailedPrecondition:
+def _elsewhere(what: str, stdio: Stdio) -> FailedPrecondition:
     where = ", ".join(dict.fromkeys(filter(None, (stdio.stdout, stdio.stderr)))) or "nowhere"
     return FailedPrecondition(
-        f"there is no log of container {container_id}",
+        what,
         why=f"the client that created its task has its output: it goes to {where}"[:1000],
         hint="read it there, or start the container by `tricorn` or by Ansible",
     )

@@ -168,7 +168,7 @@ ROUTES = (
         Shape.LINES,
         query=_LOGS,
         endless=True,
-        errors=(NotFound,),
+        errors=_STATE,
     ),
     Route("GET", f"{_ONE}/stats", stats, "Figures of its cgroup", dict, errors=_STATE),
     Route("GET", f"{_ONE}/pids", pids, "Its processes, by the node's numbers", Pids, errors=_STATE),

@@ -254,11 +254,13 @@ Auth = RegistryAuth | CredentialSource
 @frozen
 class RegistryWay:
     """How one request reaches a registry, beside the agent's own configuration. `hosts_dir` stands in for
-    the configured tree of hosts.toml files; `headers` go to the registry that the reference names.
+    the configured tree of hosts.toml files; `headers` go to the registry that the reference names. `trace`
+    is told of each request and its answer, in lines, without what is secret.
     """
 
     hosts_dir: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    trace: Callable[[str], None] | None = None
 
 
 DEFAULT_WAY = RegistryWay()

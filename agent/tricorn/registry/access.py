@@ -30,6 +30,7 @@ class Call:
     reference: Reference
     plan: HostPlan
     auth: Auth | None = field(default=None, repr=False)
+    trace: Callable[[str], None] | None = None
 
 
 @frozen
@@ -123,5 +124,13 @@ def _request(
     if url.origin != origin_of(host):  # nothing of what this host is told or trusted with goes elsewhere
         private, tls, timeout = (), evolve(tls, client=()), None
     return Request(
-        method, url, headers, private, body=out.body, upload=out.upload, tls=tls, dial_timeout=timeout
+        method,
+        url,
+        headers,
+        private,
+        body=out.body,
+        upload=out.upload,
+        tls=tls,
+        dial_timeout=timeout,
+        trace=call.trace,
     )

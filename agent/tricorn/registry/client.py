@@ -203,7 +203,7 @@ class RegistryClient:
     ) -> Call:
         hosts = HostsDirectory(way.hosts_dir) if way.hosts_dir else self._hosts
         plan = await hosts.plan(reference.host, plain_http=plain_http)
-        return Call(reference, with_headers(plan, way.headers), auth)
+        return Call(reference, with_headers(plan, way.headers), auth, way.trace)
 
     def _attempts(self, what: str, call: Call, capability: str, attempts: int) -> Attempts:
         backoff = Backoff(self._pacing, self._random, min(attempts, self._pacing.attempts))

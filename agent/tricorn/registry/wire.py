@@ -7,7 +7,7 @@ configured headers behind when the origin changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
@@ -26,6 +26,7 @@ from tricorn.rules.hosts import TlsSettings
 log = structlog.get_logger(__name__)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})  # servers want to know the length, even if it is 0
+_SECRET: Final = frozenset({"location", "set-cookie"})  # may hold signatures
 _DRAIN: Final = 64 * 1024  # of a body nobody wants, to keep its connection
 
 
@@ -41,6 +42,7 @@ class Request:
     upload: Upload | None = None  # a body that is read while it is sent, instead of `body`
     tls: TlsSettings = field(factory=TlsSettings)
     dial_timeout: float | None = None
+    trace: Callable[[str], None] | None = None
 
 
 @frozen
@@ -196,6 +198,8 @@ class Wire:
             head = await connection.upload(request.method, target, everything, request.upload)
         else:
             head = await connection.request(request.method, target, everything, request.body)
+        if request.trace is not None:
+            request.trace(_exchange_in_lines(request, head))
         log.debug("registry answered", method=request.method, url=str(request.url), status=head.status)
         return head
 
@@ -242,6 +246,18 @@ async def _drain(response: Response) -> None:
     if (response.length or 0) <= _DRAIN:
         with trio.move_on_after(response.pacing.stall):
             await response.read(_DRAIN, cut=True)
+
+
+def _exchange_in_lines(request: Request, head: Head) -> str:
+    """Return a request and its answer as HTTP writes them, without queries and what else may be secret."""
+    sent = [
+        f"{request.method} {request.url} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in request.headers),
+    ]
+    sent += [f"{name}: <redacted>" for name, _ in request.private]
+    shown = ((name, "<redacted>" if name in _SECRET else value) for name, value in head.headers)
+    got = [f"HTTP/1.1 {head.status}", *(f"{name}: {value}" for name, value in shown)]
+    return "\n".join([*sent, "", *got, "", ""])
 
 
 def _redirected(request: Request, location: str) -> Request:

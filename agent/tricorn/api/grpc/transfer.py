@@ -12,6 +12,7 @@ from attrs import define, field
 
 from tricorn import limits, wire
 from tricorn.api.grpc.face import Face, FaceCall, rpc
+from tricorn.api.grpc.http_trace import tracing
 from tricorn.api.grpc.stream_bytes import ReceivedBytes, SentBytes
 from tricorn.api.grpc.transfer_messages import (
     StreamCredentials,
@@ -30,6 +31,7 @@ from tricorn.service.transfer import RegistryEnd
 
 EMPTY: Final = wire.message("google.protobuf.Empty")
 _PACKAGE: Final = "containerd.types.transfer."
+_DEBUG, _BOTH = 1, 3  # HTTPDebug
 _GOODBYE: Final = 5.0  # seconds for the last of the progress
 
 
@@ -78,16 +80,18 @@ class TransferFace(Face):
         return kinds[pair]
 
     async def _pull(self, work: _Work) -> None:
-        await self.services.transfer.pull(
-            work.call.namespace, self._registry(work, work.source), store_end(work.destination),
-            lease=work.call.lease, tell=work.tell,
-        )  # fmt: skip
+        async with self._registry(work, work.source) as registry:
+            await self.services.transfer.pull(
+                work.call.namespace, registry, store_end(work.destination),
+                lease=work.call.lease, tell=work.tell,
+            )  # fmt: skip
 
     async def _push(self, work: _Work) -> None:
-        await self.services.transfer.push(
-            work.call.namespace, work.source.name, self._registry(work, work.destination),
-            wanted=platforms_of(work.source.platforms), tell=work.tell,
-        )  # fmt: skip
+        async with self._registry(work, work.destination) as registry:
+            await self.services.transfer.push(
+                work.call.namespace, work.source.name, registry,
+                wanted=platforms_of(work.source.platforms), tell=work.tell,
+            )  # fmt: skip
 
     async def _tag(self, work: _Work) -> None:
         store = store_end(work.destination)
@@ -124,7 +128,8 @@ class TransferFace(Face):
         work.streams.append(stream)
         return stream
 
-    def _registry(self, work: _Work, message: Any) -> RegistryEnd:
+    @asynccontextmanager
+    async def _registry(self, work: _Work, message: Any) -> AsyncIterator[RegistryEnd]:
         """A hosts directory of the client's names files of the node: that takes a role on the node."""
         resolver = message.resolver
         if resolver.host_dir:
@@ -133,7 +138,11 @@ class TransferFace(Face):
         if resolver.auth_stream:
             stream = self._stream(work, resolver.auth_stream)
             credentials = StreamCredentials(stream, message.reference)
-        return registry_end(message, credentials)
+        if resolver.http_debug not in {_DEBUG, _BOTH} or not resolver.logs_stream:
+            yield registry_end(message, credentials)
+            return
+        async with tracing(self._stream(work, resolver.logs_stream)) as trace:
+            yield registry_end(message, credentials, trace)
 
     @asynccontextmanager
     async def _telling(self, call: FaceCall, name: str) -> AsyncIterator[Callable[[TransferEvent], None]]:

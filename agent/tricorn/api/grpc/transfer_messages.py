@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import trio
@@ -38,7 +38,9 @@ def store_end(message: Any) -> ImageStoreEnd:
     )
 
 
-def registry_end(message: Any, credentials: CredentialSource | None) -> RegistryEnd:
+def registry_end(
+    message: Any, credentials: CredentialSource | None, trace: Callable[[str], None] | None = None
+) -> RegistryEnd:
     """Return what an OCIRegistry says. InvalidArgument for a directory that isn't absolute."""
     resolver = message.resolver
     if resolver.host_dir and not resolver.host_dir.startswith("/"):
@@ -49,7 +51,7 @@ def registry_end(message: Any, credentials: CredentialSource | None) -> Registry
         reference=message.reference,
         auth=credentials,
         plain_http=resolver.default_scheme == "http",
-        way=RegistryWay(resolver.host_dir, tuple(resolver.headers.items())),
+        way=RegistryWay(resolver.host_dir, tuple(resolver.headers.items()), trace),
     )
 
 

@@ -176,6 +176,18 @@ def test_credentials(ctr: Ctr, ctr_agent: Daemon, guarded: tuple[Registry, Pictu
     assert PASSWORD not in ctr_agent.log
 
 
+def test_what_the_registry_was_asked(ctr: Ctr, guarded: tuple[Registry, Picture]) -> None:
+    """Shown on demand; of credentials not a trace."""
+    locked, _ = guarded
+    reference = f"{locked.address}/ctr/locked:1"
+    login = ["--user", f"{USER}:{PASSWORD}"]
+    done = ctr.run("images", "pull", "--plain-http", "--http-dump", *login, reference)
+    assert "HTTP/1.1 200" in done.stderr
+    assert "/v2/ctr/locked/manifests/1" in done.stderr
+    if ctr.version != "1.6":  # the older one asks by itself, and shows what it sends
+        assert "Authorization: <redacted>" in done.stderr
+
+
 def test_push(ctr: Ctr, ctr_agent: Daemon, picture: Picture, registry: Registry) -> None:
     ctr.run("images", "pull", "--plain-http", "--all-platforms", picture.reference)
     name = picture.reference.removeprefix(f"{registry.address}/").replace(":1", f"-copy{ctr.version[0]}:2")

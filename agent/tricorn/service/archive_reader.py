@@ -120,7 +120,8 @@ class _Reader:
                 self._entry(archive, stream, entry)
             stream.drain()
         except InvalidArgument as error:
-            raise InvalidArgument("the archive can't be imported", why=str(error), hint=error.hint) from None
+            why = str(error).replace("the layer is", "it is")  # the parser's words, which mostly reads layers
+            raise InvalidArgument("the archive can't be imported", why=why, hint=error.hint) from None
         return archive
 
     def _unpacked(self) -> Iterator[bytes]:

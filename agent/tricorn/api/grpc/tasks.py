@@ -12,12 +12,12 @@ from tricorn.api.grpc import payloads
 from tricorn.api.grpc.face import Face, FaceCall, rpc
 from tricorn.api.grpc.metrics_v1 import metrics_v1
 from tricorn.api.grpc.metrics_v2 import metrics_v2
+from tricorn.api.grpc.mount_messages import mounts_of
 from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from tricorn.model.filters import any_of
 from tricorn.model.processes import CgroupFiles, ProcessView
 from tricorn.model.records import TaskStatus
 from tricorn.model.stdio import Stdio
-from tricorn.ports import FilesystemMount
 from tricorn.rules.authorise import Role
 
 _MESSAGES: Final = wire.package("containerd.services.tasks.v1")
@@ -54,7 +54,7 @@ class TasksFace(Face):
         task = await self.services.processes.create(
             call.namespace,
             request.container_id,
-            rootfs=[_mount(one) for one in request.rootfs],
+            rootfs=mounts_of(request.rootfs),
             stdio=_stdio(request),
             no_pivot_root=options.no_pivot_root,
             runtime=runtime,
@@ -175,11 +175,6 @@ class TasksFace(Face):
                     answer.metrics.add(timestamp=taken, id=process.container, data=_sample(figures))
         return answer
 
-
-def _mount(message: Any) -> FilesystemMount:
-    if message.target:
-        raise Unimplemented("a mount below the root file system", why=repr(message.target), field="rootfs")
-    return FilesystemMount(message.type, message.source, tuple(message.options))
 
 
 def _stdio(request: Any) -> Stdio:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -91,10 +92,15 @@ def test_a_terminal_and_its_size(ctr: Ctr, busybox: str, container: str) -> None
     script = "test -t 0 && echo on a terminal; stty size; read line; stty size; echo got $line; exit 5"
     with ctr.terminal("run", "--rm", "-t", busybox, container, "sh", "-c", script) as terminal:
         terminal.read_until("on a terminal")
-        terminal.resize(33, 77)
-        command = ["tasks", "exec", "--exec-id", "look", container, "sh", "-c"]
-        wait = "until test \"$(stty size < /dev/console)\" = '33 77'; do sleep 0.1; done"
-        ctr.run(*command, wait)
+        look = "test \"$(stty size < /dev/console)\" = '33 77'"
+        command = ["tasks", "exec", "--exec-id", "look", container, "sh", "-c", look]
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            terminal.resize(34, 78)  # `ctr` listens for changes only some time after the start
+            terminal.resize(33, 77)
+            if ctr.run(*command, check=False).returncode == 0:
+                break
+            assert time.monotonic() < deadline
         terminal.write("words\n")
         terminal.read_until("33 77")
         terminal.read_until("got words")

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from attrs import define
 
+from tricorn.connections import Connections
 from tricorn.grpc.method import Call, Method
 from tricorn.grpc.server_connection import ServerConnection
 from tricorn.grpc.status import Code, Status
@@ -48,49 +49,35 @@ class GrpcServer:
         self.before = before
         self.translate = translate
         self._observe = observe
-        self._connections: dict[ServerConnection, None] = {}
+        self._connections: Connections[ServerConnection] = Connections()
         self._counts = _Counts()
-        self._draining = False
 
     async def serve_connection(self, stream: trio.abc.Stream, peer: Any, first_bytes: bytes) -> None:
         """Serve one client until either side closes. Never raises because of what the client does."""
         connection = ServerConnection(stream, peer, self, first_bytes)
-        self._connections[connection] = None
-        if self._draining:
-            connection.drain()
         try:
-            await connection.serve()
+            await self._connections.serve(connection)
         finally:
-            del self._connections[connection]
             self._counts.violations += connection.violated
 
     def drain(self) -> None:
         """Close idle connections now, busy ones after their calls; cut endless calls off."""
-        self._draining = True
-        for connection in list(self._connections):
-            connection.drain()
+        self._connections.drain()
 
     def abort(self) -> None:
         """Cut all calls off; their clients are told that the server stops."""
-        for connection in list(self._connections):
-            connection.abort()
+        self._connections.abort()
 
     def shed(self) -> bool:
         """Close the connection that has been idle longest, and return whether there was one."""
-        idle = [connection for connection in self._connections if connection.idle]
-        if not idle:
-            return False
-        min(idle, key=lambda connection: connection.idle_since).drain()
-        return True
+        return self._connections.shed()
 
     def statistics(self) -> dict[str, int]:
         """Return connections (open, idle, ended for breaking the protocol) and calls (open; since the start:
         all, failed, cancelled by their clients).
         """
         counts = self._counts
-        return {
-            "connections": len(self._connections),
-            "connections_idle": sum(1 for connection in self._connections if connection.idle),
+        return self._connections.statistics() | {
             "protocol_violations": counts.violations,
             "calls_open": counts.started - counts.ended,
             "calls_started": counts.started,

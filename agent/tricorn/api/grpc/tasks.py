@@ -176,7 +176,6 @@ class TasksFace(Face):
         return answer
 
 
-
 def _stdio(request: Any) -> Stdio:
     return Stdio(request.stdin, request.stdout, request.stderr, request.terminal)
 

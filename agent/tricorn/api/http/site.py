@@ -21,6 +21,7 @@ from tricorn.api.http.routes import ROUTES
 from tricorn.api.http.routing import About, Call, Match, Route, Router, Scope, Shape
 from tricorn.api.http.wire import Head
 from tricorn.api.metrics import Metrics
+from tricorn.connections import Connections
 from tricorn.errors import TricornError, Unavailable
 from tricorn.frames import PROTOCOL
 from tricorn.rules.authorise import Authoriser, Peer
@@ -51,47 +52,29 @@ class HttpApi:
         self._metrics = metrics
         self._router = Router(ROUTES)
         self._about = About(ready, metrics.render, encode(build_document(ROUTES, version)))
-        self._connections: dict[Connection, None] = {}
-        self._draining = False
+        self._connections: Connections[Connection] = Connections()
         metrics.watch("http", self.statistics)
 
     # ------------------------------------------------------------ connections
     async def serve_connection(self, stream: trio.abc.Stream, peer: Peer, first_bytes: bytes) -> None:
         """Serve one client until either side closes."""
-        connection = Connection(stream, peer, self, first_bytes)
-        self._connections[connection] = None
-        if self._draining:
-            connection.drain()
-        try:
-            await connection.serve()
-        finally:
-            del self._connections[connection]
+        await self._connections.serve(Connection(stream, peer, self, first_bytes))
 
     def drain(self) -> None:
         """Close idle connections now, busy ones after their answer; cut off what has no end of its own."""
-        self._draining = True
-        for connection in list(self._connections):
-            connection.drain()
+        self._connections.drain()
 
     def abort(self) -> None:
         """Cut all requests off; their clients are told that the agent stops."""
-        for connection in list(self._connections):
-            connection.abort()
+        self._connections.abort()
 
     def shed(self) -> bool:
         """Close the connection that has been idle longest, and return whether there was one."""
-        idle = [connection for connection in self._connections if connection.idle]
-        if not idle:
-            return False
-        min(idle, key=lambda connection: connection.idle_since).drain()
-        return True
+        return self._connections.shed()
 
     def statistics(self) -> dict[str, int]:
         """Return the connections that are open and those of them that are idle."""
-        return {
-            "connections": len(self._connections),
-            "connections_idle": sum(1 for connection in self._connections if connection.idle),
-        }
+        return self._connections.statistics()
 
     # ------------------------------------------------------------ requests
     def endless(self, head: Head) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -29,19 +29,12 @@ from tricorn.model.records import LeaseResource
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
 from tricorn.store.ingest_file import IngestFile
+from tricorn_testing.clock import HandClock
 
 NS = "testing"
 DATA = os.urandom(3 << 20)
 DIGEST = Digest.of(DATA)
 LABELS = {"k1": "v1", "k2": "v2"}
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,21 @@ from tricorn_testing.registry import Registry
 
 
 @pytest.fixture(scope="module")
-def ctr_agent() -> Iterator[Daemon]:
+def agent() -> Iterator[Daemon]:
     """A running agent, one for the whole module."""
+    with running_daemon() as running:
+        yield running
+
+
+@pytest.fixture
+def own_namespace(request: pytest.FixtureRequest) -> str:
+    """A namespace that no other test works in."""
+    return re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+
+
+@pytest.fixture(scope="module")
+def ctr_agent() -> Iterator[Daemon]:
+    """The agent that `ctr` talks to."""
     with running_daemon() as running:
         yield running
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tricorn import wire
 from tricorn.grpc import Code
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 from tricorn_testing.grpc_client import GrpcClient, grpc_client, refused
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -20,17 +19,9 @@ SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 messages = wire.package("containerd.services.containers.v1")
 
 
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
-
-
 @pytest.fixture
-async def client(agent: Daemon, request: pytest.FixtureRequest) -> AsyncIterator[GrpcClient]:
-    """A client in a namespace of the test's own."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    async with grpc_client(agent, name) as made:
+async def client(agent: Daemon, own_namespace: str) -> AsyncIterator[GrpcClient]:
+    async with grpc_client(agent, own_namespace) as made:
         yield made
 
 

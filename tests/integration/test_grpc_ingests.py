@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -25,22 +24,14 @@ from tricorn_testing.content_client import (
     make_lease,
     refused,
 )
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 
 
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
-
-
 @pytest.fixture
-async def client(agent: Daemon, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
-    """A client in a namespace of the test's own."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    async with content_client(agent, name) as made:
+async def client(agent: Daemon, own_namespace: str) -> AsyncIterator[Client]:
+    async with content_client(agent, own_namespace) as made:
         yield made
 
 

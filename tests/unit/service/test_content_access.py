@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from tricorn.service.content_access import READ_SIZE, BlobService
 from tricorn.service.content_writes import WriteAction, WriteRequest
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
+from tricorn_testing.clock import HandClock
 
 NS = "testing"
 DATA = os.urandom(READ_SIZE + 4567)
@@ -35,14 +36,6 @@ HOSTILE = [
     "", "sha256:", "sha256:../../../../etc/passwd", "../" + "a" * 64, "sha256:" + "A" * 64, "md5:" + "a" * 32,
     "sha256:" + "a" * 63 + "/", "sha256:" + "a" * 64 + "\n", "sha256:" + "a" * 64 + "\0",
 ]  # fmt: skip
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,12 @@ import pytest
 from tricorn.service.defaults import RUNTIME, SNAPSHOTTER, NamespaceDefaults
 from tricorn.service.records import NamespaceService
 from tricorn.store.db import Database
-
-
-class Clock:
-    def now(self) -> datetime:
-        return datetime(2026, 11, 22, tzinfo=UTC)
+from tricorn_testing.clock import HandClock
 
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database.open(str(tmp_path / "db"), Clock()) as opened:
+    async with Database.open(str(tmp_path / "db"), HandClock()) as opened:
         yield opened
 
 

@@ -15,6 +15,7 @@ from tricorn.model.oci import Descriptor
 from tricorn.model.records import Image, LeaseResource
 from tricorn.service.image_records import ImageRecords
 from tricorn.store.db import Database
+from tricorn_testing.clock import HandClock
 
 NS = "testing"
 MEDIA = "application/vnd.oci.image.manifest.v1+json"
@@ -22,13 +23,6 @@ TARGET = Descriptor(MEDIA, Digest.of(b"a"), 10, annotations={"x": "1"})
 OTHER = Descriptor(MEDIA, Digest.of(b"b"), 20)
 IMAGE = Image("any name at all", TARGET, {"k": "v"})
 EXPIRES = {"containerd.io/gc.expire": "2030-01-01T00:00:00Z"}
-
-
-class HandClock:
-    time = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
 
 
 class FakeCollector:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 import trio
 import trio.testing
@@ -13,15 +11,11 @@ from tricorn.errors import NotFound
 from tricorn.service.locks import KeyedLock
 from tricorn.service.nurseries import typed_nursery
 from tricorn.service.operations import OperationService, Reporter
-
-
-class FixedClock:
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
+from tricorn_testing.clock import HandClock
 
 
 async def test_progress_is_seen_and_ends_with_the_work() -> None:
-    async with OperationService.open(FixedClock()) as operations:
+    async with OperationService.open(HandClock()) as operations:
 
         async def work(reporter: Reporter) -> int:
             for offset in range(3):
@@ -39,7 +33,7 @@ async def test_progress_is_seen_and_ends_with_the_work() -> None:
 
 
 async def test_a_cancelled_operation_says_so() -> None:
-    async with OperationService.open(FixedClock()) as operations:
+    async with OperationService.open(HandClock()) as operations:
 
         async def work(_: Reporter) -> None:
             await trio.sleep_forever()
@@ -54,7 +48,7 @@ async def test_a_cancelled_operation_says_so() -> None:
 
 
 async def test_failures_become_problems_and_never_leave() -> None:
-    async with OperationService.open(FixedClock()) as operations:
+    async with OperationService.open(HandClock()) as operations:
 
         async def typed(_: Reporter) -> None:
             raise NotFound("nothing there")
@@ -69,7 +63,7 @@ async def test_failures_become_problems_and_never_leave() -> None:
 
 
 async def test_old_operations_are_forgotten() -> None:
-    async with OperationService.open(FixedClock()) as operations:
+    async with OperationService.open(HandClock()) as operations:
 
         async def work(_: Reporter) -> None:
             await trio.lowlevel.checkpoint()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,11 @@ from tricorn.fs.overlay import OverlaySnapshotter
 from tricorn.model.records import LeaseResource
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
+from tricorn_testing.clock import HandClock
 
 pytestmark = pytest.mark.root
 NS = "n"
 REF = "containerd.io/snapshot.ref"
-
-
-class FixedClock:
-    def now(self) -> datetime:
-        return datetime(2026, 11, 20, tzinfo=UTC)
 
 
 @pytest.fixture(params=["overlayfs", "native"])
@@ -43,7 +38,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database.open(str(tmp_path / "db" / "tricorn.db"), FixedClock()) as database:
+    async with Database.open(str(tmp_path / "db" / "tricorn.db"), HandClock()) as database:
         yield database
 
 

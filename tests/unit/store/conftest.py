@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,7 @@ import pytest
 from tricorn.store.connection import connect, migrate
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def advance(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
+from tricorn_testing.clock import HandClock
 
 
 @pytest.fixture

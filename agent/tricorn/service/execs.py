@@ -172,4 +172,4 @@ class Execs:
                 self._finish(item, Exit(128 + signal.SIGKILL, self._clock.now(), note="its task was removed"))
 
     async def _publish(self, ref: BundleRef, topic: str, event: Mapping[str, Any]) -> None:
-        await self._db.write(lambda tx: tx.events.publish(ref.namespace, topic, event))
+        await self._db.write(lambda tx: tx.events.publish(ref.namespace, topic, event), durable=False)

@@ -120,7 +120,9 @@ class Lifecycle:
         self, undo: AsyncExitStack, namespace: str, kind: str, container_id: str, data: dict[str, Any]
     ) -> int:
         """Announce a change; unless the undo stack is emptied, its unwinding ends with the intent."""
-        intent = await self._db.write(lambda tx: tx.intents.begin(namespace, kind, container_id, data))
+        intent = await self._db.write(
+            lambda tx: tx.intents.begin(namespace, kind, container_id, data), durable=False
+        )
         undo.push_async_callback(shielded, self._db.write, lambda tx: tx.intents.end(intent.id))
         failpoint(f"{kind}.intent")
         return intent.id
@@ -190,7 +192,7 @@ class Lifecycle:
                     record_started(tx, namespace, container_id)
                 tx.intents.end(intent)
 
-            await self._db.write(record)
+            await self._db.write(record, durable=False)
             failpoint("start.recorded")
             undo.pop_all()
         self.supervisor.watch(ref, created)
@@ -200,7 +202,7 @@ class Lifecycle:
         """Let a created task go."""
         async with self.supervisor.starting(namespace, ref.id):
             await self._runtime.start(ref)
-            await self._db.write(lambda tx: record_started(tx, namespace, ref.id))
+            await self._db.write(lambda tx: record_started(tx, namespace, ref.id), durable=False)
 
     async def mount(self, namespace: str, container: Container) -> None:
         await self.bundles.make(namespace, container.id, await self.mounts(namespace, container))
@@ -249,7 +251,7 @@ class Lifecycle:
 
             async def tidy() -> None:
                 await self.clear(self.bundles.ref(namespace, container, task), created_of(task), data)
-                await self._db.write(lambda tx: tx.intents.end(intent))
+                await self._db.write(lambda tx: tx.intents.end(intent), durable=False)
 
             if wait:
                 await tidy()

@@ -100,7 +100,7 @@ class ProcessService(ProcessViews):
                 record_created(tx, ref, task, mounts)
                 tx.intents.end(intent)
 
-            await self._db.write(record)
+            await self._db.write(record, durable=False)
             failpoint("start.recorded")
             undo.pop_all()
         self._supervisor.watch(ref, created)
@@ -121,7 +121,9 @@ class ProcessService(ProcessViews):
             with trio.CancelScope(shield=True):
                 async with self._supervisor.starting(namespace, container_id):
                     await self._runtime.start(ref)
-                    await self._db.write(lambda tx: record_started(tx, namespace, container_id))
+                    await self._db.write(
+                        lambda tx: record_started(tx, namespace, container_id), durable=False
+                    )
             return task.init.pid if task.init else 0
 
     # ------------------------------------------------------------ signals and removal
@@ -148,7 +150,7 @@ class ProcessService(ProcessViews):
             ref, task = await self._task(namespace, container_id)
             await self._settled(namespace, task)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-                intent, last = await self._db.write(lambda tx: _forget(tx, ref))
+                intent, last = await self._db.write(lambda tx: _forget(tx, ref), durable=False)
                 failpoint("delete.recorded")
                 self._execs.forget_all(namespace, container_id)
                 await self._clear_behind(ref, created_of(task), intent)
@@ -171,7 +173,7 @@ class ProcessService(ProcessViews):
             failpoint("delete.runtime")
             await self._bundles.remove(ref.namespace, ref.id)
             failpoint("delete.bundle")
-            await self._db.write(lambda tx: tx.intents.end(intent))
+            await self._db.write(lambda tx: tx.intents.end(intent), durable=False)
 
         release = self._lifecycle.locks.occupy(ref.namespace, ref.id)
         await self._tidier.behind(f"{ref.namespace}/{ref.id}", tidy, release)

@@ -115,11 +115,11 @@ class LeaseService:
         name = lease or uuid4().hex[:16]
         expiry = (self._clock.now() + timedelta(seconds=seconds)).isoformat()
         wanted = {**labels, **({"containerd.io/gc.expire": expiry} if seconds else {})}
-        return await self._db.write(lambda tx: tx.leases.create(namespace, name, wanted))
+        return await self._db.write(lambda tx: tx.leases.create(namespace, name, wanted), durable=False)
 
     async def delete(self, namespace: str, lease: str, *, sync: bool = False) -> None:
         """End a lease; what only it kept goes with the next collection, with `sync` before this returns."""
-        await self._db.write(lambda tx: tx.leases.delete(namespace, lease))
+        await self._db.write(lambda tx: tx.leases.delete(namespace, lease), durable=False)
         if sync and self._collect is not None:
             await self._collect()
 

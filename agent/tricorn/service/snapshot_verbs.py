@@ -133,7 +133,7 @@ class SnapshotVerbs:
                     raise Aborted(f"parent snapshot {parent} was replaced meanwhile", hint="try again")
                 tx.snapshots.create(namespace, record, lease=lease)
 
-            await self._db.write(create)
+            await self._db.write(create, durable=False)
             reservation.keep(backend_id)
             failpoint("snapshot.recorded")
         return backend.mounts(backend_id, kind, parents)

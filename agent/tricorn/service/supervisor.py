@@ -121,7 +121,7 @@ class Supervisor:
         """Write the end down, however long a full disk makes that take."""
         while True:
             try:
-                await self._db.write(lambda tx: record_exit(tx, *key, result))
+                await self._db.write(lambda tx: record_exit(tx, *key, result), durable=False)
             except ResourceExhausted as error:
                 log.warning("a task's end waits for room on disk", container=key[1], error=str(error))
                 await trio.sleep(_RETRY)

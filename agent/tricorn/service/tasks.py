@@ -149,7 +149,7 @@ class TaskService:
         async with self._runtime.exec(
             ref, exec_id, process, terminal=request.terminal, stdin=True
         ) as session:
-            await self._db.write(lambda tx: _record_exec(tx, ref, exec_id, session.pid))
+            await self._db.write(lambda tx: _record_exec(tx, ref, exec_id, session.pid), durable=False)
             yield session
 
     async def exec(self, namespace: str, container_id: str, request: ExecRequest) -> ExecResult:

@@ -94,8 +94,12 @@ class Database:
             connection.close()
         unmark(self.path)
 
-    async def write(self, function: Callable[[Transaction], T]) -> T:
+    async def write(self, function: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `function` in the writing thread; return its result once it is on disk.
+
+        A change that isn't `durable` outlives the agent at once, but the machine only with the next one that
+        is, never without those before it: for what means nothing after a loss of power (processes), and for
+        announcements of changes whose leftovers a start sweeps away. What files are deleted for is durable.
 
         What it raises undoes its own changes only, and is raised here. It shares a commit with whatever
         waits beside it, so it must be short and free of other I/O. Cancellation is heard while waiting
@@ -106,7 +110,7 @@ class Database:
         async with self._slots:
             if self._closing:
                 raise Unavailable("the database is closing")
-            self._writer.submit(Job(function, trio.lowlevel.current_task()))
+            self._writer.submit(Job(function, trio.lowlevel.current_task(), durable))
             result = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         failpoint("db.committed")
         return cast("T", result)

@@ -1,4 +1,6 @@
-"""The one thread that writes. Whatever waits when it is free shares one COMMIT, hence one fsync."""
+"""The one thread that writes. Whatever waits when it is free shares one COMMIT, hence one fsync; none if
+nothing of it has to outlive a loss of power.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +36,7 @@ class Job:
 
     function: Callable[[Transaction], Any]
     task: trio.lowlevel.Task
+    durable: bool = True
     result: outcome.Outcome[Any] | None = None
     session: Session | None = None
 
@@ -44,7 +47,7 @@ class Job:
 
 class Writer:
     """Runs jobs in the order of `submit`, in a thread of its own, and hands them back to the loop by
-    `deliver(batch)` once they are on disk. Started and closed from the loop's thread.
+    `deliver(batch)` once they are committed. Started and closed from the loop's thread.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Writer:
         self._token = trio.lowlevel.current_trio_token()
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._commits = 0
+        self._synchronous = True  # as the connection was opened
         self._thread = threading.Thread(target=self._run, name="tricorn-db-writer", daemon=True)
         self._thread.start()
 
@@ -98,6 +102,7 @@ class Writer:
     def _execute(self, batch: list[Job]) -> None:
         """Run a batch in one transaction. If that is lost, so is every job that had succeeded in it."""
         try:
+            self._be_synchronous(any(job.durable for job in batch))
             self._connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 self._run_job(job)
@@ -110,6 +115,12 @@ class Writer:
             for job in batch:
                 if job.result is None or job.succeeded:
                     job.result = outcome.Error(_own_error(error))
+
+    def _be_synchronous(self, wanted: bool) -> None:
+        """Have the next commit flush the log, or leave that to the one after it: commits keep their order."""
+        if wanted is not self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
+            self._synchronous = wanted
 
     def _run_job(self, job: Job) -> None:
         self._connection.execute("SAVEPOINT job")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tricorn import limits
 from tricorn.errors import (
@@ -26,6 +27,9 @@ from tricorn.store.connection import marker
 from tricorn.store.db import Database
 from tricorn.store.schema import MIGRATIONS
 from tricorn.store.transaction import Transaction
+
+
+NORMAL, FULL = 1, 2  # of SQLite's `PRAGMA synchronous`
 
 
 async def names(db: Database) -> list[str]:
@@ -320,3 +324,37 @@ async def test_typed_errors_pass_through(db: Database) -> None:
     await db.write(lambda tx: tx.namespaces.create("one"))
     with pytest.raises(AlreadyExists):
         await db.write(lambda tx: tx.namespaces.create("one"))
+
+
+def synchronous(tx: Transaction) -> int:
+    """Return SQLite's number of the mode that the commit is to have."""
+    row = tx.session.one("PRAGMA synchronous")
+    assert row is not None
+    return int(row[0])
+
+
+async def test_only_what_is_durable_waits_for_the_disk(db: Database) -> None:
+    assert await db.write(synchronous) == FULL
+    assert await db.write(synchronous, durable=False) == NORMAL
+    assert await db.write(synchronous) == FULL
+
+
+async def test_one_durable_change_makes_its_whole_batch_so(db: Database) -> None:
+    held, go = threading.Event(), threading.Event()
+    levels: list[int] = []
+
+    def hold(_tx: Transaction) -> None:
+        held.set()
+        assert go.wait(30)
+
+    async def change(durable: bool) -> None:
+        levels.append(await db.write(synchronous, durable=durable))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(db.write, hold)
+        await trio.to_thread.run_sync(held.wait)
+        for durable in (False, True, False):
+            nursery.start_soon(change, durable)
+        await trio.testing.wait_all_tasks_blocked()
+        go.set()
+    assert levels == [FULL] * 3

@@ -28,7 +28,6 @@ from tricorn.store.db import Database
 from tricorn.store.schema import MIGRATIONS
 from tricorn.store.transaction import Transaction
 
-
 NORMAL, FULL = 1, 2  # of SQLite's `PRAGMA synchronous`
 
 

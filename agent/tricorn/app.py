@@ -187,7 +187,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
-        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, tidier)
+        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs)
         collector = Collector(db, workers.content, snapshots.discard, clock)
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
         await mounts.recover()

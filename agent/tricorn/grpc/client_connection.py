@@ -108,7 +108,7 @@ class ClientConnection(Connection):
             case GoneAway():
                 self._on_goaway(event)
             case WindowOpened():
-                self._on_window(event.stream)
+                self.open_windows(event.stream, self._calls)
             case HeadersReceived() | DataReceived() | StreamReset():
                 call = self._calls.get(event.stream)
                 if call is not None:
@@ -136,13 +136,3 @@ class ClientConnection(Connection):
         for number, call in list(self._calls.items()):
             if number > event.last:
                 call.fail(Status(Code.UNAVAILABLE, self.lost))
-
-    def _on_window(self, stream: int) -> None:
-        if stream > 0:
-            if (call := self._calls.get(stream)) is not None:
-                call.stream.open_window()
-            return
-        self.hungry.unpark()
-        if stream < 0:
-            for call in self._calls.values():
-                call.stream.open_window()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 import trio
@@ -14,8 +15,18 @@ from tricorn.grpc.engine import Engine
 from tricorn.grpc.events import ErrorCode, Event, ProtocolViolation
 from tricorn.grpc.outbox import Outbox
 
+if TYPE_CHECKING:
+    from tricorn.grpc.stream import Stream
+
 log = structlog.get_logger(__name__)
 _LAST_WORDS: Final = 1.0  # seconds for the other side to read why the connection ends
+
+
+class HasStream(Protocol):
+    """A call, whichever side of it."""
+
+    @property
+    def stream(self) -> Stream: ...
 
 
 class Connection(abc.ABC):
@@ -40,6 +51,17 @@ class Connection(abc.ABC):
         """Send what the engine has to say."""
         if out := self.engine.take_output():
             self.outbox.send(out)
+
+    def open_windows(self, number: int, calls: Mapping[int, HasStream]) -> None:
+        """Let the streams go on for which there is room again: one, 0 for the connection, below 0 for all."""
+        if number > 0:
+            if (call := calls.get(number)) is not None:
+                call.stream.open_window()
+            return
+        self.hungry.unpark()
+        if number < 0:
+            for call in calls.values():
+                call.stream.open_window()
 
     async def converse(self) -> None:
         """Read and act until the other side leaves or breaks the protocol."""

@@ -116,7 +116,7 @@ class ServerConnection(Connection):
             case DataReceived():
                 self._on_data(event)
             case WindowOpened():
-                self._on_window(event.stream)
+                self.open_windows(event.stream, self._calls)
             case StreamReset():
                 if (call := self._calls.get(event.stream)) is not None:
                     call.client_gone()
@@ -129,16 +129,6 @@ class ServerConnection(Connection):
             call.stream.feed(event)
         else:
             self.engine.consumed(event.stream, event.size)
-
-    def _on_window(self, stream: int) -> None:
-        if stream > 0:
-            if (call := self._calls.get(stream)) is not None:
-                call.stream.open_window()
-            return
-        self.hungry.unpark()
-        if stream < 0:
-            for call in self._calls.values():
-                call.stream.open_window()
 
     def _on_headers(self, event: HeadersReceived) -> None:
         if event.stream <= self._last:  # trailers, which gRPC doesn't have in this direction

@@ -6,8 +6,7 @@ it, only that nothing can be fetched: what an archive lacks must be here already
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -103,7 +102,7 @@ class Importer:
         Raises InvalidArgument, DataLoss and ResourceExhausted for bad archives, NotFound for one that lacks
         a blob or a platform that is asked for, or names no image.
         """
-        async with self._leased(request) as lease:
+        async with self._puller.leased(self._request(request, request.lease)) as lease:
             reporter.report("reading")
             archive = await read_archive(self._content, request.namespace, lease, receive, progress)
             target = await self._index(request, lease, archive)
@@ -112,11 +111,6 @@ class Importer:
             raise NotFound("the archive names no image", hint="give a name with which its tags are completed")
         log.info("archive imported", namespace=request.namespace, images=len(images))
         return images
-
-    @asynccontextmanager
-    async def _leased(self, request: ImportRequest) -> AsyncIterator[str]:
-        async with self._puller.leased(self._request(request, request.lease)) as lease:
-            yield lease
 
     def _request(self, request: ImportRequest, lease: str) -> PullRequest:
         return PullRequest(request.namespace, _HERE, Platform(), "", source=NothingElse(), lease=lease)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -249,15 +250,32 @@ class Lifecycle:
             intent = await self._db.write(forget)
             failpoint("delete.recorded")
 
-            async def tidy() -> None:
-                await self.clear(self.bundles.ref(namespace, container, task), created_of(task), data)
-                await self._db.write(lambda tx: tx.intents.end(intent), durable=False)
+            ref = self.bundles.ref(namespace, container, task)
+            clear = partial(self.clear, ref, created_of(task), data)
+            await self.clear_up(namespace, container_id, clear, intent, wait=wait)
 
-            if wait:
-                await tidy()
-            else:
-                release = self.locks.occupy(namespace, container_id)
-                await self._tidier.behind(f"{namespace}/{container_id}", tidy, release)
+    async def clear_up(
+        self,
+        namespace: str,
+        container_id: str,
+        clear: Callable[[], Awaitable[None]],
+        intent: int,
+        *,
+        wait: bool = False,
+    ) -> None:
+        """Have `clear` done and its intent ended behind the answer, the container's lock occupied until then;
+        with `wait` before this returns.
+        """
+
+        async def tidy() -> None:
+            await clear()
+            await self._db.write(lambda tx: tx.intents.end(intent), durable=False)
+
+        if wait:
+            await tidy()
+        else:
+            release = self.locks.occupy(namespace, container_id)
+            await self._tidier.behind(f"{namespace}/{container_id}", tidy, release)
 
     async def remove_files(self, namespace: str, container_id: str) -> None:
         """Remove the bundle and the logs of a container whose record is gone, behind the answer."""
@@ -267,7 +285,7 @@ class Lifecycle:
                 if not await self._db.read(lambda tx: tx.containers.find(namespace, container_id)):
                     await self.bundles.remove_all(namespace, container_id)
 
-        await self._tidier.behind(f"{namespace}/{container_id}", tidy, lambda: None)
+        await self._tidier.behind(f"{namespace}/{container_id}", tidy)
 
     async def end(self, namespace: str, container_id: str) -> None:
         """Kill whatever runs in a container, wait until its end is on record."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -25,7 +26,6 @@ from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of, shielded
 from tricorn.service.process_views import ProcessViews
 from tricorn.service.task_records import delete_event, record_created, record_started
 from tricorn.service.tasks import TaskService
-from tricorn.service.tidying import Tidier
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -46,12 +46,10 @@ class ProcessService(ProcessViews):
         lifecycle: Lifecycle,
         tasks: TaskService,
         execs: Execs,
-        tidier: Tidier,
     ) -> None:
         super().__init__(db, lifecycle, execs)
         self._runtime = runtime
         self._tasks = tasks
-        self._tidier = tidier
 
     # ------------------------------------------------------------ creation
     async def create(
@@ -153,7 +151,8 @@ class ProcessService(ProcessViews):
                 intent, last = await self._db.write(lambda tx: _forget(tx, ref), durable=False)
                 failpoint("delete.recorded")
                 self._execs.forget_all(namespace, container_id)
-                await self._clear_behind(ref, created_of(task), intent)
+                clear = partial(self._clear, ref, created_of(task))
+                await self._lifecycle.clear_up(namespace, container_id, clear, intent)
             code = 137 if last.exit_code is None else last.exit_code
             return Deleted(task.init.pid if task.init else 0, code, last.exited_at)
 
@@ -167,16 +166,11 @@ class ProcessService(ProcessViews):
                 why=f"it is {task.status}", hint="kill it first",
             )  # fmt: skip
 
-    async def _clear_behind(self, ref: BundleRef, created: Created | None, intent: int) -> None:
-        async def tidy() -> None:
-            await self._runtime.delete(ref, created)
-            failpoint("delete.runtime")
-            await self._bundles.remove(ref.namespace, ref.id)
-            failpoint("delete.bundle")
-            await self._db.write(lambda tx: tx.intents.end(intent), durable=False)
-
-        release = self._lifecycle.locks.occupy(ref.namespace, ref.id)
-        await self._tidier.behind(f"{ref.namespace}/{ref.id}", tidy, release)
+    async def _clear(self, ref: BundleRef, created: Created | None) -> None:
+        await self._runtime.delete(ref, created)
+        failpoint("delete.runtime")
+        await self._bundles.remove(ref.namespace, ref.id)
+        failpoint("delete.bundle")
 
     # ------------------------------------------------------------ execs and stdio
     async def exec(

@@ -276,7 +276,7 @@ class SnapshotVerbs:
         failpoint("snapshot.forgotten")
         work = partial(backend.remove, removed.backend_id)
         if self.tidier is not None:
-            await self.tidier.behind(f"snapshot {key}", work, lambda: None)
+            await self.tidier.behind(f"snapshot {key}", work)
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
             await work()

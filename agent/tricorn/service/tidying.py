@@ -40,7 +40,9 @@ class Tidier:
     def running(self) -> int:
         return (self._slots.max_value or 0) - self._slots.value
 
-    async def behind(self, name: str, work: Callable[[], Awaitable[None]], done: Callable[[], None]) -> None:
+    async def behind(
+        self, name: str, work: Callable[[], Awaitable[None]], done: Callable[[], None] = lambda: None
+    ) -> None:
         """Have `work` done after this returns, then call `done`, whatever came of it."""
         try:
             await self._slots.acquire()

@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal
 
 import trio
-from attrs import frozen
 
 from tricorn import limits
 from tricorn.errors import AlreadyExists, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
@@ -31,14 +30,6 @@ from tricorn.store.transaction import Transaction
 
 _REF_LENGTH: Final = 1024
 _THREADS: Final = 2 * (os.cpu_count() or 1) + 2  # hashing keeps cores busy, fsync and write wait
-
-
-@frozen
-class _Opened:
-    """Either the ingest to write, or the blob that makes it needless."""
-
-    ingest: IngestRecord | None = None
-    existing: ContentInfo | None = None
 
 
 class ContentStore:

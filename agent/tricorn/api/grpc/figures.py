@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+_UNLIMITED_RDMA: Final = (1 << 32) - 1
 
 
 def number(text: str, unlimited: int = 0) -> int:
@@ -39,3 +41,33 @@ def numbers_of(message: Any, lines: Mapping[str, int]) -> dict[str, int]:
     return {
         name: value for name, value in lines.items() if name in fields and fields[name].message_type is None
     }
+
+
+def pids(messages: Any, files: Mapping[str, str], unlimited: int = 0) -> Any:
+    """Return the package's PidsStat, None where the files tell nothing of it."""
+    if "pids.current" not in files:
+        return None
+    limit = number(files.get("pids.max", ""), unlimited)
+    return messages.PidsStat(current=number(files["pids.current"]), limit=limit)
+
+
+def rdma_entries(message: Any, text: str) -> Iterable[Any]:
+    """Read lines such as `mlx4_0 hca_handle=2 hca_object=max`."""
+    for line in text.splitlines():
+        device, *words = line.split()
+        values = dict(word.split("=", 1) for word in words if "=" in word)
+        yield message(
+            device=device,
+            hca_handles=number(values.get("hca_handle", ""), _UNLIMITED_RDMA),
+            hca_objects=number(values.get("hca_object", ""), _UNLIMITED_RDMA),
+        )
+
+
+def rdma(messages: Any, files: Mapping[str, str]) -> Any:
+    """Return the package's RdmaStat, None where the files tell nothing of it."""
+    if "rdma.current" not in files:
+        return None
+    return messages.RdmaStat(
+        current=rdma_entries(messages.RdmaEntry, files["rdma.current"]),
+        limit=rdma_entries(messages.RdmaEntry, files.get("rdma.max", "")),
+    )

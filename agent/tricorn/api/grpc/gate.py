@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from tricorn.api.grpc.face import Bound, FaceCall, Rpc, namespace_of
 from tricorn.api.http.audit import Audit
-from tricorn.api.http.routing import Scope
 from tricorn.errors import TricornError, Unavailable
 from tricorn.grpc import Call
 from tricorn.rules.authorise import Authoriser
@@ -58,15 +57,7 @@ class Gate:
     def _admit(self, spec: Rpc, call: Call) -> None:
         if not spec.early and not self._ready():
             raise Unavailable("the agent is not ready yet", hint="try again in a moment")
-        match spec.scope:
-            case Scope.OPEN:
-                pass
-            case Scope.ANYWHERE:
-                self.authoriser.require_anywhere(call.peer, spec.role)
-            case Scope.NODE:
-                self.authoriser.require(call.peer, None, spec.role)
-            case Scope.NAMESPACE:
-                self.authoriser.require(call.peer, namespace_of(call.metadata), spec.role)
+        spec.scope.require(self.authoriser, call.peer, spec.role, lambda: namespace_of(call.metadata))
 
 
 def _named(request: tuple[Any, ...]) -> Iterator[tuple[str, str]]:

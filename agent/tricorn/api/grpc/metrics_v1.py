@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tricorn import wire
-from tricorn.api.grpc.figures import number, numbers_of, pairs, present
-from tricorn.api.grpc.metrics_v2 import rdma_entries
+from tricorn.api.grpc.figures import number, numbers_of, pairs, pids, present, rdma
 
 _MESSAGES: Final = wire.package("io.containerd.cgroups.v1")
 _TICK: Final = 1_000_000_000 // 100  # USER_HZ is 100 on every Linux that runs containers
@@ -56,19 +55,13 @@ def metrics_v1(files: Files) -> Any:
     """Build the message; `files` maps kernel file names of all controllers to their text."""
     return _MESSAGES.Metrics(
         hugetlb=_hugetlb(files),
-        pids=_pids(files),
+        pids=pids(_MESSAGES, files),
         cpu=_cpu(files),
         memory=_memory(files),
         memory_oom_control=_oom_control(files),
         blkio=_blkio(files),
-        rdma=_rdma(files),
+        rdma=rdma(_MESSAGES, files),
     )
-
-
-def _pids(files: Files) -> Any:
-    if "pids.current" not in files:
-        return None
-    return _MESSAGES.PidsStat(current=number(files["pids.current"]), limit=number(files.get("pids.max", "")))
 
 
 def _cpu(files: Files) -> Any:
@@ -145,15 +138,6 @@ def _blkio_entries(text: str) -> Iterable[Any]:
                 minor=int(minor),
                 value=int(words[-1]),
             )
-
-
-def _rdma(files: Files) -> Any:
-    if "rdma.current" not in files:
-        return None
-    return _MESSAGES.RdmaStat(
-        current=rdma_entries(_MESSAGES.RdmaEntry, files["rdma.current"]),
-        limit=rdma_entries(_MESSAGES.RdmaEntry, files.get("rdma.max", "")),
-    )
 
 
 def _hugetlb(files: Files) -> Iterable[Any]:

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tricorn import wire
-from tricorn.api.grpc.figures import number, numbers_of, pairs, present
+from tricorn.api.grpc.figures import number, numbers_of, pairs, pids, present, rdma
 
 _MESSAGES: Final = wire.package("io.containerd.cgroups.v2")
 _UNLIMITED: Final = (1 << 64) - 1
-_UNLIMITED_RDMA: Final = (1 << 32) - 1
 Files = Mapping[str, str]
 
 # Fields of MemoryStat that are files of their own, not lines of memory.stat.
@@ -32,20 +31,13 @@ def metrics_v2(files: Files) -> Any:
     """Build the message; `files` maps kernel file names to their text."""
     return _MESSAGES.Metrics(
         hugetlb=_hugetlb(files),
-        pids=_pids(files),
+        pids=pids(_MESSAGES, files, _UNLIMITED),
         cpu=_cpu(files),
         memory=_memory(files),
         memory_events=_lines_of(_MESSAGES.MemoryEvents, files.get("memory.events")),
         io=_io(files),
-        rdma=_rdma(files),
+        rdma=rdma(_MESSAGES, files),
     )
-
-
-def _pids(files: Files) -> Any:
-    if "pids.current" not in files:
-        return None
-    limit = number(files.get("pids.max", ""), _UNLIMITED)
-    return _MESSAGES.PidsStat(current=number(files["pids.current"]), limit=limit)
 
 
 def _cpu(files: Files) -> Any:
@@ -89,27 +81,6 @@ def _io_entries(text: str) -> Iterable[Any]:
         values = dict(word.split("=", 1) for word in rest.split() if "=" in word)
         known = {name: number(values.get(name, "")) for name in ("rbytes", "wbytes", "rios", "wios")}
         yield _MESSAGES.IOEntry(major=int(major), minor=int(minor), **known)
-
-
-def _rdma(files: Files) -> Any:
-    if "rdma.current" not in files:
-        return None
-    return _MESSAGES.RdmaStat(
-        current=rdma_entries(_MESSAGES.RdmaEntry, files["rdma.current"]),
-        limit=rdma_entries(_MESSAGES.RdmaEntry, files.get("rdma.max", "")),
-    )
-
-
-def rdma_entries(message: Any, text: str) -> Iterable[Any]:
-    """Read lines such as `mlx4_0 hca_handle=2 hca_object=max`."""
-    for line in text.splitlines():
-        device, *words = line.split()
-        values = dict(word.split("=", 1) for word in words if "=" in word)
-        yield message(
-            device=device,
-            hca_handles=number(values.get("hca_handle", ""), _UNLIMITED_RDMA),
-            hca_objects=number(values.get("hca_object", ""), _UNLIMITED_RDMA),
-        )
 
 
 def _hugetlb(files: Files) -> Iterable[Any]:

@@ -16,7 +16,7 @@ from tricorn.api.http.query import Query
 from tricorn.errors import InvalidArgument, TricornError
 from tricorn.model import ids
 from tricorn.model.ids import Digest
-from tricorn.rules.authorise import Peer, Role
+from tricorn.rules.authorise import Authoriser, Peer, Role
 
 if TYPE_CHECKING:
     from tricorn.service import Services
@@ -41,6 +41,20 @@ class Scope(Enum):
     ANYWHERE = "anywhere"  # in some namespace, or on the node
     NODE = "node"  # on the node as a whole
     NAMESPACE = "namespace"  # in the namespace of the path
+
+    def require(
+        self, authoriser: Authoriser, peer: Peer, role: Role, namespace: Callable[[], str | None]
+    ) -> None:
+        """Raise PermissionDenied unless the peer has the role here; `namespace` is asked if it counts."""
+        match self:
+            case Scope.OPEN:
+                pass
+            case Scope.ANYWHERE:
+                authoriser.require_anywhere(peer, role)
+            case Scope.NODE:
+                authoriser.require(peer, None, role)
+            case Scope.NAMESPACE:
+                authoriser.require(peer, namespace(), role)
 
 
 @frozen

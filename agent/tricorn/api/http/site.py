@@ -18,7 +18,7 @@ from tricorn.api.http.problems import UpgradeRequired, mistake
 from tricorn.api.http.query import parse_query
 from tricorn.api.http.replies import Lines, Reply, Streamed, Upgraded, Whole, problem
 from tricorn.api.http.routes import ROUTES
-from tricorn.api.http.routing import About, Call, Match, Route, Router, Scope, Shape
+from tricorn.api.http.routing import About, Call, Match, Route, Router, Shape
 from tricorn.api.http.wire import Head
 from tricorn.api.metrics import Metrics
 from tricorn.connections import Connections
@@ -145,15 +145,7 @@ class HttpApi:
 
     def _authorise(self, call: Call, route: Route) -> None:
         """Decide on the parsed request: nothing that the handler will see is unknown here."""
-        match route.scope:
-            case Scope.OPEN:
-                return
-            case Scope.ANYWHERE:
-                self.authoriser.require_anywhere(call.peer, route.role)
-            case Scope.NODE:
-                self.authoriser.require(call.peer, None, route.role)
-            case Scope.NAMESPACE:
-                self.authoriser.require(call.peer, call.namespace, route.role)
+        route.scope.require(self.authoriser, call.peer, route.role, lambda: call.namespace)
 
     def _check_upgrade(self, call: Call, route: Route) -> None:
         if route.shape is Shape.UPGRADE and not call.upgrade:

@@ -78,6 +78,12 @@ class PermissionDenied(TricornError):
     code, grpc, http, exit_status = "PermissionDenied", 7, 403, 6
 
 
+class PolicyDenied(PermissionDenied):
+    """The image policy refuses an image; `details` name the rule, the reference and the digest."""
+
+    code = "PolicyDenied"
+
+
 class ResourceExhausted(TricornError):
     """A bound of `limits.py`, a budget or the disk was reached."""
 
@@ -143,7 +149,7 @@ BY_CODE: dict[str, type[TricornError]] = {
     for cls in (
         InvalidArgument, NotFound, AlreadyExists, PermissionDenied, ResourceExhausted, FailedPrecondition,
         Conflict, Aborted, OutOfRange, Unimplemented, Internal, Unavailable, DataLoss, Unauthenticated,
-        Canceled, DeadlineExceeded,
+        Canceled, DeadlineExceeded, PolicyDenied,
     )
 }  # fmt: skip
 

@@ -59,6 +59,10 @@ REGISTRY_CONNECTIONS: Final = 32  # open at a time
 REGISTRY_IDLE_CONNECTIONS: Final = 4  # kept for each host
 REGISTRY_IDLE_SECONDS: Final = 45.0  # below the 60-75 s after which common front ends close
 REGISTRY_TOKENS: Final = 256  # cached
+REGISTRY_SECRET_FILE: Final = 1 * MIB  # a password's file, Docker's config.json
+REGISTRY_HELPERS: Final = 4  # credential helpers running at a time
+REGISTRY_HELPER_OUTPUT: Final = 64 * KIB
+REGISTRY_HELPER_TIMEOUT: Final = 15.0  # helpers of clouds ask a service in their turn
 REGISTRY_PARALLEL_DOWNLOADS: Final = 3
 REGISTRY_PARALLEL_UPLOADS: Final = 3
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces
@@ -121,6 +125,16 @@ RUNTIME_CALL: Final = 60.0  # one call of an OCI runtime's command line
 TIDYING: Final = 16  # deleted containers being cleared away behind the answers
 SECCOMP_FILTERS: Final = 64  # compiled profiles kept in memory
 SECCOMP_FILTER_SIZE: Final = 4096 * 8  # the kernel takes no more than BPF_MAXINSNS instructions
+
+# The image policy
+POLICY_SIZE: Final = 256 * KIB  # the policy's file, and each key's
+POLICY_VERIFICATIONS: Final = 4  # at a time
+POLICY_REMEMBERED: Final = 4096  # images that passed a verification
+VERIFIER_OUTPUT: Final = 32 * KIB  # of each stream of an external verifier; containerd's own
+VERIFIER_DEADLINE: Final = 10.0  # of each, where the policy says nothing; containerd's own
+VERIFIERS: Final = 10  # programs in one directory, where the policy says nothing; containerd's own
+SIGNATURES_PER_IMAGE: Final = 32  # looked at
+SIGNATURE_PAYLOAD: Final = 64 * KIB
 
 # Garbage collection and leases
 LEASE_DEFAULT_SECONDS: Final = 24 * 3600

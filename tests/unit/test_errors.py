@@ -23,7 +23,7 @@ def test_codes_and_grpc_numbers_are_those_of_the_table() -> None:
         "Canceled": 1, "InvalidArgument": 3, "DeadlineExceeded": 4, "NotFound": 5, "AlreadyExists": 6,
         "PermissionDenied": 7, "ResourceExhausted": 8, "FailedPrecondition": 9, "Conflict": 9, "Aborted": 10,
         "OutOfRange": 11, "Unimplemented": 12, "Internal": 13, "Unavailable": 14, "DataLoss": 15,
-        "Unauthenticated": 16,
+        "Unauthenticated": 16, "PolicyDenied": 7,
     }  # fmt: skip
     assert {code: cls.grpc for code, cls in errors.BY_CODE.items()} == expected
 

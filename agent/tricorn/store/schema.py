@@ -95,4 +95,12 @@ _SANDBOXES: Final = (
     ) STRICT""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES)
+# Images that passed a verification of the image policy; they play no part in collection.
+_VERIFICATIONS: Final = (
+    """CREATE TABLE verifications (
+        name TEXT NOT NULL, digest TEXT NOT NULL, requirement TEXT NOT NULL, verified_at INTEGER NOT NULL,
+        PRIMARY KEY (name, digest, requirement)
+    ) STRICT""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS)

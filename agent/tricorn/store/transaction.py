@@ -21,6 +21,7 @@ from tricorn.store.sandboxes import Sandboxes
 from tricorn.store.session import Session
 from tricorn.store.snapshots import Snapshots
 from tricorn.store.tasks import Tasks
+from tricorn.store.verifications import Verifications
 
 
 class Transaction:
@@ -28,7 +29,7 @@ class Transaction:
 
     __slots__ = (
         "containers", "content", "events", "images", "ingests", "intents", "leases", "namespaces",
-        "sandboxes", "session", "snapshots", "tasks",
+        "sandboxes", "session", "snapshots", "tasks", "verifications",
     )  # fmt: skip
 
     def __init__(self, connection: sqlite3.Connection, now: datetime) -> None:
@@ -44,6 +45,7 @@ class Transaction:
         self.ingests = Ingests(self.session, self.namespaces, self.leases)
         self.intents = Intents(self.session)
         self.sandboxes = Sandboxes(self.session, self.namespaces)
+        self.verifications = Verifications(self.session)
 
     @property
     def now(self) -> datetime:

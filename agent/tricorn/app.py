@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import platform
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
-import structlog
+import attrs
 from attrs import define
 
 import tricorn
 from tricorn import limits
-from tricorn.config import Config
+from tricorn.config import Config, RegistryConfig
 from tricorn.fs.diffing import LayerDiffer
 from tricorn.fs.extraction import ExtractorPool
 from tricorn.fs.native import NativeSnapshotter
 from tricorn.fs.overlay import OverlaySnapshotter
-from tricorn.model.requests import RegistryAuth
 from tricorn.ports import Snapshotter
 from tricorn.registry.client import RegistryClient
+from tricorn.registry.credentials import CredentialBook, CredentialEntry, CredentialSettings
 from tricorn.rules import platforms
 from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.service import Services
@@ -62,8 +62,6 @@ from tricorn.store.collect import Collector
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
 
-log = structlog.get_logger(__name__)
-
 
 class SystemClock:
     """ports.Clock on the system's clock."""
@@ -100,7 +98,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 environment=environment,
                 user_agent=f"tricorn/{tricorn.__version__}",
                 random=random.Random(),  # noqa: S311 - jitter of retries, no secret
-                credentials=lambda host: credential(config, host),
+                credentials=CredentialBook(credential_settings(config.registry, environment)),
             )
         )
         runtime = await enter(
@@ -123,20 +121,15 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
         yield Workers(clock, db, content, extractor, registry, runtime, snapshots)
 
 
-def credential(config: Config, host: str) -> RegistryAuth | None:
-    """Return the configured credentials of a registry host, read afresh from their file."""
-    for entry in config.registry.credentials:
-        if entry.host == host:
-            try:
-                with open(entry.password_file, encoding="utf-8") as file:
-                    password = file.read(limits.REGISTRY_TOKEN_SIZE).strip()
-            except (OSError, UnicodeDecodeError) as error:
-                log.warning(
-                    "registry password not readable", host=host, file=entry.password_file, error=str(error)
-                )
-                return None
-            return RegistryAuth(entry.username, password)
-    return None
+def credential_settings(config: RegistryConfig, environment: Mapping[str, str]) -> CredentialSettings:
+    """Return what the configuration says of credentials, as the registry client takes it."""
+    return CredentialSettings(
+        tuple(CredentialEntry(**attrs.asdict(entry)) for entry in config.credentials),
+        config.docker_config,
+        config.credential_helpers,
+        config.credential_helper_timeout,
+        environment,
+    )
 
 
 @define

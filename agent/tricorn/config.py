@@ -35,18 +35,30 @@ class Runtimes:
 
 @frozen
 class Credential:
-    """Registry credentials; the password is read from a file, never written here."""
+    """How the agent proves itself to the registry `host`: a user whose password stands in `password_file`,
+    an identity token in `identity_token_file`, or a credential `helper` (the absolute path of a program).
+    Secrets are in files of mode 0600, never here.
+    """
 
     host: str
-    username: str
-    password_file: str
+    username: str = ""
+    password_file: str = ""
+    identity_token_file: str = ""
+    helper: str = ""
 
 
 @frozen
 class RegistryConfig:
-    hosts_dir: str = "/etc/tricorn/hosts.d"
+    """`hosts_dir` lists trees of hosts.toml files, separated by colons. `docker_config` is the path of a
+    config.json with credentials; `credential_helpers` are the absolute paths of the helpers that it may name.
+    """
+
+    hosts_dir: str = "/etc/tricorn/hosts.d:/etc/docker/certs.d"
     parallel_downloads: int = limits.REGISTRY_PARALLEL_DOWNLOADS
     credentials: tuple[Credential, ...] = ()
+    docker_config: str = ""
+    credential_helpers: tuple[str, ...] = ()
+    credential_helper_timeout: float = limits.REGISTRY_HELPER_TIMEOUT
 
 
 @frozen
@@ -159,6 +171,7 @@ def _check(config: Config) -> None:
             hint="overlayfs or native",
             field="snapshots.default",
         )
+    _check_registry(config.registry)
     for path in config.logs.programs:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
             raise InvalidArgument(
@@ -167,12 +180,37 @@ def _check(config: Config) -> None:
     _check_ranges(config)
 
 
+def _check_registry(registry: RegistryConfig) -> None:
+    for number, entry in enumerate(registry.credentials):
+        field = f"registry.credentials[{number}]"
+        ways = [entry.password_file, entry.identity_token_file, entry.helper]
+        if not entry.host or sum(map(bool, ways)) != 1:
+            raise InvalidArgument(
+                "a registry's credentials need `host` and one way to get them",
+                hint="username with password_file, identity_token_file, or helper",
+                field=field,
+            )
+        if entry.password_file and not entry.username:
+            raise InvalidArgument("a password needs its `username`", field=field)
+        _absolute(field, *filter(None, ways))
+    _absolute("registry.credential_helpers", *registry.credential_helpers)
+    _absolute("registry.docker_config", *filter(None, [registry.docker_config]))
+
+
+def _absolute(field: str, *paths: str) -> None:
+    for path in paths:
+        if not os.path.isabs(path):
+            raise InvalidArgument("expected an absolute path", why=repr(path), field=field)
+
+
 def _check_ranges(config: Config) -> None:
-    for field, value, low, high in (
+    ranges: tuple[tuple[str, float, float, float], ...] = (
+        ("registry.credential_helper_timeout", config.registry.credential_helper_timeout, 0.1, 300),
         ("registry.parallel_downloads", config.registry.parallel_downloads, 1, 32),
         ("logs.size", config.logs.size, 64 * limits.KIB, limits.GIB),
         ("logs.files", config.logs.files, 1, 100),
-    ):
+    )
+    for field, value, low, high in ranges:
         if not low <= value <= high:
             raise InvalidArgument(f"{value} is out of range", why=f"{low} to {high}", field=field)
 

@@ -102,6 +102,7 @@ EVENTS_KEPT: Final = 100_000
 EVENTS_PAGE: Final = 1000
 EVENT_SIZE: Final = 64 * KIB  # one that a client publishes; EVENTS_KEPT of them may be kept
 OPERATIONS_KEPT: Final = 256
+PROGRESS_OBJECTS: Final = 4096  # of one operation that are shown one by one
 
 # Container input and output
 EXEC_OUTPUT: Final = 16 * MIB  # per stream, for calls that return output whole (CVE-2022-31030)

@@ -18,6 +18,7 @@ from tricorn.model.oci import Descriptor, Index, Manifest, Platform, parse_image
 from tricorn.model.reference import Reference
 from tricorn.model.requests import RegistryAuth
 from tricorn.registry.client import RegistryClient
+from tricorn.registry.credentials import CredentialBook, CredentialEntry, CredentialSettings
 from tricorn.registry.pacing import Pacing
 from tricorn.rules.platforms import choose
 from tricorn_testing.certificates import Certificates, make_certificates
@@ -142,7 +143,11 @@ async def test_a_password(filled: Filled, tmp_path: Path) -> None:
             with pytest.raises(Unauthenticated):
                 await c.resolve(at(registry), auth=RegistryAuth(USER, "wrong"))
             await pull(c, at(registry), AUTH)
-        async with client(credentials=lambda host: AUTH if host == registry.address else None) as c:
+        password = tmp_path / "secret"
+        password.write_text(f"{PASSWORD}\n")
+        password.chmod(0o600)
+        entry = CredentialEntry(registry.address, USER, str(password))
+        async with client(credentials=CredentialBook(CredentialSettings((entry,)))) as c:
             await pull(c, at(registry))
 
 

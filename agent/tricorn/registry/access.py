@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -20,17 +21,21 @@ from tricorn.registry.wire import Request, Response, Wire
 from tricorn.rules.hosts import HostPlan, RegistryHost
 
 _DRAIN: Final = 64 * 1024
-Credentials = Callable[[str], RegistryAuth | None]
+# What is configured for a host, by its name; asked once a host has sent a challenge.
+Credentials = Callable[[str], Awaitable[RegistryAuth | None]]
 
 
 @frozen
 class Call:
-    """One call of the registry port: what is asked for, where, and as whom."""
+    """One call of the registry port: what is asked for, where, and as whom. `configured` says whether the
+    agent's own credentials may be used: not on a way that a client has laid out.
+    """
 
     reference: Reference
     plan: HostPlan
     auth: Auth | None = field(default=None, repr=False)
     trace: Callable[[str], None] | None = None
+    configured: bool = True
 
 
 @frozen
@@ -73,7 +78,7 @@ class Access:
 
         A challenge is answered only if it comes from `host` itself, not from where it redirects to.
         """
-        auth = self._auth(call, host)
+        auth = _given(call, host)
         scope = out.scope or f"repository:{call.reference.path}:pull"
         sent = self._authorizer.known(host, scope, auth)
         for last in (False, True):
@@ -84,25 +89,48 @@ class Access:
                     return
                 with trio.move_on_after(response.pacing.stall):
                     await response.read(_DRAIN, cut=True)
-            auth = await self._asked(call, host, response) or auth
-            sent = await self._authorizer.answer(host, response.head, scope, auth, refused=sent)
+            auth = await _asked(call, host, response) or auth
+            sent = await self._authorizer.answer(
+                host,
+                response.head,
+                scope,
+                auth,
+                refused=sent,
+                configured=partial(self._configured, call, host),
+            )
 
-    async def _asked(self, call: Call, host: RegistryHost, response: Response) -> RegistryAuth | None:
-        """What the call's credential source says to a challenge, asked once for a host."""
-        if not host.upstream or call.auth is None or isinstance(call.auth, RegistryAuth):
+    async def _configured(self, call: Call, host: RegistryHost) -> RegistryAuth | None:
+        """What is configured for `host` itself or, where it is the registry of the reference under another
+        name or port, for that registry. Nobody else gets a registry's credentials.
+        """
+        if self._credentials is None or not call.configured or host.plain_by_request:
             return None
-        known = call.auth.known(host.authority)
-        return known or await call.auth.ask(host.authority, response.head.all("www-authenticate"))
-
-    def _auth(self, call: Call, host: RegistryHost) -> RegistryAuth | None:
-        """The request's credentials are for the registry it names; mirrors have their own or none."""
-        if host.upstream and call.auth is not None:
-            auth = call.auth if isinstance(call.auth, RegistryAuth) else call.auth.known(host.authority)
+        for name in credential_names(call.plan, host):
+            auth = await self._credentials(name)
             if auth is not None:
                 return auth
-        if self._credentials is None:
-            return None
-        return self._credentials(call.plan.registry if host.upstream else host.authority)
+        return None
+
+
+def credential_names(plan: HostPlan, host: RegistryHost) -> tuple[str, ...]:
+    """Return the names under which credentials for `host` are looked for, in order."""
+    names = [plan.registry] if plan.is_registry_itself(host) else []
+    return tuple(dict.fromkeys([*names, host.authority]))
+
+
+def _given(call: Call, host: RegistryHost) -> RegistryAuth | None:
+    """The request's credentials are for the registry it names; mirrors have configured ones or none."""
+    if not host.upstream or call.auth is None:
+        return None
+    return call.auth if isinstance(call.auth, RegistryAuth) else call.auth.known(host.authority)
+
+
+async def _asked(call: Call, host: RegistryHost, response: Response) -> RegistryAuth | None:
+    """What the call's credential source says to a challenge, asked once for a host."""
+    if not host.upstream or call.auth is None or isinstance(call.auth, RegistryAuth):
+        return None
+    known = call.auth.known(host.authority)
+    return known or await call.auth.ask(host.authority, response.head.all("www-authenticate"))
 
 
 def _request(

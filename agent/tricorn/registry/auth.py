@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -69,19 +69,27 @@ class Authorizer:
         return grant.header
 
     async def answer(
-        self, host: RegistryHost, head: Head, scope: str, auth: RegistryAuth | None, *, refused: str
+        self,
+        host: RegistryHost,
+        head: Head,
+        scope: str,
+        auth: RegistryAuth | None,
+        *,
+        refused: str,
+        configured: Callable[[], Awaitable[RegistryAuth | None]],
     ) -> str:
         """Return the Authorization value that answers the challenge in `head` of a 401.
 
-        `refused` is what was sent and not accepted. Raises Unauthenticated when there is no answer,
-        PermissionDenied for a realm that must not be asked, Unavailable for the network.
+        `refused` is what was sent and not accepted; `configured` is asked for credentials when `auth` has
+        none. Raises Unauthenticated when there is no answer, PermissionDenied for a realm that must not be
+        asked, Unavailable for the network, and what `configured` raises.
         """
         key = _key(host, scope, auth)
         async with self._turn(key):
             newer = self.known(host, scope, auth)
             if newer and newer != refused:
                 return newer
-            grant = await self._obtain(host, head, scope, auth)
+            grant = await self._obtain(host, head, scope, auth or await configured())
             self._grants[key] = grant
             while len(self._grants) > limits.REGISTRY_TOKENS:
                 self._grants.popitem(last=False)
@@ -194,5 +202,6 @@ def _realm_tls(host: RegistryHost, realm: Url) -> TlsSettings:
 
 
 def _key(host: RegistryHost, scope: str, auth: RegistryAuth | None) -> _Key:
+    """Configured credentials, and none at all, have an empty secret: they are looked up on a challenge."""
     secret = repr(attrs.astuple(auth)) if auth else ""
     return origin_of(host), scope, hashlib.sha256(secret.encode()).hexdigest()

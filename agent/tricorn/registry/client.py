@@ -14,9 +14,11 @@ from tricorn.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhau
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.reference import Reference
+from tricorn.model.registry_plan import RegistryPlan
 from tricorn.ports import DEFAULT_WAY, Auth, BlobSink, RegistryWay
-from tricorn.registry.access import Access, Call, Credentials
+from tricorn.registry.access import Access, Call, credential_names
 from tricorn.registry.auth import Authorizer
+from tricorn.registry.credentials import CredentialBook, CredentialSettings
 from tricorn.registry.fetch import Buffers, SinkFailedError, Transfer
 from tricorn.registry.hostsdir import HostsDirectory
 from tricorn.registry.pacing import Backoff, Pacing
@@ -26,6 +28,7 @@ from tricorn.registry.resolve import resolve_on
 from tricorn.registry.rounds import Attempts
 from tricorn.registry.wire import Wire
 from tricorn.rules.hosts import RegistryHost, with_headers
+from tricorn.rules.registry_plan import plan_host
 
 _DOCUMENT_ATTEMPTS: Final = 3  # somebody waits for these
 
@@ -49,7 +52,7 @@ class RegistryClient:
     """Implements `ports.Registry` over HTTP. An async context manager that owns its connections.
 
     `hosts_dir` holds the hosts.toml tree ("" for none); `environment` supplies proxies and roots of
-    trust; `credentials` gives what is configured for a host, by the name that references use for it.
+    trust; `credentials` gives what is configured for a host, by its name, once it has sent a challenge.
     """
 
     def __init__(
@@ -59,14 +62,15 @@ class RegistryClient:
         environment: Mapping[str, str],
         user_agent: str,
         random: random.Random,
-        credentials: Credentials | None = None,
+        credentials: CredentialBook | None = None,
         pacing: Pacing | None = None,
     ) -> None:
         self._pacing = pacing or Pacing()
         self._hosts = HostsDirectory(hosts_dir)
         self._wire = Wire(environment=environment, user_agent=user_agent, pacing=self._pacing)
         self._authorizer = Authorizer(self._wire)
-        self._access = Access(self._wire, self._authorizer, credentials)
+        self._credentials = credentials or CredentialBook(CredentialSettings())
+        self._access = Access(self._wire, self._authorizer, self._credentials.find)
         self._buffers = Buffers()
         self._random = random
         self._retries = 0
@@ -81,6 +85,20 @@ class RegistryClient:
     def statistics(self) -> dict[str, int]:
         """Return counts since the start, and the connections and tokens held now."""
         return {**self._wire.statistics(), "retries": self._retries, "tokens": len(self._authorizer)}
+
+    async def explain(self, registry: str) -> RegistryPlan:
+        """Return how `registry` (`host[:port]`) would be reached now: nothing is asked, no helper is run.
+
+        Raises InvalidArgument for a malformed name and for a bad hosts.toml, naming file and field.
+        """
+        registry = Reference.parse(f"{registry}/name", "registry").host
+        plan = await self._hosts.plan(registry)
+        hosts = []
+        for host in plan.hosts:
+            names = credential_names(plan, host)
+            sources = [line for name in names for line in await self._credentials.sources(name)]
+            hosts.append(plan_host(host, mirror=plan.is_mirror(host), credentials=dict.fromkeys(sources)))
+        return RegistryPlan(plan.registry, plan.source, tuple(hosts))
 
     async def resolve(
         self,
@@ -203,7 +221,9 @@ class RegistryClient:
     ) -> Call:
         hosts = HostsDirectory(way.hosts_dir) if way.hosts_dir else self._hosts
         plan = await hosts.plan(reference.host, plain_http=plain_http)
-        return Call(reference, with_headers(plan, way.headers), auth, way.trace)
+        # A client's own hosts.toml could lead the agent's credentials wherever it likes.
+        configured = not way.hosts_dir
+        return Call(reference, with_headers(plan, way.headers), auth, way.trace, configured)
 
     def _attempts(self, what: str, call: Call, capability: str, attempts: int) -> Attempts:
         backoff = Backoff(self._pacing, self._random, min(attempts, self._pacing.attempts))

@@ -22,15 +22,16 @@ _TOML_ERRORS: Final = (ValueError, IndexError, TypeError, KeyError, AttributeErr
 class HostsDirectory:
     """`HOSTS_DIR/<host[:port]>/hosts.toml`, also spelled `<host>_<port>_`, then `_default`.
 
-    Read anew for each pull, so that edits hold at once. A directory without hosts.toml may hold Docker's
-    certificate files: *.crt (CA) and *.cert with *.key (client).
+    `path` may list several trees, separated by colons: the first that has a directory for the registry
+    counts. Read anew for each call, so that edits hold at once. A directory without hosts.toml may hold
+    Docker's certificate files: *.crt (CA) and *.cert with *.key (client).
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._roots = tuple(filter(None, path.split(":")))
         self._limiter = trio.CapacityLimiter(2)
 
-    async def plan(self, registry: str, *, plain_http: bool) -> HostPlan:
+    async def plan(self, registry: str, *, plain_http: bool = False) -> HostPlan:
         """Return the plan for `registry`; InvalidArgument naming the file and field for a bad file."""
         return await trio.to_thread.run_sync(self._plan, registry, plain_http, limiter=self._limiter)
 
@@ -39,16 +40,20 @@ class HostsDirectory:
         if not directory:
             return plan_hosts(registry, plain_http=plain_http)
         path = os.path.join(directory, _FILE)
-        document = _read(path) if os.path.exists(path) else _certificates(directory)
-        return plan_hosts(registry, document, base_dir=directory, plain_http=plain_http, source=path)
+        if os.path.exists(path):
+            document, source = _read(path), path
+        else:
+            document, source = _certificates(directory), directory
+        return plan_hosts(registry, document, base_dir=directory, plain_http=plain_http, source=source)
 
     def _find(self, registry: str) -> str:
         name, colon, port = registry.rpartition(":")
         underscored = [f"{name}_{port}_"] if colon and port.isdigit() else []
-        for candidate in (*underscored, registry, "_default"):
-            directory = os.path.join(self._path, candidate)
-            if self._path and os.path.isdir(directory):
-                return directory
+        for root in self._roots:
+            for candidate in (*underscored, registry, "_default"):
+                directory = os.path.join(root, candidate)
+                if os.path.isdir(directory):
+                    return directory
         return ""
 
 

@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 from tricorn.errors import InvalidArgument
 
 Scheme = Literal["http", "https"]
-CAPABILITIES: Final = frozenset({"pull", "resolve", "push"})
+CAPABILITIES: Final = frozenset({"pull", "resolve", "push", "referrers"})
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_SERVER: Final = "registry-1.docker.io"
 _HOST_KEYS: Final = frozenset(
@@ -59,6 +59,9 @@ class RegistryHost:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     dial_timeout: float | None = None  # seconds
     upstream: bool = False
+    plain_by_request: bool = (
+        False  # a request's wish took TLS away: not to be trusted with what is configured
+    )
 
     @property
     def authority(self) -> str:
@@ -78,10 +81,13 @@ class RegistryHost:
 
 @frozen
 class HostPlan:
-    """The hosts to ask for `registry` (the host part of a reference), in order."""
+    """The hosts to ask for `registry` (the host part of a reference), in order; `source` is the file or
+    directory that says so, "" where nothing is configured.
+    """
 
     registry: str
     hosts: tuple[RegistryHost, ...]
+    source: str = ""
 
     def able(self, capability: str) -> tuple[RegistryHost, ...]:
         """Return the hosts that may be asked for `capability`, in order."""
@@ -92,6 +98,13 @@ class HostPlan:
         if self.registry == DOCKER_HUB and host.host == DOCKER_HUB_SERVER:
             return False
         return self.registry.lower() not in {host.authority, host.endpoint}
+
+    def is_registry_itself(self, host: RegistryHost) -> bool:
+        """Whether `host` has the name that references use, so that what is known for that name is for it."""
+        if not host.upstream:
+            return False
+        named = _split(f"https://{self.registry}", "reference").hostname
+        return host.host == named or not self.is_mirror(host)
 
 
 def plan_hosts(
@@ -107,6 +120,7 @@ def plan_hosts(
     Relative file names are taken from `base_dir`. Raises InvalidArgument naming the dotted field of
     `source` for unknown keys, wrong types and malformed values.
     """
+    named = source if document is not None else ""
     document = document or {}
     _refuse_unknown(document, _FILE_KEYS, source)
     tables = document.get("host", {})
@@ -114,7 +128,7 @@ def plan_hosts(
         raise InvalidArgument('expected tables like [host."https://mirror.example"]', field=f"{source}.host")
     hosts = [_mirror(url, table, base_dir, f'{source}.host."{url}"') for url, table in tables.items()]
     hosts.append(_upstream(registry, document, base_dir, plain_http, source))
-    return HostPlan(registry, tuple(hosts))
+    return HostPlan(registry, tuple(hosts), named)
 
 
 def with_headers(plan: HostPlan, headers: Sequence[tuple[str, str]]) -> HostPlan:
@@ -165,7 +179,9 @@ def _upstream(
     if not server:
         explicit_tls = any(key in document for key in ("ca", "client", "skip_verify"))
         server = _default_server(registry, plain_http=plain_http, explicit_tls=explicit_tls)
-    return _host(server, document, base_dir, f"{source}", upstream=True)
+    host = _host(server, document, base_dir, f"{source}", upstream=True)
+    by_request = plain_http and not document.get("server") and host.scheme == "http"
+    return evolve(host, plain_by_request=by_request and not is_literal_loopback(host.host))
 
 
 def _default_server(registry: str, *, plain_http: bool, explicit_tls: bool) -> str:
@@ -230,7 +246,7 @@ def _capabilities(table: Mapping[str, Any], where: str) -> frozenset[str]:
         if name.lower() not in CAPABILITIES:
             raise InvalidArgument(
                 f"unknown capability {name[:64]!r}",
-                hint="pull, resolve and push are known",
+                hint="pull, resolve, push and referrers are known",
                 field=f"{where}.capabilities",
             )
     return frozenset(name.lower() for name in names) or CAPABILITIES

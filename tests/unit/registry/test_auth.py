@@ -20,6 +20,7 @@ from tricorn.model.reference import Reference
 from tricorn.model.requests import RegistryAuth
 from tricorn.registry.auth import checked_realm
 from tricorn.registry.client import RegistryClient
+from tricorn.registry.credentials import CredentialBook, CredentialSettings
 from tricorn.rules.hosts import plan_hosts
 from tricorn_testing.certificates import Certificates
 from tricorn_testing.scripted_http import Exchange, Server, serving
@@ -166,14 +167,16 @@ async def test_basic(client: ClientMaker) -> None:
 async def test_configured_credentials(client: ClientMaker, guarded: Guarded) -> None:
     asked: list[str] = []
 
-    def credentials(host: str) -> RegistryAuth:
-        asked.append(host)
-        return AUTH
+    class Book(CredentialBook):
+        async def find(self, host: str) -> RegistryAuth | None:
+            asked.append(host)
+            return AUTH
 
-    async with serving(guarded) as server, client(credentials=credentials) as c:
+    async with serving(guarded) as server, client(credentials=Book(CredentialSettings())) as c:
         guarded.realm = f"{server.url}/token"
         await resolve(c, server)
-        assert set(asked) == {server.address}
+        await resolve(c, server)
+        assert asked == [server.address]
     assert server.seen[1].headers["authorization"] == BASIC
 
 

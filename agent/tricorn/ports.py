@@ -235,6 +235,24 @@ class LayerDiffer(Protocol):
         ...
 
 
+class Repacking(Diffing, Protocol):
+    """One layer being compressed otherwise by a confined child."""
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the source that the child has read, for progress."""
+        ...
+
+
+class LayerRepacker(Protocol):
+    def start(self, path: str, declared: str, compression: str) -> AbstractAsyncContextManager[Repacking]:
+        """Begin to pack the layer in the file `path`, whose media type declares the compression `declared`,
+        with the compression "", gzip or zstd. The same layer gives the same bytes. Leaving the context
+        kills the child. `finish` raises InvalidArgument for a damaged layer, ResourceExhausted for a bomb.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- registry
 class CredentialSource(Protocol):
     """Credentials that somebody is asked for only once a registry wants them."""
@@ -416,6 +434,27 @@ class RuntimeInfo:
     reason: str = ""
     features: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class ProcessStreams(Protocol):
+    """Streams that clients opened with the streaming service, as pipes for a process's stdio."""
+
+    def check(self, namespace: str, id: str) -> None:
+        """NotFound unless a client has the stream open, FailedPrecondition if a process has it already."""
+        ...
+
+    def output(self, namespace: str, id: str) -> int:
+        """Return the writing end of a pipe (the caller closes it). What is written goes to the client that
+        has the stream open, at the client's pace, and nowhere while none has.
+        """
+        ...
+
+    def input(self, namespace: str, id: str, ended: Callable[[], None]) -> tuple[int, int]:
+        """Return the reading end of a pipe and a writing end that keeps it from its end of file; the caller
+        closes both. `ended` is called once all is written that the client sent before it ended the stream;
+        a client that went away without that may come back.
+        """
+        ...
 
 
 class Runtime(Protocol):

@@ -25,6 +25,33 @@ _PIPE: Final = limits.MIB
 _READ: Final = limits.MIB
 
 
+def lent_pipe() -> tuple[int, int]:
+    """Return both ends of a large pipe, the reading one for `LayerOutput`. Raises OSError."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reading, False)
+    with suppress(OSError):  # over the user's share of pipe memory: a smaller one does as well
+        fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE)
+    return reading, writing
+
+
+class LayerOutput:
+    """The end of a pipe out of which a layer comes that a child makes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at the end."""
+        while True:
+            try:
+                return os.read(self._fd, _READ)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 class RunningDiff(ChildJob):
     """One layer being made. Read all of it before `finish`."""
 
@@ -32,15 +59,13 @@ class RunningDiff(ChildJob):
         opened: list[int] = []
         try:
             opened.extend(os.dup(tree.fd) for tree in (left or right, right))
-            self._layer, layer = os.pipe2(os.O_CLOEXEC)
-            opened.append(layer)
+            layer, writing = lent_pipe()
+            opened.append(writing)
         except OSError as error:
             for fd in opened:
                 os.close(fd)
             raise typed(error, "cannot begin a diff") from error
-        os.set_blocking(self._layer, False)
-        with suppress(OSError):  # over the user's share of pipe memory: a smaller one does as well
-            fcntl.fcntl(self._layer, fcntl.F_SETPIPE_SZ, _PIPE)
+        self._output = LayerOutput(layer)
         try:
             super().__init__(opened)
         except OSError as error:
@@ -49,23 +74,16 @@ class RunningDiff(ChildJob):
 
     async def read(self) -> bytes:
         """Return the next bytes of the layer, b"" at its end."""
-        while True:
-            try:
-                return os.read(self._layer, _READ)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._layer)
+        return await self._output.read()
 
     async def finish(self) -> DiffResult:
         """Return what was written. Raises what the child met; Internal if it died."""
-        data = await self.answer()
-        if not data:
-            raise Internal("the child that makes a layer died", hint="see the kernel's log for OOM")
-        result = _result(data)
+        result = layer_result(await self.answer())
         self.done = True
         return result
 
     def close(self) -> None:
-        os.close(self._layer)
+        self._output.close()
 
 
 class LayerDiffer:
@@ -120,8 +138,13 @@ def takes_a_mount(error: TricornError) -> bool:
     return error.what == NEEDS_TREE
 
 
-def _result(data: bytes) -> DiffResult:
-    """Check what the child says: it has read hostile trees, so nothing of it is taken on trust."""
+def layer_result(data: bytes) -> DiffResult:
+    """Check what a child says: it has read hostile input, so nothing of it is taken on trust.
+
+    Raises the error that it reports; Internal if it died.
+    """
+    if not data:
+        raise Internal("the child that makes a layer died", hint="see the kernel's log for OOM")
     try:
         document: dict[str, Any] = json.loads(data)
         problem = document.get("error")

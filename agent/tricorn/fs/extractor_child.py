@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from tricorn.errors import DataLoss, Internal, ResourceExhausted, TricornError
-from tricorn.fs import confine, decompress, diff_child, seccomp
+from tricorn.fs import confine, decompress, diff_child, repack_child, seccomp
 from tricorn.fs.archive import LayerApplier
 from tricorn.fs.entrychecks import in_user_namespace
 from tricorn.fs.tarstream import TarStream
@@ -140,6 +140,8 @@ def _answer(request: dict[str, Any], source: int, target: int, progress: int) ->
     try:
         if request.get("job") == "diff":
             return diff_child.answer(request, source, target, progress)
+        if request.get("job") == "repack":
+            return repack_child.answer(request, source, target, progress)
         form = request["whiteouts"]
         confine.enter_root(target)
         confine.limit_resources()

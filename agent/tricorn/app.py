@@ -54,6 +54,7 @@ from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.streams import StreamService
+from tricorn.service.registries import RegistryService
 from tricorn.service.supervisor import Supervisor
 from tricorn.service.tasks import TaskService
 from tricorn.service.tidying import Tidier
@@ -237,3 +238,4 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
 def _boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
+            registries=RegistryService(workers.registry.explain),

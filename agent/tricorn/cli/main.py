@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, str]] = {
     "lease": "lease",
     "operation": "operation",
     "events": "events",
+    "registry": "registry",
     "gc": "gc",
     "info": "node:info",
     "version": "node:version",

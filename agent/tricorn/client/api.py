@@ -23,6 +23,7 @@ from tricorn.client.stream import Stream, line_of, open_stream
 from tricorn.client.values import value, values
 from tricorn.errors import Internal
 from tricorn.model.records import Event
+from tricorn.model.registry_plan import RegistryPlan
 from tricorn.model.requests import GcExplanation, GcReport
 
 SOCKET: Final = "/run/tricorn/tricorn.sock"
@@ -75,6 +76,10 @@ class Client:
 
     async def info(self) -> dict[str, Any]:
         return value(await self._pool.call(calls.info()), dict[str, Any])
+
+    async def registry(self, host: str) -> RegistryPlan:
+        """Return how the registry `host` (`host[:port]`) would be reached; nothing secret is in it."""
+        return value(await self._pool.call(calls.registry(host)), RegistryPlan)
 
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""

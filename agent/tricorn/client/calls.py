@@ -38,6 +38,10 @@ def info() -> Call:
     return Call("GET", "/v1/info")
 
 
+def registry(host: str) -> Call:
+    return Call("GET", path("registry"), query(host=host))
+
+
 def healthz() -> Call:
     return Call("GET", "/healthz")
 

@@ -1,4 +1,4 @@
-"""How the agent would reach a registry: what `GET /v1/registries/{registry}` answers. Never a secret."""
+"""How the agent would reach a registry: what `GET /v1/registry` answers. Never a secret."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from tricorn.service.records import (
 )
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
+from tricorn.service.registries import RegistryService
 from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
 from tricorn.service.transfer import TransferService
@@ -56,4 +57,5 @@ class Services:
     introspection: IntrospectionService
 
 
+    registries: RegistryService
 __all__ = ["EventPage", "Lost", "Operation", "Reporter", "Services"]

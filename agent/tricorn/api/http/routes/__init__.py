@@ -14,6 +14,7 @@ from tricorn.api.http.routes import (
     namespaces,
     node,
     operations,
+    registries,
     snapshots,
     tasks,
     transfer,
@@ -22,6 +23,7 @@ from tricorn.api.http.routing import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *node.ROUTES,
+    *registries.ROUTES,
     *namespaces.ROUTES,
     *images.ROUTES,
     *transfer.ROUTES,

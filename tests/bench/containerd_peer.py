@@ -89,10 +89,11 @@ class GrpcClient:
 
 
 class ContainerdPeer:
-    """`prefix` holds the release's files ("/" for the system's own)."""
+    """`prefix` holds the release's files ("/" for the system's own); `more` goes into its configuration."""
 
-    def __init__(self, name: str, prefix: Path, base: Path, state: Path) -> None:
+    def __init__(self, name: str, prefix: Path, base: Path, state: Path, more: str = "") -> None:
         self.name = name
+        self.more = more
         self.prefix = prefix
         self.root = base / "root"
         self.state = state
@@ -117,7 +118,7 @@ class ContainerdPeer:
         config = self.base / "config.toml"
         config.write_text(
             f'version = 2\nroot = "{self.root}"\nstate = "{self.state}"\n'
-            f'[grpc]\n  address = "{self.address}"\n[ttrpc]\n  address = "{self.address}.ttrpc"\n'
+            f'[grpc]\n  address = "{self.address}"\n[ttrpc]\n  address = "{self.address}.ttrpc"\n{self.more}'
         )
         program = str(self.prefix / "usr/bin/containerd")
         with open(self.base / "log", "ab") as log:
@@ -172,6 +173,26 @@ class ContainerdPeer:
     # ------------------------------------------------------------ images
     def pull(self, reference: str, *extra: str) -> None:
         self.ctr("images", "pull", "--plain-http", *extra, reference)
+
+    def push(self, reference: str, target: str) -> None:
+        self.ctr("images", "push", "--plain-http", target, reference)
+
+    def import_archive(self, archive: Path, name: str) -> None:
+        """Import the archive's image as `name` with its tag, and unpack it."""
+        self.ctr("images", "import", "--base-name", name, str(archive))
+
+    def diff(self, key: str, media_type: str, address: str = "") -> int:
+        """Let a server make the layer of a snapshot's changes; return its size as `ctr` hands it out."""
+        words = ["snapshots", "diff", "--media-type", media_type, key]
+        command = [str(self.prefix / "usr/bin/ctr"), "--address", address or self.address, "-n", NAMESPACE]
+        with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, env=self.environment) as process:
+            assert process.stdout is not None
+            size = 0
+            while data := process.stdout.read(1 << 20):
+                size += len(data)
+        if process.returncode:
+            raise RuntimeError(f"{self.name}: ctr {' '.join(words)}: status {process.returncode}")
+        return size
 
     def forget(self, reference: str) -> None:
         """Remove an image with everything only it keeps, and wait until the files are gone."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import distribution
 import grpc_measures
-import pictures
 from containerd_peer import ContainerdPeer
 from rig import Bound, CpuMeter, Measurement, stopwatch
 from sides import NEW, NEW_CRUN, OLD, OURS, SYSTEM_RUNC, Stage
@@ -182,42 +181,6 @@ def rest(stage: Stage) -> Measurement:
     return result
 
 
-def pull_distribution(stage: Stage) -> Measurement:
-    picture = pictures.distro(stage.work / "layouts", stage.registry)
-    # the aim: 0.45
-    return _pull(stage, "pull-distribution", picture, 0.75)
-
-
-def pull_many_files(stage: Stage) -> Measurement:
-    picture = pictures.many_files(stage.work / "layouts", stage.registry, stage.plan.files)
-    # the aim: 0.40
-    return _pull(stage, "pull-many-files", picture, 0.60)
-
-
-def _pull(stage: Stage, name: str, picture: pictures.Picture, bound: float) -> Measurement:
-    """Pull and unpack from one local registry; before each, all of the image is gone and disks are quiet."""
-    result = Measurement(name, f"pull + unpack of {picture.title}", "s")
-    reference = picture.reference
-    sides = {
-        OURS: (stage.tricorn, lambda: stage.tricorn.pull(reference)),
-        NEW: (stage.new, lambda: stage.new.pull(reference)),
-        f"{NEW}, --local": (stage.new, lambda: stage.new.pull(reference, "--local")),
-        OLD: (stage.old, lambda: stage.old.pull(reference)),
-    }
-    for _ in range(stage.plan.pulls):
-        for label, (side, pull) in sides.items():
-            os.sync()
-            samples: list[float] = []
-            before = side.meter.seconds()
-            with stopwatch(samples):
-                pull()
-            result.side(label).add_round(samples, side.meter.seconds() - before)
-            side.forget(reference)
-    fastest = min((NEW, f"{NEW}, --local"), key=lambda label: result.series[label].median)
-    result.bounds = [Bound(OURS, fastest, bound)]
-    return result
-
-
 def ansible(stage: Stage) -> Measurement:
     """One task through the relay beside one `ping`, the module that does nothing: marginal cost of each."""
     from ansible_tasks import TaskTimer
@@ -232,15 +195,22 @@ def ansible(stage: Stage) -> Measurement:
     return result
 
 
-ALL: dict[str, Callable[[Stage], Measurement]] = {
+ALONE: dict[str, Callable[[Stage], Measurement]] = {
     "rest": rest,
     "run": run,
     "commands": commands,
     "call": call,
     "memory": memory,
     "start-many": start_many,
-    "pull-distribution": pull_distribution,
-    "pull-many-files": pull_many_files,
     "ansible": ansible,
     **grpc_measures.ALL,
 }
+NAMES = (*ALONE, *distribution.ALL)
+
+
+def measure(name: str, stage: Stage) -> Iterator[Measurement]:
+    """Yield what goes by a name: one measurement, or one for each shape of image."""
+    if name in ALONE:
+        yield ALONE[name](stage)
+    else:
+        yield from distribution.ALL[name](stage)

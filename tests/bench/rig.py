@@ -9,10 +9,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from attrs import Factory, define, frozen
 
 FILESYSTEM_SIZE = "32G"  # sparse
+Kind = Literal["wall", "cpu", "peak"]
 
 
 @contextlib.contextmanager
@@ -93,17 +95,26 @@ def _usage(place: Path) -> float:
 
 @define
 class Series:
-    """Samples of one thing measured on one side: seconds of wall and CPU time, or KiB."""
+    """Samples of one thing measured on one side: seconds of wall and CPU time, or memory in MB."""
 
     samples: list[float] = Factory(list)
     cpu: list[float] = Factory(list)
+    peaks: list[float] = Factory(list)  # of the side's memory, MB
     rounds: list[float] = Factory(list)  # the median of each round
 
-    def add_round(self, samples: Sequence[float], cpu: float | None = None) -> None:
+    def add_round(
+        self, samples: Sequence[float], cpu: float | None = None, peak: float | None = None
+    ) -> None:
         self.samples += samples
         self.rounds.append(statistics.median(samples))
         if cpu is not None:
             self.cpu.append(cpu / len(samples))
+        if peak is not None:
+            self.peaks.append(peak)
+
+    def of(self, kind: Kind) -> list[float]:
+        """Return what each round took of wall or CPU time, or of memory at its peak."""
+        return {"wall": self.rounds, "cpu": self.cpu, "peak": self.peaks}[kind]
 
     @property
     def median(self) -> float:
@@ -117,6 +128,10 @@ class Series:
     def median_cpu(self) -> float | None:
         return statistics.median(self.cpu) if self.cpu else None
 
+    @property
+    def peak(self) -> float | None:
+        return max(self.peaks) if self.peaks else None
+
 
 @frozen
 class Bound:
@@ -125,34 +140,43 @@ class Bound:
     ours: str
     theirs: str
     ratio: float
+    of: Kind = "wall"
 
     def measured(self, series: Mapping[str, Series]) -> float:
-        """Return the median of the rounds' ratios: both sides of a round saw the same machine."""
-        pairs = zip(series[self.ours].rounds, series[self.theirs].rounds, strict=True)
+        """Return the median of the rounds' ratios: both sides of a round saw the same machine. A side that
+        left out rounds did so at the end.
+        """
+        pairs = zip(series[self.ours].of(self.of), series[self.theirs].of(self.of), strict=False)
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
     def holds(self, series: Mapping[str, Series]) -> bool:
         return self.measured(series) <= self.ratio
 
     def verdict(self, series: Mapping[str, Series]) -> str:
-        return f"{self.measured(series):.2f} × {self.theirs} (at most {self.ratio:.2f})"
+        what = "CPU " if self.of == "cpu" else ""
+        return f"{what}{self.measured(series):.2f} × {self.theirs} (at most {self.ratio:.2f})"
 
 
 @frozen
 class Ceiling:
-    """Ours must not exceed `limit`, in the measurement's unit."""
+    """Ours must not exceed `limit`, in the measurement's unit; of a peak, no round must, in MB."""
 
     ours: str
     limit: float
+    of: Kind = "wall"
 
     def measured(self, series: Mapping[str, Series]) -> float:
-        return series[self.ours].median
+        return max(series[self.ours].peaks) if self.of == "peak" else series[self.ours].median
 
     def holds(self, series: Mapping[str, Series]) -> bool:
         return self.measured(series) <= self.limit
 
     def verdict(self, series: Mapping[str, Series]) -> str:
-        return f"at most {self.limit:g}"
+        return (
+            f"{self.measured(series):.0f} MB (at most {self.limit:g})"
+            if self.of == "peak"
+            else f"at most {self.limit:g}"
+        )
 
 
 @define

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import measures
@@ -14,6 +15,7 @@ import report
 from attrs import evolve
 from rich.console import Console
 from rig import Measurement
+from shapes import SHAPES
 from sides import QUICK, Plan, stage
 
 PROJECT = Path(__file__).parents[2]
@@ -27,25 +29,31 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="fewer rounds, smaller images; results aren't kept"
     )
     parser.add_argument(
-        "--only", metavar="NAME", default="", help=f"comma-separated of: {', '.join(measures.ALL)}"
+        "--only", metavar="NAME", default="", help=f"comma-separated of: {', '.join(measures.NAMES)}"
     )
+    parser.add_argument(
+        "--shapes", metavar="NAME", default="",
+        help=f"images that pull, push and import are measured with, comma-separated of: {', '.join(SHAPES)}",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, help="alternating rounds of each measurement")
     parser.add_argument("--no-check", action="store_true", help="report broken bounds, but exit with 0")
     return parser.parse_args()
 
 
-def chosen(only: str) -> list[str]:
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(measures.ALL)
-    if unknown := set(names) - set(measures.ALL):
-        sys.exit(f"no measurement {', '.join(sorted(unknown))}: choose from {', '.join(measures.ALL)}")
+def chosen(what: str, listed: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a comma-separated list, all that are known if it is empty."""
+    names = tuple(name.strip() for name in listed.split(",") if name.strip()) or tuple(known)
+    if unknown := set(names) - set(known):
+        sys.exit(f"no {what} {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     return names
 
 
 def main() -> int:
     options = arguments()
-    names = chosen(options.only)
+    names = chosen("measurement", options.only, measures.NAMES)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    plan = QUICK if options.quick else Plan()
+    shapes = chosen("shape", options.shapes, tuple(SHAPES))
+    plan = evolve(QUICK if options.quick else Plan(), shapes=shapes)
     if options.rounds:
         plan = evolve(plan, rounds=options.rounds, pulls=options.rounds)
     results: list[Measurement] = []
@@ -55,11 +63,12 @@ def main() -> int:
         console.print(", ".join(f"{name} {version}" for name, version in versions.items()), "\n")
         for name in names:
             with console.status(name):
-                results.append(measures.ALL[name](ground))
-            report.show(console, results[-1])
-    if not options.quick and not options.only:
-        report.write(RESULTS, results, versions)
-        console.print(f"written to {RESULTS.relative_to(PROJECT)}/latest.md and latest.json")
+                for result in measures.measure(name, ground):
+                    results.append(result)
+                    report.show(console, result)
+    if not options.quick:
+        report.write(RESULTS, results, versions, measures.NAMES)
+        console.print(f"written to {RESULTS.relative_to(PROJECT)}/latest.md, .json and .svg")
     failures = [failure for result in results for failure in result.failures()]
     for failure in failures:
         console.print(f"[red]✗[/] {failure}")

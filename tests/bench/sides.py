@@ -11,6 +11,7 @@ from attrs import frozen
 from containerd_peer import ContainerdPeer
 from pictures import Picture
 from rig import journaled_filesystem
+from shapes import SHAPES
 from tricorn_side import TricornSide
 
 from tricorn_testing.packages import Release, make_runnable
@@ -18,10 +19,16 @@ from tricorn_testing.paths import short_directory
 from tricorn_testing.registry import Registry, running_registry
 
 NEW = "containerd 2"  # sid's, the baseline of every bound
+PARALLEL = "containerd 2, parallel"  # the same with concurrent fetches of one layer
 OLD = "containerd 1.6"  # Debian 12's own
 OURS = "tricorn"
 NEW_CRUN = "crun-sid"  # of the same Debian release as the baseline
 SYSTEM_RUNC = "/usr/sbin/runc"
+CONCURRENT = """\
+[plugins."io.containerd.transfer.v1.local"]
+  max_concurrent_downloads = 4
+  concurrent_layer_fetch_buffer = 8388608
+"""
 
 
 @frozen
@@ -32,19 +39,22 @@ class Plan:
     runs: int = 12
     containers: int = 100
     pulls: int = 3
-    files: int = pictures.MANY_FILES
+    shapes: tuple[str, ...] = tuple(SHAPES)  # of images, for what measures distribution
+    quick: bool = False
 
 
-QUICK = Plan(rounds=2, runs=5, containers=20, pulls=1, files=8_000)
+QUICK = Plan(rounds=2, runs=5, containers=20, pulls=1, quick=True)
 
 
 @frozen
 class Stage:
     plan: Plan
     work: Path
+    ground: Path  # the journaled file system
     registry: Registry
     tricorn: TricornSide
     new: ContainerdPeer
+    parallel: ContainerdPeer
     old: ContainerdPeer
     small: Picture
 
@@ -71,13 +81,14 @@ def stage(plan: Plan, work: Path) -> Iterator[Stage]:
         (work / "layouts").mkdir(exist_ok=True)
         registry = undo.enter_context(running_registry(work / "registry"))
         new = ContainerdPeer("new", prefix, ground / "new", state / "new")
+        parallel = ContainerdPeer("parallel", prefix, ground / "parallel", state / "par", CONCURRENT)
         old = ContainerdPeer("old", Path("/"), ground / "old", state / "old")
         ours = TricornSide(ground / "tricorn", state / "tricorn", {NEW_CRUN: str(crun)})
-        for side in (new, old, ours):
+        for side in (new, parallel, old, ours):
             undo.callback(side.stop)
             side.start()
         small = pictures.small(work / "layouts", registry)
         for side in (new, old, ours):
             side.pull(small.reference)
         new.seccomp = old.seccomp = ours.seccomp(small.reference)
-        yield Stage(plan, work, registry, ours, new, old, small)
+        yield Stage(plan, work, ground, registry, ours, new, parallel, old, small)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rig import CpuMeter, Laps
 
@@ -92,7 +93,26 @@ class TricornSide:
 
     # ------------------------------------------------------------ images
     def pull(self, reference: str) -> None:
+        self.call("PUT", f"/v1/{NAMESPACE}/images", {"reference": reference, "plain_http": True})
+
+    def pull_by_command(self, reference: str) -> None:
         self.cli("image", "pull", "--plain-http", reference)
+
+    def push(self, reference: str, target: str) -> None:
+        body = {"reference": target, "plain_http": True}
+        self.call("POST", f"/v1/{NAMESPACE}/images/{segment(reference)}/push", body)
+
+    def import_archive(self, archive: Path, name: str) -> None:
+        """Import the archive's image as `name` with its tag, and unpack it."""
+        connection = self._kept_connection()
+        with archive.open("rb") as stream:
+            path = f"/v1/{NAMESPACE}/archive?base_name={quote(name, safe='')}"
+            headers = {"Content-Type": "application/x-tar", "Content-Length": str(archive.stat().st_size)}
+            connection.request("POST", path, body=stream, headers=headers)
+            answer = connection.getresponse()
+            document = json.loads(answer.read() or b"null")
+        if answer.status >= 400:
+            raise ApiError(answer.status, document)
 
     def forget(self, reference: str) -> None:
         """Remove an image with everything only it keeps, and wait until the files are gone."""

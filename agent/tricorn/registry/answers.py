@@ -73,9 +73,11 @@ def _error(status: int, what: str, why: str, head: Head) -> TricornError:
     if status == 403:
         return PermissionDenied(what, why=why, hint="these credentials may not pull it")
     if status in {404, 410}:
-        return NotFound(what, why=why)
+        hint = "check the name; registries also hide what needs credentials"
+        return NotFound(what, why=why, hint=hint)
     if status in {408, 425, 429} or status >= 500:
         seconds = retry_after(head)
         details: dict[str, Any] = {} if seconds is None else {"retry_after": seconds}
-        return Unavailable(what, why=why, **details)
+        hint = "the registry limits how often it is asked: wait, or give credentials" if status == 429 else ""
+        return Unavailable(what, why=why, hint=hint, **details)
     return FailedPrecondition(what, why=why)

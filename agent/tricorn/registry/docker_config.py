@@ -70,7 +70,9 @@ def _document(text: str, path: str) -> Mapping[str, Any]:
 
 
 def _table(document: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
-    table = document.get(key) or {}
+    table = document.get(key)
+    if table is None:
+        return {}
     if not isinstance(table, dict):
         raise _malformed(path, key)
     return table

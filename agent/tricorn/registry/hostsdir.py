@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-import toml
 import trio
 
 from tricorn import limits
@@ -15,8 +14,6 @@ from tricorn.rules.hosts import HostPlan, plan_hosts
 
 _FILE: Final = "hosts.toml"
 _SIZE: Final = 256 * limits.KIB
-# What toml 0.10 raises on malformed input, besides its own ValueError.
-_TOML_ERRORS: Final = (ValueError, IndexError, TypeError, KeyError, AttributeError)
 
 
 class HostsDirectory:
@@ -65,9 +62,11 @@ def _read(path: str) -> Mapping[str, Any]:
         raise InvalidArgument(f"{path} can't be read", why=error.strerror or "", field=path) from None
     if len(raw) > _SIZE:
         raise InvalidArgument(f"{path} is too large", why=f"over {_SIZE} bytes", field=path)
+    import tomllib  # the one reader here that takes lists of files and pairs mixed, as containerd does
+
     try:
-        return toml.loads(raw.decode())
-    except _TOML_ERRORS as error:
+        return tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} is not valid TOML", why=str(error)[:200], field=path) from None
 
 

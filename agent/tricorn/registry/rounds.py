@@ -8,13 +8,15 @@ from typing import Final, TypeVar
 import structlog
 from attrs import Factory, define
 
-from tricorn.errors import DataLoss, FailedPrecondition, TricornError, Unavailable
+from tricorn.errors import DataLoss, FailedPrecondition, NotFound, TricornError, Unavailable
 from tricorn.registry.pacing import Backoff
 from tricorn.rules.hosts import RegistryHost
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _NAMED: Final = 8
+_IN_TROUBLE: Final = "the registry or the way to it is in trouble: try again, or name a mirror in hosts.toml"
+_OTHER_BYTES: Final = "the registry, or a proxy before it, serves other bytes; none of them were kept"
 
 
 class ShortBody(Unavailable):
@@ -30,6 +32,7 @@ class Attempts:
     backoff: Backoff
     offset: Callable[[], int] = Factory(lambda: lambda: 0)  # bytes brought so far
     retries: int = 0
+    _denied: NotFound | None = None  # by the registry itself: no mirror knows better
     _story: list[str] = Factory(list)
     _last: TricornError | None = None
 
@@ -49,6 +52,8 @@ class Attempts:
                     self._note(host, error, moved=moved)
                 if moved:
                     break
+            if self._denied is not None:
+                break
             if self.hosts and self._last is not None:
                 await self.backoff.pause(self._final())
                 self.retries += 1
@@ -62,13 +67,15 @@ class Attempts:
             self._story.append(line)
         if not isinstance(error, Unavailable):
             self.hosts.remove(host)
+            if host.upstream and isinstance(error, NotFound):
+                self._denied = error
             if moved:
                 self.hosts.clear()
         if moved:
             self.backoff.progress()
 
     def _final(self) -> TricornError:
-        error = self._last
+        error = self._denied or self._last
         if error is None:
             return FailedPrecondition(
                 self.what,
@@ -77,4 +84,11 @@ class Attempts:
             )
         cls = DataLoss if isinstance(error, ShortBody) else type(error)
         why = "; ".join(self._story[-_NAMED:])
-        return cls(self.what, why=why, hint=error.hint, field=error.field, **error.details)
+        hint = error.hint or _hint(cls)
+        return cls(self.what, why=why, hint=hint, field=error.field, **error.details)
+
+
+def _hint(cls: type[TricornError]) -> str:
+    if issubclass(cls, Unavailable):
+        return _IN_TROUBLE
+    return _OTHER_BYTES if issubclass(cls, DataLoss) else ""

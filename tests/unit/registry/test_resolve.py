@@ -197,6 +197,33 @@ async def test_the_last_error_counts_and_all_are_named(client: ClientMaker, host
     assert f"{up.url}/v2: registry answers 404" in caught.value.why
 
 
+async def test_what_the_registry_itself_denies_no_broken_mirror_knows(
+    client: ClientMaker, hosts_toml: Writer
+) -> None:
+    async with serving(answering({}, status=404)) as up, serving(answering({}, status=503)) as mirror:
+        hosts_dir = hosts_toml("reg.example", mirrored(up.url, mirror.url, "http://127.0.0.1:1"))
+        async with client(hosts_dir) as c:
+            with pytest.raises(NotFound) as caught:
+                await c.resolve(Reference.parse("reg.example/team/app:1"))
+    assert (len(mirror.seen), len(up.seen)) == (1, 1)
+    assert mirror.url in caught.value.why
+    assert "check the name" in caught.value.hint
+
+
+async def test_a_mirror_that_knows_nothing_and_a_registry_in_trouble(
+    client: ClientMaker, hosts_toml: Writer
+) -> None:
+    async with (
+        serving(answering({}, status=503)) as up,
+        serving(answering({}, status=404)) as mirror,
+        client(hosts_toml("reg.example", mirrored(up.url, mirror.url))) as c,
+    ):
+        with pytest.raises(Unavailable) as caught:
+            await c.resolve(Reference.parse("reg.example/team/app:1"))
+    assert (len(mirror.seen), len(up.seen)) == (1, 3)
+    assert "hosts.toml" in caught.value.hint
+
+
 async def test_hosts_that_only_pull_are_not_asked_to_resolve(client: ClientMaker, hosts_toml: Writer) -> None:
     async with serving(answering(FULL)) as mirror, serving(answering(FULL)) as up:
         hosts_dir = hosts_toml("reg.example", mirrored(up.url, mirror.url, more='capabilities = ["pull"]'))

@@ -23,6 +23,7 @@ from tricorn.ports import Snapshotter
 from tricorn.registry.client import RegistryClient
 from tricorn.registry.credentials import CredentialBook, CredentialEntry, CredentialSettings
 from tricorn.rules import platforms
+from tricorn.rules.reach import Kind
 from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.service import Services
 from tricorn.service.archive_writer import Exporter
@@ -66,6 +67,7 @@ from tricorn.store.db import Database
 
 class SystemClock:
     """ports.Clock on the system's clock."""
+from tricorn.store.gc_schedule import Pace
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -91,8 +93,12 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         extractor = await enter(ExtractorPool())  # first: its server is forked while we are small
-        db = await enter(Database.open(os.path.join(config.root, "db", "tricorn.db"), clock))
-        content = ContentStore(os.path.join(config.root, "content"), db, clock)
+        db = await enter(
+            Database.open(os.path.join(config.root, "db", "tricorn.db"), clock, config.budgets)
+        )
+        content = ContentStore(
+            os.path.join(config.root, "content"), db, clock, policy=config.content.sharing
+        )
         registry = await enter(
             RegistryClient(
                 config.registry.hosts_dir,
@@ -182,10 +188,10 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
         processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs)
-        collector = Collector(db, workers.content, snapshots.discard, clock)
+        collector = Collector(db, workers.content, snapshots.discard, clock, _pace(config))
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
         await mounts.recover()
-        collector.afterwards.append(mounts.collect)
+        collector.collectibles[Kind.MOUNT] = mounts
         differ = LayerDiffer(workers.extractor, os.path.join(config.state, "mounts", "reading"))
         operations = await stack.enter_async_context(OperationService.open(clock))
         gc = GcService(collector, snapshots)
@@ -239,3 +245,10 @@ def _boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
             registries=RegistryService(workers.registry.explain),
+def _pace(config: Config) -> Pace:
+    gc = config.gc
+    return Pace(
+        gc.pause_threshold, gc.deletion_threshold, gc.mutation_threshold, gc.schedule_delay, gc.startup_delay
+    )
+
+

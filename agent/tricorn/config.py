@@ -17,6 +17,7 @@ from attrs import Factory, frozen
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, NotFound
+from tricorn.model.usage import BudgetRule
 from tricorn.structuring import structure
 
 DEFAULT_PATH = "/etc/tricorn/config.toml"
@@ -84,6 +85,33 @@ class Access:
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ("*",)
+    pause_threshold: float = 0.02
+    deletion_threshold: int = 0
+    mutation_threshold: int = 100
+    schedule_delay: float = 0.0
+    startup_delay: float = 0.1
+
+
+@frozen
+class Content:
+    """`sharing` says how a namespace gets a blob that another one has: by naming its digest (`shared`), or
+    only by sending its bytes (`isolated`), unless the other is labelled
+    `containerd.io/namespace.shareable=true`.
+    """
+
+    sharing: Literal["shared", "isolated"] = "shared"
+
+
+@frozen
+class Scrub:
+    """Blobs are read again in idle time, each every `interval` seconds, at most `rate` bytes a second.
+    `refetch` brings damaged ones again from where their labels say they came from.
+    """
+
+    enabled: bool = True
+    interval: float = 30 * 24 * 3600.0
+    rate: int = 16 * limits.MIB
+    refetch: bool = False
 
 
 @frozen
@@ -120,6 +148,10 @@ class Config:
 
 def load(path: str | None = None) -> Config:
     """Read the file at `path` and its `conf.d`; None means the default place, which may be missing.
+    content: Content = Content()
+    scrub: Scrub = Scrub()
+    budgets: tuple[BudgetRule, ...] = ()
+    policy: PolicyConfig = PolicyConfig()
 
     Raises NotFound if a named file is missing, InvalidArgument naming file, key and remedy.
     """
@@ -220,6 +252,23 @@ def dump(config: Config) -> str:
     return str(toml.dumps(attrs.asdict(config, value_serializer=_plain)))
 
 
+        ("gc.pause_threshold", config.gc.pause_threshold, 0.0001, 0.5),
+        ("gc.deletion_threshold", config.gc.deletion_threshold, 0, 2**31),
+        ("gc.mutation_threshold", config.gc.mutation_threshold, 0, 2**31),
+        ("gc.schedule_delay", config.gc.schedule_delay, 0, 3600),
+        ("gc.startup_delay", config.gc.startup_delay, 0, 3600),
+        ("scrub.interval", config.scrub.interval, 60, 3650 * 24 * 3600),
+        ("scrub.rate", config.scrub.rate, 64 * limits.KIB, 64 * limits.GIB),
+        *(
+            (f"budgets[{place}].{kind}", bound, 0, 2**60)
+            for place, rule in enumerate(config.budgets)
+            for kind, bound in (
+                ("bytes", rule.bytes),
+                ("images", rule.images),
+                ("containers", rule.containers),
+            )
+            if bound is not None
+        ),
 def _plain(_: Any, __: Any, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 

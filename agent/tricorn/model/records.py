@@ -35,6 +35,21 @@ class ContentInfo:
 
 
 @frozen
+class QuarantinedBlob:
+    """A blob whose file is not what its digest says, or missing. `file` is its name in the quarantine ("" if
+    it has none); `namespaces` still wait for it, `restored` tells that a good one has come in its place.
+    """
+
+    digest: Digest
+    size: int
+    why: str
+    file: str = ""
+    namespaces: tuple[str, ...] = ()
+    restored: bool = False
+    found_at: datetime | None = None
+
+
+@frozen
 class IngestStatus:
     """A transfer under way; `offset` bytes are on disk, `total` is 0 while unknown."""
 

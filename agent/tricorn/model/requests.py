@@ -344,9 +344,25 @@ class GcReport:
 
 @frozen
 class GcExplanation:
-    """Why an object is kept: `chain` leads from a root to it, empty when it isn't kept."""
+    """Why an object is kept: `chain` leads from a root to it, empty when it isn't kept; `keepers` are all
+    roots it hangs on. `until` is when time alone frees it (None: never). For what isn't kept, `lapsed` tells
+    what might have kept it, and `collected_at` when the next collection is, if that is known.
+    """
 
     object: str
     kept: bool
     chain: tuple[str, ...] = ()
     note: str = ""
+@frozen
+class GcKeeper:
+    """A root that an object hangs on; `until` is when it ends by itself."""
+
+    object: str
+    reason: str
+    until: datetime | None = None
+
+
+    keepers: tuple[GcKeeper, ...] = ()
+    until: datetime | None = None
+    lapsed: tuple[str, ...] = ()
+    collected_at: datetime | None = None

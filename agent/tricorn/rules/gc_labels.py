@@ -18,7 +18,7 @@ EXPIRE: Final = _GC + "expire"
 FLAT: Final = _GC + "flat"
 ROOT: Final = _GC + "root"
 
-_FORWARD_KINDS: Final = ("content", "image")
+_FORWARD_KINDS: Final = ("content", "image", "mount", "stream")
 _BACK_KINDS: Final = ("container", "content", "image")
 _CLAUSE: Final = re.compile(r"\s*usedat\s*(?P<operator>[<>])\s*(?P<duration>[^|]+)\|(?P<key>.+)")
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)")

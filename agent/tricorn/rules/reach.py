@@ -37,6 +37,8 @@ class Kind(StrEnum):
     IMAGE = "image"
     LEASE = "lease"
     INGEST = "ingest"
+    MOUNT = "mount"  # an activation of the mounts service
+    STREAM = "stream"  # an open one of the streaming service
 
 
 class Node(NamedTuple):
@@ -54,7 +56,8 @@ class Node(NamedTuple):
 class Object:
     """A record as the collector sees it. `targets` are its typed edges: an image's target, a snapshot's
     parent, a container's snapshot, an ingest's expected blob, a lease's resources. `expires_at` is an
-    ingest's. `pinned` says why something outside the records needs it now ("" = nothing does).
+    ingest's. `pinned` says why something outside the records needs it now ("" = nothing does); it does so
+    for as long as it likes.
     """
 
     node: Node
@@ -64,13 +67,14 @@ class Object:
     pinned: str = ""
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """A node as it was reached; a flat one leads on by its typed edges only."""
 
     node: Node
     flat: bool
     relation: str  # to the node before, or why it is a root
-    before: _Step | None = None
+    before: Step | None = None
+    until: datetime | None = None  # this very step ends by itself then; None: it doesn't
 
     def __str__(self) -> str:
         return f"{self.node}: {self.relation}" + (f" {self.before.node}" if self.before else "")
@@ -87,16 +91,17 @@ class Graph:
     def of(cls, objects: Iterable[Object]) -> Graph:
         graph = cls({thing.node: thing for thing in objects})
         for thing in graph.objects.values():
-            for parent, label in _label_nodes(thing, BACK_REFERENCE):
+            for parent, label in label_nodes(thing, BACK_REFERENCE):
                 graph.back.setdefault(parent, []).append((thing.node, f"its own label {label} ties it to"))
         return graph
 
 
-_NO_LABEL_EDGES: Final = frozenset({Kind.LEASE, Kind.INGEST})
+_NO_LABEL_EDGES: Final = frozenset({Kind.LEASE, Kind.INGEST, Kind.STREAM})
 _CONDITIONED: Final = frozenset({Kind.CONTENT, Kind.IMAGE})
 _TARGET_RELATIONS: Final = {
     Kind.IMAGE: "target of", Kind.SNAPSHOT: "parent of", Kind.CONTAINER: "root filesystem of",
     Kind.INGEST: "expected by", Kind.LEASE: "held by", Kind.CONTENT: "referred to by",
+    Kind.MOUNT: "mounted by",
 }  # fmt: skip
 
 
@@ -133,11 +138,20 @@ def invalid_expiries(graph: Graph) -> list[Node]:
     ]
 
 
-def _walk(graph: Graph, now: datetime) -> dict[tuple[Node, bool], _Step]:
-    """Go breadth first, so that explanations are the shortest. A node may be reached flat and fully."""
-    reached: dict[tuple[Node, bool], _Step] = {}
+def steps(graph: Graph, now: datetime) -> list[Step]:
+    """Return every step that there is between kept nodes at `now`, and into every root."""
     conditioned = _conditioned(graph, now)
-    pending = deque(_roots(graph, now))
+    found = list(roots(graph, now))
+    for step in _walk(graph, now).values():
+        found.extend(on for on in _next_steps(graph, step, conditioned) if on.node in graph.objects)
+    return found
+
+
+def _walk(graph: Graph, now: datetime) -> dict[tuple[Node, bool], Step]:
+    """Go breadth first, so that explanations are the shortest. A node may be reached flat and fully."""
+    reached: dict[tuple[Node, bool], Step] = {}
+    conditioned = _conditioned(graph, now)
+    pending = deque(roots(graph, now))
     while pending:
         step = pending.popleft()
         if step.node not in graph.objects or (step.node, step.flat) in reached:
@@ -147,11 +161,13 @@ def _walk(graph: Graph, now: datetime) -> dict[tuple[Node, bool], _Step]:
     return reached
 
 
-def _roots(graph: Graph, now: datetime) -> Iterator[_Step]:
+def roots(graph: Graph, now: datetime) -> Iterator[Step]:
+    """Yield what is kept by itself at `now`."""
     for thing in graph.objects.values():
         reason = thing.pinned or _root_reason(thing, now)
         if reason:
-            yield _Step(thing.node, flat=False, relation=reason)
+            until = None if thing.pinned else ends_at(thing)
+            yield Step(thing.node, flat=False, relation=reason, until=until)
 
 
 def _root_reason(thing: Object, now: datetime) -> str:
@@ -162,35 +178,42 @@ def _root_reason(thing: Object, now: datetime) -> str:
         expiry = _expiry(thing)
         if expiry is None:
             return f"{kind}s are kept until deleted"
-        return f"the {kind} expires at {_text(expiry)}" if now <= expiry else ""
+        return f"the {kind} expires at {shown(expiry)}" if now <= expiry else ""
+    if kind in {Kind.MOUNT, Kind.STREAM}:
+        return ""
     if kind is Kind.INGEST:
         alive = thing.expires_at is not None and thing.expires_at > now
-        return f"the transfer expires at {_text(thing.expires_at)}" if alive and thing.expires_at else ""
+        return f"the transfer expires at {shown(thing.expires_at)}" if alive and thing.expires_at else ""
     return f"it has the label {ROOT}" if ROOT in thing.labels else ""
+
+
+def ends_at(thing: Object) -> datetime | None:
+    """Return when a root of this kind stops to be one by itself."""
+    if thing.node.kind in {Kind.IMAGE, Kind.LEASE}:
+        return _expiry(thing)
+    return thing.expires_at if thing.node.kind is Kind.INGEST else None
 
 
 def _expiry(thing: Object) -> datetime | None:
     return parse_time(thing.labels[EXPIRE]) if EXPIRE in thing.labels else None
 
 
-def _next_steps(
-    graph: Graph, step: _Step, conditioned: Mapping[Node, list[tuple[Node, str]]]
-) -> Iterator[_Step]:
+def _next_steps(graph: Graph, step: Step, conditioned: Mapping[Node, list[_Conditioned]]) -> Iterator[Step]:
     thing = graph.objects[step.node]
     flat = step.flat or (thing.node.kind is Kind.LEASE and FLAT in thing.labels)
     for target in thing.targets:
-        yield _Step(target, flat, _TARGET_RELATIONS[thing.node.kind], step)
+        yield Step(target, flat, _TARGET_RELATIONS[thing.node.kind], step)
     if step.flat or thing.node.kind in _NO_LABEL_EDGES:
         return
-    for target, label in _label_nodes(thing, REFERENCE):
-        yield _Step(target, flat=False, relation=f"label {label} of", before=step)
+    for target, label in label_nodes(thing, REFERENCE):
+        yield Step(target, flat=False, relation=f"label {label} of", before=step)
     for child, relation in graph.back.get(step.node, ()):
-        yield _Step(child, flat=False, relation=relation, before=step)
-    for child, relation in conditioned.get(step.node, ()):
-        yield _Step(child, flat=False, relation=relation, before=step)
+        yield Step(child, flat=False, relation=relation, before=step)
+    for child, relation, until in conditioned.get(step.node, ()):
+        yield Step(child, flat=False, relation=relation, before=step, until=until)
 
 
-def _label_nodes(thing: Object, prefix: str) -> Iterator[tuple[Node, str]]:
+def label_nodes(thing: Object, prefix: str) -> Iterator[tuple[Node, str]]:
     """Yield the nodes that labels with `prefix` name, with the label."""
     if not thing.labels or thing.node.kind in _NO_LABEL_EDGES:
         return
@@ -198,18 +221,22 @@ def _label_nodes(thing: Object, prefix: str) -> Iterator[tuple[Node, str]]:
         yield Node(Kind(kind), thing.node.namespace, key), label
 
 
-def _conditioned(graph: Graph, now: datetime) -> dict[Node, list[tuple[Node, str]]]:
+_Conditioned = tuple[Node, str, datetime | None]  # what is kept, why, until when
+
+
+def _conditioned(graph: Graph, now: datetime) -> dict[Node, list[_Conditioned]]:
     """Return, by snapshot, what is kept along with it because a condition holds at `now`."""
-    found: dict[Node, list[tuple[Node, str]]] = {}
+    found: dict[Node, list[_Conditioned]] = {}
     for thing in graph.objects.values():
-        for snapshot, used_at, condition in _conditions(graph, thing):
+        for snapshot, used_at, condition in conditions_of(graph, thing):
             if condition.holds(used_at, now):
                 relation = f"its own label {condition.label} holds for"
-                found.setdefault(snapshot, []).append((thing.node, relation))
+                entry = thing.node, relation, condition.ends_at(used_at)
+                found.setdefault(snapshot, []).append(entry)
     return found
 
 
-def _conditions(graph: Graph, thing: Object) -> Iterator[tuple[Node, datetime, Condition]]:
+def conditions_of(graph: Graph, thing: Object) -> Iterator[tuple[Node, datetime, Condition]]:
     """Yield the conditions on snapshots that exist and tell when they were used."""
     if not thing.labels or thing.node.kind not in _CONDITIONED:
         return
@@ -228,11 +255,12 @@ def _moments(graph: Graph, thing: Object) -> Iterator[datetime]:
             yield expiry
     if thing.expires_at is not None:
         yield thing.expires_at
-    for _, used_at, condition in _conditions(graph, thing):
+    for _, used_at, condition in conditions_of(graph, thing):
         end = condition.ends_at(used_at)
         if end is not None:
             yield end
 
 
-def _text(time: datetime) -> str:
+def shown(time: datetime) -> str:
+    """Return a time as explanations show it."""
     return time.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -19,16 +19,19 @@ import trio
 from attrs import Factory, evolve, frozen
 
 from tricorn import limits
-from tricorn.errors import AlreadyExists, InvalidArgument, NotFound, TricornError, Unimplemented
+from tricorn.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from tricorn.failpoints import failpoint
 from tricorn.fs import mounts, trees
 from tricorn.fs.failures import typed
 from tricorn.model import filters, ids
 from tricorn.ports import Clock, FilesystemMount
+from tricorn.rules.gc_labels import BACK_REFERENCE
 from tricorn.rules.label_masks import label_changes_of
 from tricorn.rules.plan import merged_labels
+from tricorn.rules.reach import Kind, Node, Object
 from tricorn.service.locks import KeyedLock
 from tricorn.store.db import Database
+from tricorn.store.gc_graph import Outside
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +51,9 @@ class ActiveMount:
 
 @frozen
 class Activation:
-    """`system` are the mounts that show it to whoever makes them. It ends with its lease, if it has one."""
+    """`system` are the mounts that show it to whoever makes them. It ends with its lease, if it has one,
+    or with what its back references name.
+    """
 
     namespace: str
     name: str
@@ -72,7 +77,12 @@ class MountService:
     async def recover(self) -> None:
         """Take up the activations of the agent before, and take down what it left half-made."""
         await trio.to_thread.run_sync(self._recover, limiter=_LIMITER)
-        await self.collect()
+
+    def outside(self) -> list[Outside]:
+        """Return the activations as the collector sees them: one without a lease and without a back
+        reference stays until it is deactivated.
+        """
+        return [_outside(item) for _, item in self._known.values()]
 
     # ------------------------------------------------------------ clients
     async def activate(
@@ -145,19 +155,10 @@ class MountService:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._take_down, path, limiter=_LIMITER)
 
-    async def collect(self) -> None:
-        """Take down the activations whose lease is no more."""
-        leased = [item for _, item in self._known.values() if item.lease]
-        ended = await self._db.read(
-            lambda tx: [item for item in leased if not tx.leases.find(item.namespace, item.lease)]
-        )
-        for item in ended:
-            try:
-                await self.deactivate(item.namespace, item.name)
-            except NotFound:
-                continue
-            except TricornError as error:
-                log.warning("mount left for later", name=item.name, error=error.one_line())
+    async def collect(self, node: Node) -> None:
+        """Take an activation down that nothing keeps. FailedPrecondition while something uses it."""
+        with suppress(NotFound):
+            await self.deactivate(node.namespace, node.key)
 
     # ------------------------------------------------------------ in threads
     def _find(self, namespace: str, name: str) -> tuple[str, Activation]:
@@ -219,6 +220,14 @@ class MountService:
                     continue
                 self._take_down(path)
                 log.info("unfinished mount taken down", path=path)
+
+
+def _outside(item: Activation) -> Outside:
+    tied = bool(item.lease) or any(key.startswith(BACK_REFERENCE) for key in item.labels)
+    node = Node(Kind.MOUNT, item.namespace, item.name)
+    return Outside(
+        Object(node, item.labels, pinned="" if tied else "mounts stay until deactivated"), item.lease
+    )
 
 
 def _mount_at(items: Sequence[FilesystemMount], target: str) -> None:

@@ -58,11 +58,19 @@ class BlobFiles:
         self.root = root
         self._ingests = os.path.join(root, "ingests")
         self._trash = os.path.join(root, "trash")
+        self._quarantine = os.path.join(root, "quarantine")
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()  # blob and ingest directories that somebody works on
         self._touched: set[str] = set()  # … since the sweep under way took its snapshot
         algorithms = [os.path.join(root, "blobs", algorithm) for algorithm in _ALGORITHMS]
-        for directory in (root, os.path.join(root, "blobs"), *algorithms, self._ingests, self._trash):
+        for directory in (
+            root,
+            os.path.join(root, "blobs"),
+            *algorithms,
+            self._ingests,
+            self._trash,
+            self._quarantine,
+        ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             os.chmod(directory, 0o700)  # an older installation may have had it wider
 
@@ -137,6 +145,30 @@ class BlobFiles:
             else:
                 os.unlink(entry.path)
 
+    def quarantine(self, digest: str, identity: tuple[int, int] | None) -> str:
+        """Move a blob's file aside, if it still is the one of this identity (device and inode); return its
+        name there, "" if it isn't.
+        """
+        path, name = self.blob(digest), quarantine_name(digest)
+        with self._lock:
+            try:
+                found = os.lstat(path)
+                if identity is None or (found.st_dev, found.st_ino) != identity:
+                    return ""
+                os.rename(path, os.path.join(self._quarantine, name))
+            except FileNotFoundError:
+                return ""
+        return name
+
+    def quarantined(self) -> list[str]:
+        """Return the names of the files in quarantine."""
+        return [entry.name for entry in _entries(self._quarantine)]
+
+    def remove_quarantined(self, name: str) -> None:
+        """Remove a file from quarantine. One that is gone is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._quarantine, os.path.basename(name)))
+
     def remove_ingest(self, directory: str) -> None:
         """Remove an ingest that the caller holds. One that is gone is no error."""
         shutil.rmtree(directory, ignore_errors=True)
@@ -145,6 +177,11 @@ class BlobFiles:
 def _entries(directory: str) -> list[os.DirEntry[str]]:
     with os.scandir(directory) as entries:
         return list(entries)
+
+
+def quarantine_name(digest: str) -> str:
+    """Return what the file of a damaged blob is called once it is moved aside."""
+    return Digest.parse(digest).replace(":", "-")
 
 
 def sync_directory(path: str) -> None:

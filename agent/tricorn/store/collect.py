@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -11,14 +12,16 @@ from attrs import frozen
 
 from tricorn.errors import NotFound, TricornError
 from tricorn.failpoints import failpoint
-from tricorn.model.requests import GcExplanation, GcReport
+from tricorn.model.requests import GcExplanation, GcKeeper, GcReport
 from tricorn.ports import Clock, Snapshotter
-from tricorn.rules import reach
+from tricorn.rules import reach, reasons
 from tricorn.rules.reach import Graph, Kind, Node
+from tricorn.rules.reasons import Fate
 from tricorn.store import gc_graph
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
-from tricorn.store.gc_schedule import Schedule
+from tricorn.store.gc_graph import Outside
+from tricorn.store.gc_schedule import Pace, Schedule
 from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -27,11 +30,27 @@ SnapshotRemover = Callable[[str, str], Awaitable[None]]
 Directory = tuple[str, str]  # snapshotter, backend id
 
 
+_OUTSIDE: Final = frozenset({Kind.MOUNT, Kind.STREAM})
+
+
+class Collectible(Protocol):
+    """A kind of things outside the records that leases and labels keep."""
+
+    def outside(self) -> Sequence[Outside]:
+        """Return all there are now. Those that nothing else keeps and nothing pins are removed."""
+        ...
+
+    async def collect(self, node: Node) -> None:
+        """Remove one, if it is still there. A TricornError leaves it to the next collection."""
+        ...
+
+
 @frozen
 class _Swept:
-    """What one transaction deleted."""
+    """What one transaction deleted; `outside` is left to do."""
 
     nodes: tuple[Node, ...] = ()
+    outside: tuple[Node, ...] = ()
     directories: tuple[Directory, ...] = ()
     deletions: int = 0
 
@@ -45,15 +64,20 @@ class Collector:
     """
 
     def __init__(
-        self, db: Database, content: ContentStore, remove_snapshot: SnapshotRemover, clock: Clock
+        self,
+        db: Database,
+        content: ContentStore,
+        remove_snapshot: SnapshotRemover,
+        clock: Clock,
+        pace: Pace | None = None,
     ) -> None:
         self.db = db
         self.content = content
         self.remove_snapshot = remove_snapshot
         self.clock = clock
         self.protected: set[str] = set()
-        self.afterwards: list[Callable[[], Awaitable[None]]] = []  # what else leases keep
-        self._schedule = Schedule(db, clock)
+        self.collectibles: dict[Kind, Collectible] = {}
+        self._schedule = Schedule(db, clock, pace or Pace())
         self._leftover: dict[Directory, None] = {}
         self._lock = trio.Lock()
 
@@ -68,16 +92,27 @@ class Collector:
             swept = await self._delete_records()
             failpoint("collect.deleted")
             size = await self._remove_files(swept.directories)
-            for collect in self.afterwards:
-                await collect()
+            gone = swept.nodes + tuple([node for node in swept.outside if await self._remove_outside(node)])
             seconds = trio.current_time() - start
             self._schedule.end(before, swept.deletions, seconds)
-            if swept.nodes or size:
-                log.info("garbage collected", objects=len(swept.nodes), bytes=size, seconds=round(seconds, 4))
-            return GcReport(dry_run=False, removed=_as_mappings(swept.nodes), bytes=size, seconds=seconds)
+            if gone or size:
+                log.info("garbage collected", objects=len(gone), bytes=size, seconds=round(seconds, 4))
+            return GcReport(dry_run=False, removed=_as_mappings(gone), bytes=size, seconds=seconds)
+
+    def _outside(self) -> list[Outside]:
+        return [item for kind in self.collectibles.values() for item in kind.outside()]
+
+    async def _remove_outside(self, node: Node) -> bool:
+        try:
+            await self.collectibles[node.kind].collect(node)
+        except TricornError as error:
+            log.warning("left for later", object=str(node), namespace=node.namespace, error=error.one_line())
+            return False
+        return True
 
     async def _would_remove(self, start: float) -> GcReport:
-        graph, kept = await self.db.read(self._mark)
+        outside = self._outside()
+        graph, kept = await self.db.read(lambda tx: self._mark(tx, outside))
         nodes = gc_graph.children_first(graph, graph.objects.keys() - kept)
         recorded = {node.key for node in kept if node.kind is Kind.CONTENT}
         size = sum(size for _, size in await self.content.unrecorded(recorded))
@@ -85,25 +120,28 @@ class Collector:
             dry_run=True, removed=_as_mappings(nodes), bytes=size, seconds=trio.current_time() - start
         )
 
-    def _mark(self, tx: Transaction) -> tuple[Graph, set[Node]]:
-        graph = gc_graph.load(tx, self.protected, self.content.active)
+    def _mark(self, tx: Transaction, outside: Collection[Outside]) -> tuple[Graph, set[Node]]:
+        graph = gc_graph.load(tx, self.protected, self.content.active, outside)
         return graph, reach.mark(graph, tx.now)
 
     async def _delete_records(self) -> _Swept:
         """Delete in a write transaction, but only if a look without one finds anything to delete."""
-        graph, kept = await self.db.read(self._mark)
+        outside = self._outside()
+        graph, kept = await self.db.read(lambda tx: self._mark(tx, outside))
         for node in reach.invalid_expiries(graph):
             log.warning("expiry ignored", object=str(node), namespace=node.namespace, label="not a time")
         failpoint("collect.marked")
         if len(kept) == len(graph.objects):
             return _Swept()
-        return await self.db.write(self._delete_unmarked)
+        return await self.db.write(lambda tx: self._delete_unmarked(tx, outside))
 
-    def _delete_unmarked(self, tx: Transaction) -> _Swept:
-        graph, kept = self._mark(tx)
-        nodes = gc_graph.children_first(graph, graph.objects.keys() - kept)
-        directories = [_delete(tx, node) for node in nodes]
-        return _Swept(tuple(nodes), tuple(found for found in directories if found), tx.session.deletions)
+    def _delete_unmarked(self, tx: Transaction, outside: Collection[Outside]) -> _Swept:
+        graph, kept = self._mark(tx, outside)
+        unmarked = gc_graph.children_first(graph, graph.objects.keys() - kept)
+        nodes = tuple(node for node in unmarked if node.kind not in _OUTSIDE)
+        others = tuple(node for node in unmarked if node.kind in _OUTSIDE)
+        directories = [found for found in (_delete(tx, node) for node in nodes) if found]
+        return _Swept(nodes, others, tuple(directories), tx.session.deletions)
 
     async def _remove_files(self, directories: Iterable[Directory]) -> int:
         self._leftover.update(dict.fromkeys(directories))
@@ -129,16 +167,16 @@ class Collector:
         return unknown
 
     async def explain(self, namespace: str, object: str) -> GcExplanation:
-        """Tell why `object` (`content/sha256:…`, `image/NAME`, `snapshot/SS/KEY`, `container/ID`,
-        `lease/ID`, `ingest/REF`) is kept. InvalidArgument, NotFound.
+        """Tell what keeps `object` (`content/sha256:…`, `image/NAME`, `snapshot/SS/KEY`, `container/ID`,
+        `sandbox/ID`, `lease/ID`, `ingest/REF`, `mount/NAME`, `stream/ID`) and until when, or why nothing
+        does and when it goes. InvalidArgument, NotFound.
         """
         node = gc_graph.parse_node(namespace, object)
-        graph, _ = await self.db.read(self._mark)
+        outside = self._outside()
+        graph, _ = await self.db.read(lambda tx: self._mark(tx, outside))
         if node not in graph.objects:
             raise NotFound(f"{object} does not exist in namespace {namespace}")
-        chain = reach.explain(graph, node, self.clock.now())
-        note = "" if chain else "nothing refers to it: the next collection removes it"
-        return GcExplanation(object, kept=bool(chain), chain=tuple(chain), note=note)
+        return explanation(object, reasons.fate(graph, node, self.clock.now()), self._schedule.due_at())
 
     async def next_expiry(self) -> datetime | None:
         """Return when time alone frees something next, None if never."""
@@ -171,11 +209,27 @@ def _delete(tx: Transaction, node: Node) -> Directory | None:
         snapshotter, _, name = key.partition("/")
         return snapshotter, tx.snapshots.remove(namespace, snapshotter, name).backend_id
     deletes: dict[Kind, Callable[[str, str], None]] = {
-        Kind.CONTENT: tx.content.delete, Kind.IMAGE: tx.images.delete,
+        Kind.CONTENT: tx.content.discard, Kind.IMAGE: tx.images.delete,
         Kind.LEASE: tx.leases.delete, Kind.INGEST: tx.ingests.delete,
     }  # fmt: skip
     deletes[node.kind](namespace, key)
     return None
+
+
+def explanation(object: str, fate: Fate, due: datetime | None) -> GcExplanation:
+    """Put what is to be said of an object into words; `due` is when the next collection is, if known."""
+    keepers = tuple(GcKeeper(str(item.node), item.reason, item.until) for item in fate.keepers)
+    if not fate.kept:
+        when = f", at {reach.shown(due)}" if due else ""
+        why = "; ".join(fate.lapsed) or "nothing refers to it"
+        note = f"{why}: the next collection removes it{when}"
+    elif fate.until:
+        note = f"it goes after {reach.shown(fate.until)}, unless something else keeps it by then"
+    else:
+        note = "it stays until what keeps it is deleted"
+    return GcExplanation(
+        object, fate.kept, fate.chain, note, keepers, fate.until, fate.lapsed, None if fate.kept else due
+    )
 
 
 def _as_mappings(nodes: Collection[Node]) -> tuple[dict[str, str], ...]:

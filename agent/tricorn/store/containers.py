@@ -12,6 +12,7 @@ from tricorn.model import filters, ids
 from tricorn.model.records import Container
 from tricorn.rules.plan import merged_labels
 from tricorn.rules.runtime_names import shown_runtime
+from tricorn.store.budgets import Budgets
 from tricorn.store.codec import (
     to_any_value,
     to_any_values,
@@ -32,18 +33,22 @@ _SELECT: Final = (
 
 
 class Containers:
-    __slots__ = ("_events", "_namespaces", "_session")
+    __slots__ = ("_budgets", "_events", "_namespaces", "_session")
 
-    def __init__(self, session: Session, events: Events, namespaces: Namespaces) -> None:
+    def __init__(self, session: Session, events: Events, namespaces: Namespaces, budgets: Budgets) -> None:
         self._session = session
         self._events = events
         self._namespaces = namespaces
+        self._budgets = budgets
 
     def create(self, namespace: str, container: Container) -> Container:
-        """Record a new container (its times are set here). AlreadyExists, InvalidArgument."""
+        """Record a new container (its times are set here). AlreadyExists, InvalidArgument;
+        ResourceExhausted beyond the namespace's budget.
+        """
         _check(container)
         if self.find(namespace, container.id):
             raise AlreadyExists(f"container {container.id} exists already in namespace {namespace}")
+        self._budgets.admit(namespace, "containers")
         self._namespaces.ensure(namespace)
         now = self._session.now
         self._session.run(

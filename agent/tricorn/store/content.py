@@ -50,6 +50,7 @@ class ContentStore:
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._sweeping = trio.Lock()
         self._opened = OpenBlobs(self._files, db, self._limiter)
+        self.suspects: set[Digest] = set()  # found damaged by a reader; the scrubber looks at them first
 
     # -- blobs
     async def info(self, namespace: str, digest: Digest) -> ContentInfo:
@@ -78,7 +79,14 @@ class ContentStore:
         return await trio.to_thread.run_sync(self._read, info, limiter=self._limiter)
 
     def _read(self, info: ContentInfo) -> bytes:
-        hint = "delete the image and pull it again"
+        try:
+            return self._read_verified(info)
+        except DataLoss:
+            self.suspects.add(info.digest)
+            raise
+
+    def _read_verified(self, info: ContentInfo) -> bytes:
+        hint = "`tricorn content scrub --now` takes it out of service, then pull the image again"
         with file_errors(f"content {info.digest} could not be read"):
             try:
                 with open(self._files.blob(info.digest), "rb") as file:
@@ -113,8 +121,8 @@ class ContentStore:
         _check_ref(ref)
         expected = Digest.parse(expected, "expected") if expected is not None else None
         with self._only_writer(namespace, ref), self._files.hold(self._files.ingest(namespace, ref)):
-            await self._begin(namespace, ref, total, expected, lease)
-            async with self._open_ingest(namespace, ref, expected, lease, resume=True) as writer:
+            room = await self._begin(namespace, ref, total, expected, lease)
+            async with self._open_ingest(namespace, ref, expected, lease, room, resume=True) as writer:
                 yield writer
 
     @contextlib.asynccontextmanager
@@ -133,16 +141,16 @@ class ContentStore:
             held.enter_context(self._files.hold(self._files.ingest(namespace, ref)))
             if expected is not None:
                 held.enter_context(self._files.hold(self._files.blob(expected)))
-            record, shared = await self._begin_session(namespace, ref, total, expected, lease)
-            async with self._open_ingest(namespace, ref, expected, lease, resume=not shared) as writer:
+            record, shared, room = await self._begin_session(namespace, ref, total, expected, lease)
+            async with self._open_ingest(namespace, ref, expected, lease, room, resume=not shared) as writer:
                 yield IngestSession(record.started_at, record.total, writer, shared)
         if scope.cancelled_caught:
             raise aborted(ref)
 
     async def _begin_session(
         self, namespace: str, ref: str, total: int, expected: Digest | None, lease: str
-    ) -> tuple[IngestRecord, ContentInfo | None]:
-        def begin(tx: Transaction) -> tuple[IngestRecord, ContentInfo | None] | None:
+    ) -> tuple[IngestRecord, ContentInfo | None, int | None]:
+        def begin(tx: Transaction) -> tuple[IngestRecord, ContentInfo | None, int | None] | None:
             shared = None
             if expected is not None:
                 if tx.content.find(namespace, expected):
@@ -150,7 +158,8 @@ class ContentStore:
                     return None
                 shared = tx.content.elsewhere(expected, isolated=self._isolated)
             usable = shared is not None and total in {0, shared.size}
-            return tx.ingests.open(namespace, ref, total, expected, lease=lease), shared if usable else None
+            record = tx.ingests.open(namespace, ref, total, expected, lease=lease)
+            return record, shared if usable else None, tx.budgets.room(namespace, ref)
 
         begun = await self._db.write(begin)
         if begun is None:
@@ -160,7 +169,7 @@ class ContentStore:
 
     @contextlib.asynccontextmanager
     async def _open_ingest(
-        self, namespace: str, ref: str, expected: Digest | None, lease: str, *, resume: bool
+        self, namespace: str, ref: str, expected: Digest | None, lease: str, room: int | None, *, resume: bool
     ) -> AsyncIterator[IngestWriter]:
         algorithm = expected.algorithm if expected else "sha256"
         file = await trio.to_thread.run_sync(
@@ -170,7 +179,7 @@ class ContentStore:
         try:
             while resume and await trio.to_thread.run_sync(file.rehash, limiter=self._limiter):
                 pass
-            yield IngestWriter(namespace, ref, lease, file, self._files, self._db, self._limiter)
+            yield IngestWriter(namespace, ref, lease, file, self._files, self._db, self._limiter, room)
         finally:
             file.close()
 
@@ -188,19 +197,25 @@ class ContentStore:
             del self._writers[key]
             hold.ended.set()
 
-    async def _begin(self, namespace: str, ref: str, total: int, expected: Digest | None, lease: str) -> None:
-        def begin(tx: Transaction) -> ContentInfo | None:
-            if expected is not None:
-                found = tx.content.share(namespace, expected, lease=lease, isolated=self._isolated)
-                if found is not None:
-                    return found
+    async def _begin(
+        self, namespace: str, ref: str, total: int, expected: Digest | None, lease: str
+    ) -> int | None:
+        """Return how many bytes the budget has room for, None for any."""
+
+        def begin(tx: Transaction) -> tuple[bool, int | None]:
+            if expected is not None and tx.content.share(
+                namespace, expected, lease=lease, isolated=self._isolated
+            ):
+                return True, None
             tx.ingests.open(namespace, ref, total, expected, lease=lease)
-            return None
+            return False, tx.budgets.room(namespace, ref)
 
         # The answer is raised out here: inside, it would undo what the lease and the namespace have got.
-        if await self._db.write(begin) is not None:
+        known, room = await self._db.write(begin)
+        if known:
             raise AlreadyExists(f"content {expected} exists already in namespace {namespace}")
         failpoint("content.begun")
+        return room
 
     async def statuses(self, namespace: str) -> list[IngestStatus]:
         """Return the transfers under way or left over, by ref."""

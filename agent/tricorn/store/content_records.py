@@ -13,6 +13,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo
 from tricorn.rules.gc_labels import loosens
 from tricorn.rules.plan import merged_labels
+from tricorn.store.budgets import Budgets
 from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
@@ -20,27 +21,32 @@ from tricorn.store.namespaces import Namespaces
 from tricorn.store.session import Session
 
 _SELECT: Final = "SELECT namespace, digest, size, labels, created_at, updated_at FROM content "
+_QUARANTINED: Final = "SELECT namespace, digest, size, labels, created_at, updated_at FROM quarantined "
 _SOURCE: Final = "containerd.io/distribution.source."
 _SHAREABLE: Final = "containerd.io/namespace.shareable"
 
 
 class ContentRecords:
-    __slots__ = ("_events", "_leases", "_namespaces", "_session")
+    __slots__ = ("_budgets", "_events", "_leases", "_namespaces", "_session")
 
-    def __init__(self, session: Session, events: Events, namespaces: Namespaces, leases: Leases) -> None:
+    def __init__(
+        self, session: Session, events: Events, namespaces: Namespaces, leases: Leases, budgets: Budgets
+    ) -> None:
         self._session = session
         self._events = events
         self._namespaces = namespaces
         self._leases = leases
+        self._budgets = budgets
 
     def create(
         self, namespace: str, digest: Digest, size: int, labels: Mapping[str, str] | None = None, *,
         lease: str = "",
     ) -> ContentInfo:  # fmt: skip
-        """Record a blob whose file is in place. AlreadyExists."""
-        checked = ids.labels(labels or {})
+        """Record a blob whose file is in place. AlreadyExists; ResourceExhausted beyond the budget."""
         if self.find(namespace, digest):
             raise AlreadyExists(f"content {digest} exists already in namespace {namespace}")
+        checked = ids.labels(self._restore(namespace, digest, labels or {}))
+        self._budgets.admit_bytes(namespace, size)
         self._namespaces.ensure(namespace)
         now = self._session.now
         self._session.run(
@@ -50,6 +56,21 @@ class ContentRecords:
         self._leases.protect(namespace, lease, "content", digest)
         self._events.publish(namespace, "/content/create", {"digest": digest, "size": size})
         return ContentInfo(digest, size, checked, to_time(now), to_time(now))
+
+    def _restore(self, namespace: str, digest: Digest, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Bring back what namespaces knew of a blob before it went into quarantine, now that its file is
+        good again; return the labels of the one that has it anew.
+        """
+        rows = self._session.all(_QUARANTINED + "WHERE digest = ?", str(digest))
+        for row in rows:
+            if row[0] == namespace:
+                labels = {**to_labels(row[3]), **labels}
+                continue
+            self._session.run("INSERT OR IGNORE INTO content VALUES (?, ?, ?, ?, ?, ?)", *row)
+            self._events.publish(row[0], "/content/create", {"digest": digest, "size": row[2]})
+        if rows:
+            self._session.run("DELETE FROM quarantined WHERE digest = ?", str(digest))
+        return labels
 
     def share(
         self, namespace: str, digest: Digest, *, lease: str = "", isolated: bool = False
@@ -114,6 +135,16 @@ class ContentRecords:
             raise NotFound(f"content {digest} does not exist in namespace {namespace}")
         self._session.deletions += 1
         self._events.publish(namespace, "/content/delete", {"digest": digest})
+
+    def discard(self, namespace: str, digest: str) -> None:
+        """Remove the record, in service or in quarantine (the collector's door). NotFound."""
+        if self._session.run_aside(
+            "DELETE FROM quarantined WHERE namespace = ? AND digest = ?", namespace, str(digest)
+        ):
+            self._session.mutations += 1
+            self._session.deletions += 1
+        else:
+            self.delete(namespace, digest)
 
     def list(self, namespace: str, expressions: Sequence[str] = ()) -> list[ContentInfo]:
         """Return the blobs that match any of the filters, by digest."""

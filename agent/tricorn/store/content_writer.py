@@ -32,6 +32,7 @@ class IngestWriter:
     _files: BlobFiles
     _db: Database
     _limiter: trio.CapacityLimiter
+    _room: int | None = None  # bytes that the namespace's budget has for it, None: any
     _done: bool = False
 
     @property
@@ -43,9 +44,22 @@ class IngestWriter:
         return self._file.path
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append `data`. ResourceExhausted on a full disk: what fitted is kept, see `offset`."""
+        """Append `data`. ResourceExhausted on a full disk (what fitted is kept, see `offset`) and beyond the
+        namespace's budget.
+        """
         self._check_open()
+        if self._room is not None and self.offset + len(data) > self._room:
+            await self._check_budget(self.offset + len(data))
         await trio.to_thread.run_sync(self._file.write, data, limiter=self._limiter)
+
+    async def _check_budget(self, size: int) -> None:
+        """Look again: something may have been removed since the transfer began."""
+
+        def look(tx: Transaction) -> int | None:
+            tx.budgets.admit_bytes(self.namespace, size, ref=self.ref)
+            return tx.budgets.room(self.namespace, self.ref)
+
+        self._room = await self._db.read(look)
 
     @property
     def digest(self) -> Digest:

@@ -6,7 +6,7 @@ import collections
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import structlog
@@ -15,6 +15,7 @@ import trio
 from tricorn import limits
 from tricorn.errors import Unavailable
 from tricorn.failpoints import failpoint
+from tricorn.model.usage import BudgetRule
 from tricorn.ports import Clock
 from tricorn.store.connection import connect, prepare, sqlite_errors, unmark
 from tricorn.store.transaction import Transaction
@@ -50,9 +51,16 @@ class Database:
     the database was opened; `changed` fires after commits that had any.
     """
 
-    def __init__(self, path: str, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: str,
+        connection: sqlite3.Connection,
+        clock: Clock,
+        budget_rules: Sequence[BudgetRule] = (),
+    ) -> None:
         self.path = path
         self.clock = clock
+        self._budget_rules = budget_rules
         self.mutations = 0
         self.deletions = 0
         self.changed = Signal()
@@ -63,18 +71,21 @@ class Database:
         self._readers = trio.CapacityLimiter(_READERS)
         self._idle: collections.deque[sqlite3.Connection] = collections.deque()
         self._counts: collections.Counter[str] = collections.Counter()
-        self._writer = Writer(connection, clock, self._deliver)
+        self._writer = Writer(connection, clock, self._deliver, budget_rules)
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, path: str, clock: Clock) -> AsyncIterator[Database]:
-        """Open `path` (made if missing, mode 0600) for the length of the context.
+    async def open(
+        cls, path: str, clock: Clock, budget_rules: Sequence[BudgetRule] = ()
+    ) -> AsyncIterator[Database]:
+        """Open `path` (made if missing, mode 0600) for the length of the context; changes are held to the
+        budgets that `budget_rules` and the labels of namespaces make.
 
         After an unclean stop it is checked first: DataLoss if damaged. FailedPrecondition if its schema
         is newer than this agent. One process at a time: the caller holds the lock on the root directory.
         """
         connection = await trio.to_thread.run_sync(prepare, path)
-        database = cls(path, connection, clock)
+        database = cls(path, connection, clock, budget_rules)
         try:
             yield database
         finally:
@@ -127,7 +138,7 @@ class Database:
             connection = self._reader()
             try:
                 connection.execute("BEGIN")
-                result = function(Transaction(connection, self.clock.now()))
+                result = function(Transaction(connection, self.clock.now(), self._budget_rules))
                 connection.execute("COMMIT")
             except BaseException:
                 connection.close()  # no state of a failed read can leak into the next

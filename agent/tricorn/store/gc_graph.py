@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from attrs import frozen
+
 from tricorn.errors import InvalidArgument
 from tricorn.rules.reach import Graph, Kind, Node, Object
 from tricorn.store.codec import to_descriptor, to_labels, to_time
@@ -14,6 +16,7 @@ from tricorn.store.transaction import Transaction
 _EMPTY: Final = b"{}"
 _IMAGES: Final = "SELECT namespace, name, labels, target FROM images "
 _CONTENT: Final = "SELECT namespace, digest, labels FROM content "
+_QUARANTINED: Final = "SELECT namespace, digest, labels FROM quarantined "  # they keep what they name, too
 _SNAPSHOTS: Final = "SELECT namespace, snapshotter, key, labels, parent, backend_id FROM snapshots "
 _CONTAINERS: Final = "SELECT namespace, id, labels, snapshotter, snapshot_key FROM containers "
 _SANDBOXES: Final = "SELECT namespace, id, labels FROM sandboxes"
@@ -23,15 +26,24 @@ _TIMED: Final = "WHERE instr(labels, 'containerd.io/gc.expire') OR instr(labels,
 _LEASE_KINDS: Final = {"content": Kind.CONTENT, "images": Kind.IMAGE, "ingests": Kind.INGEST}
 
 
+@frozen
+class Outside:
+    """Something that lives outside the records, and the lease that holds it ("" for none)."""
+
+    object: Object
+    lease: str = ""
+
+
 def load(
     tx: Transaction,
     snapshots_in_use: Collection[str] = (),
     ingests_in_use: Collection[tuple[str, str]] = (),
+    outside: Collection[Outside] = (),
 ) -> Graph:
-    """Return the graph of everything. What is in use outside the records (backend ids of snapshots,
-    (namespace, ref) of ingests) is kept whatever refers to it.
+    """Return the graph of everything, `outside` included. What is in use outside the records (backend ids
+    of snapshots, (namespace, ref) of ingests) is kept whatever refers to it.
     """
-    return Graph.of(_objects(tx.session, snapshots_in_use, ingests_in_use))
+    return Graph.of(_objects(tx.session, snapshots_in_use, ingests_in_use, outside))
 
 
 def load_timed(tx: Transaction) -> Graph:
@@ -42,15 +54,19 @@ def load_timed(tx: Transaction) -> Graph:
 
 
 def _objects(
-    session: Session, snapshots_in_use: Collection[str], ingests_in_use: Collection[tuple[str, str]]
+    session: Session,
+    snapshots_in_use: Collection[str],
+    ingests_in_use: Collection[tuple[str, str]],
+    outside: Collection[Outside],
 ) -> Iterator[Object]:
     yield from _images(session)
     yield from _content(session)
     yield from _snapshots(session, snapshots_in_use)
     yield from _containers(session)
     yield from _sandboxes(session)
-    yield from _leases(session)
+    yield from _leases(session, outside=outside)
     yield from _ingests(session, ingests_in_use)
+    yield from (item.object for item in outside)
 
 
 def _labels(data: bytes) -> dict[str, str]:
@@ -66,8 +82,9 @@ def _images(session: Session, where: str = "") -> Iterator[Object]:
 
 
 def _content(session: Session, where: str = "") -> Iterator[Object]:
-    for namespace, digest, labels in session.all(_CONTENT + where):
-        yield Object(Node(Kind.CONTENT, namespace, digest), _labels(labels))
+    for select in (_CONTENT, _QUARANTINED):
+        for namespace, digest, labels in session.all(select + where):
+            yield Object(Node(Kind.CONTENT, namespace, digest), _labels(labels))
 
 
 def _snapshots(session: Session, in_use: Collection[str], where: str = "") -> Iterator[Object]:
@@ -92,8 +109,10 @@ def _sandboxes(session: Session) -> Iterator[Object]:
         yield Object(Node(Kind.SANDBOX, namespace, name), _labels(labels))
 
 
-def _leases(session: Session, where: str = "") -> Iterator[Object]:
+def _leases(session: Session, where: str = "", outside: Collection[Outside] = ()) -> Iterator[Object]:
     held: dict[tuple[str, str], list[Node]] = {}
+    for item in outside:
+        held.setdefault((item.object.node.namespace, item.lease), []).append(item.object.node)
     for namespace, lease, kind, key in session.all("SELECT namespace, lease, type, id FROM lease_resources"):
         held.setdefault((namespace, lease), []).append(_resource(namespace, kind, key))
     for namespace, name, labels in session.all(_LEASES + where):
@@ -124,7 +143,7 @@ def parse_node(namespace: str, text: str) -> Node:
         raise InvalidArgument(
             f"object {text[:200]!r} is malformed",
             hint="use content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID, sandbox/ID, "
-            "lease/ID or ingest/REF",
+            "lease/ID, ingest/REF, mount/NAME or stream/ID",
             field="object",
         )
     return Node(Kind(kind), namespace, key)

@@ -5,24 +5,37 @@ something expires.
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, frozen
 
 from tricorn.ports import Clock
 from tricorn.rules import reach
 from tricorn.store import gc_graph
 from tricorn.store.db import Database
 
-PAUSE_SHARE: Final = 0.02  # of the time may go into collecting
-MUTATIONS: Final = 100  # so many changes are worth a collection, any deletion is
-START_UP_DELAY: Final = 0.1
+MUTATIONS: Final = 100
 _FIRST_INTERVAL: Final = 1.0
 _LEAST_AVERAGE: Final = 0.005
 _RETRY: Final = 30.0
 _LONGEST_WAIT: Final = 3600.0  # the wall clock may be set meanwhile
+
+
+@frozen
+class Pace:
+    """When to collect, as containerd's scheduler has it. `pause_threshold` is the share of the time that
+    may go into collecting; more than `deletion_threshold` deletions are worth a collection, and so are
+    `mutation_threshold` changes (0: no number is). Delays in seconds: from the moment that a collection is
+    worth it, and after the start.
+    """
+
+    pause_threshold: float = 0.02
+    deletion_threshold: int = 0
+    mutation_threshold: int = MUTATIONS
+    schedule_delay: float = 0.0
+    startup_delay: float = 0.1
 
 
 @define(eq=False)
@@ -31,6 +44,7 @@ class Schedule:
 
     db: Database
     clock: Clock
+    pace: Pace = Pace()
     runs: int = 0
     _spent: float = 0.0
     _not_before: float = 0.0
@@ -65,7 +79,7 @@ class Schedule:
         if not self.runs:
             return _FIRST_INTERVAL
         average = max(self._spent / self.runs, _LEAST_AVERAGE)
-        return average / PAUSE_SHARE - average
+        return average / self.pace.pause_threshold - average
 
     def trigger(self) -> None:
         self._triggered = True
@@ -73,7 +87,7 @@ class Schedule:
 
     async def start_up(self) -> None:
         """Let the agent come up first, then have one collection of what the last run left."""
-        await trio.sleep(START_UP_DELAY)
+        await trio.sleep(self.pace.startup_delay)
         self._triggered = True
 
     async def wait_until_due(self) -> None:
@@ -83,6 +97,7 @@ class Schedule:
             if paused > 0:
                 await self._wait(paused)
             elif self._changed_enough():
+                await trio.sleep(self.pace.schedule_delay)
                 return
             elif self._seen != self.db.mutations:
                 self._seen = self.db.mutations
@@ -98,7 +113,10 @@ class Schedule:
             await self.db.changed.wait()
 
     def _changed_enough(self) -> bool:
-        return self.db.deletions > self._deletions or self.db.mutations - self._mutations >= MUTATIONS
+        deletions, mutations = self.db.deletions - self._deletions, self.db.mutations - self._mutations
+        return deletions > self.pace.deletion_threshold or mutations >= (
+            self.pace.mutation_threshold or math.inf
+        )
 
     def _until_expiry(self) -> float:
         if self._expiry is None:
@@ -113,6 +131,13 @@ class Schedule:
 
     async def next_expiry(self, since: datetime | None = None) -> datetime | None:
         return await self.db.read(lambda tx: reach.next_expiry(gc_graph.load_timed(tx), since or tx.now))
+
+    def due_at(self) -> datetime | None:
+        """Return when the next collection is as far as is known now; None while nothing calls for one."""
+        if self._triggered or self._changed_enough():
+            wait = max(0.0, self._not_before - trio.current_time()) + self.pace.schedule_delay
+            return self.clock.now() + timedelta(seconds=0.0 if self._triggered else wait)
+        return self._expiry
 
     def statistics(self) -> dict[str, float]:
         return {"runs": self.runs, "seconds": round(self._spent, 6), "interval": round(self.interval, 6)}

@@ -15,6 +15,7 @@ from tricorn.model.oci import Descriptor
 from tricorn.model.records import Image
 from tricorn.rules.gc_labels import loosens
 from tricorn.rules.plan import merged_labels
+from tricorn.store.budgets import Budgets
 from tricorn.store.codec import to_descriptor, to_json, to_labels, to_microseconds, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
@@ -25,19 +26,25 @@ _SELECT: Final = "SELECT namespace, name, target, labels, created_at, updated_at
 
 
 class Images:
-    __slots__ = ("_events", "_leases", "_namespaces", "_session")
+    __slots__ = ("_budgets", "_events", "_leases", "_namespaces", "_session")
 
-    def __init__(self, session: Session, events: Events, namespaces: Namespaces, leases: Leases) -> None:
+    def __init__(
+        self, session: Session, events: Events, namespaces: Namespaces, leases: Leases, budgets: Budgets
+    ) -> None:
         self._session = session
         self._events = events
         self._namespaces = namespaces
         self._leases = leases
+        self._budgets = budgets
 
     def create(self, namespace: str, image: Image, *, lease: str = "", at: datetime | None = None) -> Image:
-        """Record a new image; its times are now, or `at`. AlreadyExists, InvalidArgument."""
+        """Record a new image; its times are now, or `at`. AlreadyExists, InvalidArgument;
+        ResourceExhausted beyond the namespace's budget.
+        """
         _check(image)
         if self.find(namespace, image.name):
             raise AlreadyExists(f"image {image.name} exists already in namespace {namespace}")
+        self._budgets.admit(namespace, "images")
         self._namespaces.ensure(namespace)
         now = to_microseconds(at) if at else self._session.now
         self._session.run(

@@ -101,12 +101,13 @@ class IngestFile:
             return Digest(f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}")
 
     def move(self, target: str) -> None:
-        """Put the verified file at `target`, unless the same blob is there; the caller holds it."""
+        """Put the verified file at `target`, which the caller holds. One that is there is replaced: this
+        one was read to its end a moment ago, of that one nobody knows what became of it.
+        """
         with file_errors("the blob could not be stored"):
-            if not os.path.exists(target):
-                os.fchmod(self._descriptor, 0o444)
-                os.rename(self.path, target)
-                failpoint("content.renamed")
+            os.fchmod(self._descriptor, 0o444)
+            os.rename(self.path, target)
+            failpoint("content.renamed")
             sync_directory(os.path.dirname(target))
         failpoint("content.durable")
 

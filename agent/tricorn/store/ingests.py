@@ -10,6 +10,7 @@ from attrs import frozen
 from tricorn import limits
 from tricorn.errors import InvalidArgument, NotFound
 from tricorn.model.ids import Digest
+from tricorn.store.budgets import Budgets
 from tricorn.store.codec import to_time
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
@@ -31,12 +32,13 @@ class IngestRecord:
 
 
 class Ingests:
-    __slots__ = ("_leases", "_namespaces", "_session")
+    __slots__ = ("_budgets", "_leases", "_namespaces", "_session")
 
-    def __init__(self, session: Session, namespaces: Namespaces, leases: Leases) -> None:
+    def __init__(self, session: Session, namespaces: Namespaces, leases: Leases, budgets: Budgets) -> None:
         self._session = session
         self._namespaces = namespaces
         self._leases = leases
+        self._budgets = budgets
 
     def open(
         self, namespace: str, ref: str, total: int, expected: Digest | None, *, lease: str = ""
@@ -44,6 +46,7 @@ class Ingests:
         """Record the ingest or take up the one that is there. Without a lease it lives 24 hours."""
         if not ref:
             raise InvalidArgument("an ingest needs a ref", field="ref")
+        self._budgets.admit_bytes(namespace, max(total, 1), ref=ref)
         self._namespaces.ensure(namespace)
         now = self._session.now
         expires = None if lease else now + limits.INGEST_DEFAULT_SECONDS * 1_000_000

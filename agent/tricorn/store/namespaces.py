@@ -15,7 +15,9 @@ from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.session import Session
 
-_KINDS: Final = ("images", "containers", "tasks", "sandboxes", "snapshots", "content", "leases", "ingests")
+_KINDS: Final = (
+    "images", "containers", "tasks", "sandboxes", "snapshots", "content", "quarantined", "leases", "ingests",
+)  # fmt: skip
 
 
 class Namespaces:

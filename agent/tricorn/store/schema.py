@@ -103,4 +103,23 @@ _VERIFICATIONS: Final = (
     ) STRICT""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS)
+# Blobs as they were read again, and those that had to be taken out of service. What a namespace knew of such
+# a blob waits in `quarantined`: it still keeps what its labels name, and comes back with the blob.
+_SCRUBBING: Final = (
+    "CREATE TABLE blob_checks (digest TEXT PRIMARY KEY, checked_at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE quarantine (
+        digest TEXT PRIMARY KEY, size INTEGER NOT NULL, why TEXT NOT NULL, file TEXT NOT NULL,
+        found_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE quarantined (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), digest TEXT NOT NULL,
+        size INTEGER NOT NULL, labels BLOB NOT NULL,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, digest)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX quarantined_digest ON quarantined (digest)",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    _FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS, _SCRUBBING,
+)  # fmt: skip

@@ -11,6 +11,7 @@ from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from tricorn.model import filters, ids
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.rules.plan import merged_labels
+from tricorn.store.budgets import Budgets
 from tricorn.store.codec import to_json, to_labels, to_time
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
@@ -26,24 +27,28 @@ _NAMED = 20  # children named in an error
 
 
 class Snapshots:
-    __slots__ = ("_events", "_leases", "_namespaces", "_session")
+    __slots__ = ("_budgets", "_events", "_leases", "_namespaces", "_session")
 
-    def __init__(self, session: Session, events: Events, namespaces: Namespaces, leases: Leases) -> None:
+    def __init__(
+        self, session: Session, events: Events, namespaces: Namespaces, leases: Leases, budgets: Budgets
+    ) -> None:
         self._session = session
         self._events = events
         self._namespaces = namespaces
         self._leases = leases
+        self._budgets = budgets
 
     def create(self, namespace: str, snapshot: Snapshot, *, lease: str = "") -> Snapshot:
         """Record a snapshot of any kind (its times are set here) on top of `snapshot.parent` ("" = none).
 
         AlreadyExists for a key in use; NotFound for a missing parent; InvalidArgument for one that isn't
-        committed.
+        committed; ResourceExhausted beyond the namespace's budget.
         """
         ids.identifier(snapshot.snapshotter, "snapshotter")
         self._check_free(namespace, snapshot.snapshotter, snapshot.key)
         self.check_parent(namespace, snapshot.snapshotter, snapshot.parent)
         labels = ids.labels(snapshot.labels)
+        self._budgets.admit_bytes(namespace, snapshot.usage.size)
         self._namespaces.ensure(namespace)
         now = self._session.now
         self._session.run(
@@ -82,6 +87,7 @@ class Snapshots:
                 f"snapshot {key} is {old.kind}", why="only an active one can be committed"
             )
         self._check_free(namespace, snapshotter, name)
+        self._budgets.admit_bytes(namespace, usage.size)
         new = evolve(
             old, key=name, kind=SnapshotKind.COMMITTED, usage=usage, labels=ids.labels(labels or {}),
             parent=self._rebased(namespace, old, parent),

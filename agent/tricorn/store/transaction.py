@@ -6,8 +6,11 @@ Changes publish their event in the same transaction. Not to be kept beyond the f
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 
+from tricorn.model.usage import BudgetRule
+from tricorn.store.budgets import Budgets
 from tricorn.store.codec import to_microseconds, to_time
 from tricorn.store.containers import Containers
 from tricorn.store.content_records import ContentRecords
@@ -17,6 +20,7 @@ from tricorn.store.intents import Intents
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
+from tricorn.store.quarantine import BlobChecks, Quarantine
 from tricorn.store.sandboxes import Sandboxes
 from tricorn.store.session import Session
 from tricorn.store.snapshots import Snapshots
@@ -28,21 +32,26 @@ class Transaction:
     """All kinds of records as of one moment. Built by `Database` only."""
 
     __slots__ = (
-        "containers", "content", "events", "images", "ingests", "intents", "leases", "namespaces",
-        "sandboxes", "session", "snapshots", "tasks", "verifications",
+        "blob_checks", "budgets", "containers", "content", "events", "images", "ingests", "intents", "leases",
+        "namespaces", "quarantine", "sandboxes", "session", "snapshots", "tasks", "verifications",
     )  # fmt: skip
 
-    def __init__(self, connection: sqlite3.Connection, now: datetime) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, now: datetime, budget_rules: Sequence[BudgetRule] = ()
+    ) -> None:
         self.session = Session(connection, to_microseconds(now))
+        self.budgets = Budgets(self.session, budget_rules)
         self.events = Events(self.session)
         self.namespaces = Namespaces(self.session, self.events)
         self.leases = Leases(self.session, self.namespaces)
-        self.images = Images(self.session, self.events, self.namespaces, self.leases)
-        self.containers = Containers(self.session, self.events, self.namespaces)
+        self.images = Images(self.session, self.events, self.namespaces, self.leases, self.budgets)
+        self.containers = Containers(self.session, self.events, self.namespaces, self.budgets)
         self.tasks = Tasks(self.session, self.namespaces)
-        self.snapshots = Snapshots(self.session, self.events, self.namespaces, self.leases)
-        self.content = ContentRecords(self.session, self.events, self.namespaces, self.leases)
-        self.ingests = Ingests(self.session, self.namespaces, self.leases)
+        self.snapshots = Snapshots(self.session, self.events, self.namespaces, self.leases, self.budgets)
+        self.content = ContentRecords(self.session, self.events, self.namespaces, self.leases, self.budgets)
+        self.ingests = Ingests(self.session, self.namespaces, self.leases, self.budgets)
+        self.quarantine = Quarantine(self.session, self.events)
+        self.blob_checks = BlobChecks(self.session)
         self.intents = Intents(self.session)
         self.sandboxes = Sandboxes(self.session, self.namespaces)
         self.verifications = Verifications(self.session)

@@ -8,7 +8,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import outcome
@@ -18,6 +18,7 @@ from attrs import define
 
 from tricorn.errors import Internal
 from tricorn.failpoints import failpoint
+from tricorn.model.usage import BudgetRule
 from tricorn.ports import Clock
 from tricorn.store.connection import typed
 from tricorn.store.session import Session
@@ -51,9 +52,14 @@ class Writer:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, clock: Clock, deliver: Callable[[list[Job]], None]
+        self,
+        connection: sqlite3.Connection,
+        clock: Clock,
+        deliver: Callable[[list[Job]], None],
+        budget_rules: Sequence[BudgetRule] = (),
     ) -> None:
         self._connection = connection
+        self._budget_rules = budget_rules
         self._clock = clock
         self._deliver = deliver
         self._token = trio.lowlevel.current_trio_token()
@@ -124,7 +130,7 @@ class Writer:
 
     def _run_job(self, job: Job) -> None:
         self._connection.execute("SAVEPOINT job")
-        transaction = Transaction(self._connection, self._clock.now())
+        transaction = Transaction(self._connection, self._clock.now(), self._budget_rules)
         try:
             value = job.function(transaction)
         except BaseException as error:

@@ -51,11 +51,12 @@ from tricorn.service.pull_wide import WidePuller
 from tricorn.service.push import Pusher
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
+from tricorn.service.referrers import ReferrerService
+from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.streams import StreamService
-from tricorn.service.registries import RegistryService
 from tricorn.service.supervisor import Supervisor
 from tricorn.service.tasks import TaskService
 from tricorn.service.tidying import Tidier
@@ -63,11 +64,11 @@ from tricorn.service.transfer import TransferService
 from tricorn.store.collect import Collector
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
+from tricorn.store.gc_schedule import Pace
 
 
 class SystemClock:
     """ports.Clock on the system's clock."""
-from tricorn.store.gc_schedule import Pace
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -235,16 +236,13 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             transfer=transfer,
             streams=StreamService(),
             sandboxes=SandboxService(db),
+            registries=RegistryService(workers.registry.explain),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
         )
         recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
         yield Agent(config, workers, services, collector, recovery, supervisor, figures)
 
 
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-            registries=RegistryService(workers.registry.explain),
 def _pace(config: Config) -> Pace:
     gc = config.gc
     return Pace(

@@ -23,9 +23,10 @@ from tricorn.service.records import (
     Lost,
     NamespaceService,
 )
+from tricorn.service.referrers import ReferrerService
+from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
-from tricorn.service.registries import RegistryService
 from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
 from tricorn.service.transfer import TransferService
@@ -55,7 +56,8 @@ class Services:
     streams: StreamService
     sandboxes: SandboxService
     introspection: IntrospectionService
-
-
+    policy: PolicyGate
     registries: RegistryService
+
+
 __all__ = ["EventPage", "Lost", "Operation", "Reporter", "Services"]

@@ -51,7 +51,6 @@ from tricorn.service.pull_wide import WidePuller
 from tricorn.service.push import Pusher
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
-from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
@@ -250,3 +249,6 @@ def _pace(config: Config) -> Pace:
     )
 
 
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

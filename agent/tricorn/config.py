@@ -27,10 +27,12 @@ CONFIG_SIZE = limits.MIB
 @frozen
 class Runtimes:
     """`default` names the OCI runtime of containers that name none ("" lets the agent choose);
-    `paths` adds or overrides runtimes by name.
+    `paths` adds or overrides runtimes by name. `criu` is the path of the CRIU to use (a program of that
+    name); "" takes the one in PATH.
     """
 
     default: str = ""
+    criu: str = ""
     paths: Mapping[str, str] = Factory(dict)
 
 
@@ -71,20 +73,20 @@ class Snapshots:
 
 
 @frozen
-class Collection:
-    """Garbage collection: `schedule` false leaves it to `tricorn gc`."""
+class PolicyConfig:
+    """`file` is the image policy's absolute path; without one every image may be used."""
 
-    schedule: bool = True
+    file: str = ""
 
 
 @frozen
-class Access:
-    """Who may do what, where: names or numbers of users and groups, namespaces (`*` for all)."""
+class Collection:
+    """Garbage collection: `schedule` false leaves it to `tricorn gc`. The other keys are containerd's: the
+    share of the time that collecting may take, how many deletions (more than so many) and changes (0: no
+    number) are worth a collection, and delays in seconds.
+    """
 
-    role: Literal["none", "read", "operate", "admin"]
-    users: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    namespaces: tuple[str, ...] = ("*",)
+    schedule: bool = True
     pause_threshold: float = 0.02
     deletion_threshold: int = 0
     mutation_threshold: int = 100
@@ -115,6 +117,16 @@ class Scrub:
 
 
 @frozen
+class Access:
+    """Who may do what, where: names or numbers of users and groups, namespaces (`*` for all)."""
+
+    role: Literal["none", "read", "operate", "admin"]
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ("*",)
+
+
+@frozen
 class Logs:
     """Bounds of each container's log: `size` bytes a file, `files` files. `programs` are the absolute paths
     of logging programs that clients may name for a container's output (`binary://`); they run as root.
@@ -138,6 +150,10 @@ class Config:
     registry: RegistryConfig = RegistryConfig()
     snapshots: Snapshots = Snapshots()
     gc: Collection = Collection()
+    content: Content = Content()
+    scrub: Scrub = Scrub()
+    budgets: tuple[BudgetRule, ...] = ()
+    policy: PolicyConfig = PolicyConfig()
     logs: Logs = Logs()
     access: tuple[Access, ...] = ()
 
@@ -148,10 +164,6 @@ class Config:
 
 def load(path: str | None = None) -> Config:
     """Read the file at `path` and its `conf.d`; None means the default place, which may be missing.
-    content: Content = Content()
-    scrub: Scrub = Scrub()
-    budgets: tuple[BudgetRule, ...] = ()
-    policy: PolicyConfig = PolicyConfig()
 
     Raises NotFound if a named file is missing, InvalidArgument naming file, key and remedy.
     """
@@ -204,11 +216,18 @@ def _check(config: Config) -> None:
             field="snapshots.default",
         )
     _check_registry(config.registry)
+    _absolute("policy.file", *filter(None, [config.policy.file]))
     for path in config.logs.programs:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
             raise InvalidArgument(
                 "a logging program must be an absolute, clean path", why=repr(path), field="logs.programs"
             )
+    criu = config.runtimes.criu
+    if criu and (not os.path.isabs(criu) or os.path.basename(criu) != "criu"):
+        raise InvalidArgument(
+            "CRIU must be an absolute path of a program with the name criu", why=repr(criu),
+            hint="runtimes look for that name in PATH", field="runtimes.criu",
+        )  # fmt: skip
     _check_ranges(config)
 
 
@@ -241,17 +260,6 @@ def _check_ranges(config: Config) -> None:
         ("registry.parallel_downloads", config.registry.parallel_downloads, 1, 32),
         ("logs.size", config.logs.size, 64 * limits.KIB, limits.GIB),
         ("logs.files", config.logs.files, 1, 100),
-    )
-    for field, value, low, high in ranges:
-        if not low <= value <= high:
-            raise InvalidArgument(f"{value} is out of range", why=f"{low} to {high}", field=field)
-
-
-def dump(config: Config) -> str:
-    """Return the whole configuration as TOML."""
-    return str(toml.dumps(attrs.asdict(config, value_serializer=_plain)))
-
-
         ("gc.pause_threshold", config.gc.pause_threshold, 0.0001, 0.5),
         ("gc.deletion_threshold", config.gc.deletion_threshold, 0, 2**31),
         ("gc.mutation_threshold", config.gc.mutation_threshold, 0, 2**31),
@@ -269,6 +277,17 @@ def dump(config: Config) -> str:
             )
             if bound is not None
         ),
+    )
+    for field, value, low, high in ranges:
+        if not low <= value <= high:
+            raise InvalidArgument(f"{value} is out of range", why=f"{low} to {high}", field=field)
+
+
+def dump(config: Config) -> str:
+    """Return the whole configuration as TOML."""
+    return str(toml.dumps(attrs.asdict(config, value_serializer=_plain)))
+
+
 def _plain(_: Any, __: Any, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 

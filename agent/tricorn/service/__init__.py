@@ -23,7 +23,6 @@ from tricorn.service.records import (
     Lost,
     NamespaceService,
 )
-from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
@@ -56,7 +55,6 @@ class Services:
     streams: StreamService
     sandboxes: SandboxService
     introspection: IntrospectionService
-    policy: PolicyGate
     registries: RegistryService
 
 

@@ -65,6 +65,8 @@ REGISTRY_HELPER_OUTPUT: Final = 64 * KIB
 REGISTRY_HELPER_TIMEOUT: Final = 15.0  # helpers of clouds ask a service in their turn
 REGISTRY_PARALLEL_DOWNLOADS: Final = 3
 REGISTRY_PARALLEL_UPLOADS: Final = 3
+REFERRERS: Final = 1024  # artifacts that refer to one image: a label keeps each, and a list names them
+REFERRERS_PAGES: Final = 64  # of a registry's list of them
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces
 EXTRACTIONS_PARALLEL: Final = 4
 DIFFS_PARALLEL: Final = 2  # layers being made; each takes a core
@@ -123,6 +125,10 @@ ENVIRONMENT_SIZE: Final = 1 * MIB
 CLEANUP_DEADLINE: Final = 20.0
 DRAIN_DEADLINE: Final = 10.0
 RUNTIME_CALL: Final = 60.0  # one call of an OCI runtime's command line
+DUMP_CALL: Final = 900.0  # a dump or a restore: the memory of a container goes through the disk
+DUMP_SETTLE: Final = 60.0  # that a start waits for a dump which outlived the agent
+DUMP_FILES: Final = 100_000  # in a dump: a handful for each process and thread
+DUMP_IMAGE_READ: Final = 64 * MIB  # of a dump's small images, which are looked at before a restore
 TIDYING: Final = 16  # deleted containers being cleared away behind the answers
 SECCOMP_FILTERS: Final = 64  # compiled profiles kept in memory
 SECCOMP_FILTER_SIZE: Final = 4096 * 8  # the kernel takes no more than BPF_MAXINSNS instructions
@@ -140,6 +146,7 @@ SIGNATURE_PAYLOAD: Final = 64 * KIB
 # Garbage collection and leases
 LEASE_DEFAULT_SECONDS: Final = 24 * 3600
 INGEST_DEFAULT_SECONDS: Final = 24 * 3600
+PULL_KEPT_SECONDS: Final = 600  # what a pull brought whose registry failed, for the next one to go on from
 
 # Clients of the API
 CLIENT_LINE: Final = 16 * MIB  # one NDJSON line; a pull of LAYERS_PER_IMAGE layers has lines of 100 KiB

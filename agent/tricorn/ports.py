@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import Factory, field, frozen
 
+from tricorn.model.checkpoints import DumpOptions, RestorePlan
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.processes import CgroupFiles
@@ -359,6 +360,40 @@ class Registry(Protocol):
         ...
 
 
+class Referrals(Protocol):
+    """What a registry knows of artifacts that refer to images."""
+
+    async def referrers(
+        self,
+        reference: Reference,
+        subject: Digest,
+        artifact_type: str = "",
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
+    ) -> list[Descriptor]:
+        """Return what refers to `subject` in the repository of `reference`, of one artifact type or all,
+        from the first host that knows of any. The errors of `Registry.resolve`, but for NotFound.
+        """
+        ...
+
+    async def refer(
+        self,
+        reference: Reference,
+        subject: Digest,
+        referrer: Descriptor,
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
+    ) -> bool:
+        """Let the registry tell of a referrer whose manifest was pushed to the repository of `reference`.
+        Returns whether the list under the subject's tag had to be written for that.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- runtime
 @frozen
 class BundleRef:
@@ -377,6 +412,7 @@ class BundleRef:
     log_files: int = 0
     stdio: Stdio | None = None
     no_pivot: bool = False  # for root file systems that pivot_root can't leave
+    restore: RestorePlan | None = None  # what `create` restores in place of making a new process
 
 
 @frozen
@@ -565,6 +601,49 @@ class Runtime(Protocol):
 
     async def stats(self, ref: BundleRef) -> dict[str, float]:
         """Figures of the cgroup files: `cpu_seconds`, `memory_bytes`, `pids` and more where known."""
+        ...
+
+
+@frozen
+class CriuInfo:
+    """The CRIU that this node uses; `reason` says why `usable` is false. `missing` are kernel features."""
+
+    path: str
+    version: str = ""
+    usable: bool = False
+    reason: str = ""
+    hint: str = ""
+    features: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class Checkpointer(Protocol):
+    """The part of a runtime that dumps containers. `Runtime.create` restores them (`BundleRef.restore`)."""
+
+    async def criu(self) -> CriuInfo:
+        """Probe CRIU; a usable one is remembered."""
+        ...
+
+    async def can_checkpoint(self, runtime: str) -> None:
+        """Unimplemented, with reason and remedy, unless containers of this runtime can be dumped and
+        restored here.
+        """
+        ...
+
+    async def checkpoint(self, ref: BundleRef, images: str, work: str, options: DumpOptions) -> None:
+        """Dump all processes of a running or frozen container into the directory `images`, the log into
+        `work`. With `leave_running` they are afterwards as they were; else they are gone.
+
+        FailedPrecondition with CRIU's words and the remedy: the container is then as it was.
+        """
+        ...
+
+    async def settle_dump(self, images: str, seconds: float) -> None:
+        """After a crash: let a dump that still runs come to its end, for at most `seconds`."""
+        ...
+
+    async def restored(self, ref: BundleRef) -> None:
+        """Connect the client's stdin of a container that `create` restored: it runs already."""
         ...
 
 

@@ -180,6 +180,7 @@ class Task:
     `exit_code` is None until the task stopped; 128 + n for signal n. `exit_note` says why a code isn't
     the process's own (lost with the host, monitor killed). `stdio` is None where the agent keeps a log, else
     where a client of the tasks service has the streams. `runtime` is "" when it is the container's.
+    `restoring`: a created task that the start restores from a checkpoint; it has no process before.
     """
 
     container: str
@@ -193,6 +194,7 @@ class Task:
     boot_id: str = ""
     stdio: Stdio | None = None
     runtime: str = ""
+    restoring: bool = False
     created_at: datetime | None = None
     started_at: datetime | None = None
     exited_at: datetime | None = None

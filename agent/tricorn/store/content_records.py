@@ -9,6 +9,7 @@ from attrs import evolve
 
 from tricorn.errors import AlreadyExists, NotFound
 from tricorn.model import filters, ids
+from tricorn.model.checkpoints import PRIVATE
 from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo
 from tricorn.rules.gc_labels import loosens
@@ -92,7 +93,8 @@ class ContentRecords:
     def elsewhere(self, digest: Digest, *, isolated: bool = False) -> ContentInfo | None:
         """Return the blob as the first namespace has it that may share it, None if none may."""
         rows = self._session.all(_SELECT + "WHERE digest = ? ORDER BY namespace", str(digest))
-        return next((_info(row) for row in rows if not isolated or self._shareable(row[0])), None)
+        found = (_info(row) for row in rows if not isolated or self._shareable(row[0]))
+        return next((info for info in found if PRIVATE not in info.labels), None)
 
     def _shareable(self, namespace: str) -> bool:
         return self._namespaces.get(namespace).labels.get(_SHAREABLE) == "true"

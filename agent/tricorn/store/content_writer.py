@@ -11,6 +11,7 @@ from attrs import define
 from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition
 from tricorn.failpoints import failpoint
 from tricorn.model import ids
+from tricorn.model.checkpoints import PRIVATE
 from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo
 from tricorn.store.blob_files import BlobFiles
@@ -91,6 +92,7 @@ class IngestWriter:
             self._file.sync_and_verify, size, expected, limiter=self._limiter
         )
         with self._files.hold(self._files.blob(digest)), trio.CancelScope(shield=True):
+            self._file.secret = PRIVATE in checked
             await trio.to_thread.run_sync(self._place, digest, limiter=self._limiter)
             self._done = True
             size = self._file.offset

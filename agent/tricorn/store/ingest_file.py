@@ -23,6 +23,7 @@ class IngestFile:
         self.directory = directory
         self.path = os.path.join(directory, "data")
         self.offset = 0
+        self.secret = False  # once it is a blob only root may read it
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm)
         with file_errors("the transfer could not be begun"):
@@ -105,7 +106,7 @@ class IngestFile:
         one was read to its end a moment ago, of that one nobody knows what became of it.
         """
         with file_errors("the blob could not be stored"):
-            os.fchmod(self._descriptor, 0o444)
+            os.fchmod(self._descriptor, 0o400 if self.secret else 0o444)
             os.rename(self.path, target)
             failpoint("content.renamed")
             sync_directory(os.path.dirname(target))

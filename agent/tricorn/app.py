@@ -45,6 +45,7 @@ from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import OperationService
+from tricorn.service.process_streams import StreamPipes
 from tricorn.service.processes import ProcessService
 from tricorn.service.pull import Puller
 from tricorn.service.pull_wide import WidePuller
@@ -194,6 +195,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         collector.collectibles[Kind.MOUNT] = mounts
         differ = LayerDiffer(workers.extractor, os.path.join(config.state, "mounts", "reading"))
         operations = await stack.enter_async_context(OperationService.open(clock))
+        streams = StreamService()
+        workers.runtime.use_streams(await stack.enter_async_context(StreamPipes.open(streams)))
         gc = GcService(collector, snapshots)
         images.collector = gc
         figures = Figures(db)
@@ -233,7 +236,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             events=EventService(db),
             operations=operations,
             transfer=transfer,
-            streams=StreamService(),
+            streams=streams,
             sandboxes=SandboxService(db),
             registries=RegistryService(workers.registry.explain),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),

@@ -10,7 +10,8 @@ class Stdio:
     """Three places and whether the process has a terminal (then `stderr` is unused).
 
     Each place is what the client gave: a plain path or `fifo://` (a FIFO that the client made),
-    `file:///path`, `binary:///program?key=value`, `streaming://id`, or "" for nothing (/dev/null).
+    `file:///path`, `binary:///program?key=value`, `streaming://id` (of the streaming service), or "" for
+    nothing (/dev/null).
     """
 
     stdin: str = ""

@@ -43,7 +43,7 @@ async def start(plan: ExecPlan, client: ClientStdio, stdio: Stdio, namespace: st
             created = await _launch(plan, wiring)
             plan.bundle.save_created(created)
             client.begin(plan.bundle, wiring, created.init)
-            await client.connect_stdin(stdio, plan.bundle)
+            await client.connect_stdin(stdio, plan.bundle, namespace)
             return created
     except BaseException:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):

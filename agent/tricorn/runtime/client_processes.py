@@ -68,7 +68,7 @@ class ClientProcesses:
         for exec_bundle in bundle.execs():
             await client_execs.remove(exec_bundle, self._client)
         if ref.stdio is not None:
-            await self._client.resume(ref.stdio, bundle, created)
+            await self._client.resume(ref.stdio, bundle, created, ref.namespace)
 
     async def start_exec(
         self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio

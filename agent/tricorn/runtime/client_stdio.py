@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 import trio
@@ -11,13 +12,14 @@ import trio
 from tricorn import limits
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.stdio import Stdio
-from tricorn.ports import Created
+from tricorn.ports import Created, ProcessStreams
 from tricorn.rules.stdio_places import Places, parse_places
 from tricorn.runtime import process, rewiring
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.loggers import Loggers, end_logger
 from tricorn.runtime.places import open_places, open_stdin
 from tricorn.runtime.pumps import Pump
+from tricorn.runtime.stream_ends import Reopened, open_streams
 from tricorn.runtime.wiring import Wiring, wired
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,7 @@ class ClientStdio:
 
     def __init__(self, loggers: Loggers) -> None:
         self._loggers = loggers
+        self.streams: ProcessStreams | None = None
         self._nursery: trio.Nursery | None = None
         self._pumps: dict[str, Pump] = {}
 
@@ -44,10 +47,12 @@ class ClientStdio:
         places = parse_places(stdio)
         if places.program:
             self._loggers.check(places.program)
-        with await open_places(places) as opened, wired(places, opened) as wiring:
-            if places.program:
-                await self._loggers.start(places.program, bundle, name, namespace, wiring.logger_ends)
-            yield places, wiring
+        with await open_places(places) as opened:
+            open_streams(places, opened, namespace, self.streams)
+            with wired(places, opened) as wiring:
+                if places.program:
+                    await self._loggers.start(places.program, bundle, name, namespace, wiring.logger_ends)
+                yield places, wiring
 
     def begin(self, bundle: Bundle, wiring: Wiring, init: ProcessIdentity) -> None:
         """Copy from now on."""
@@ -68,20 +73,28 @@ class ClientStdio:
             if self._pumps.get(path) is pump:
                 del self._pumps[path]
 
-    async def resume(self, stdio: Stdio, bundle: Bundle, created: Created) -> None:
-        """Go on with the copying of a process that an earlier agent started."""
+    async def resume(self, stdio: Stdio, bundle: Bundle, created: Created, namespace: str) -> None:
+        """Go on with the copying of a process that an earlier agent started. Its streams ended with that
+        agent: output is dropped, and stdin stays open, until a client opens them again under their ids.
+        """
         if not process.alive(created.monitor):
             return
         await trio.lowlevel.checkpoint()
-        pump = rewiring.pump_again(parse_places(stdio), created, bundle)
+        streams = Reopened(self.streams, namespace)
+        pump = rewiring.pump_again(parse_places(stdio), created, bundle, streams)
         if pump:
             self._run(bundle, pump)
 
-    async def connect_stdin(self, stdio: Stdio, bundle: Bundle) -> None:
-        """Begin to read the client's FIFO of stdin, if it has one: its process is about to run."""
+    async def connect_stdin(self, stdio: Stdio, bundle: Bundle, namespace: str) -> None:
+        """Begin to read the client's FIFO or stream of stdin, if it has one: its process is about to run."""
         place = parse_places(stdio).stdin
         pump = self._pumps.get(bundle.path)
-        if place.path and pump and pump.takes_input:
+        if not pump or not pump.takes_input:
+            return
+        if place.stream and self.streams:
+            end = partial(rewiring.end_noted, bundle, pump.end_stdin)
+            pump.connect_stdin(*self.streams.input(namespace, place.stream, end), keep=False)
+        elif place.path:
             pump.connect_stdin(*await open_stdin(place))
 
     def end_stdin(self, bundle: Bundle, monitor: ProcessIdentity) -> None:

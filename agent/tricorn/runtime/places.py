@@ -21,13 +21,15 @@ _FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 @define(eq=False)
 class Opened:
     """What was opened; -1 stands for nothing. A FIFO for output is open for reading, too: so the process
-    outlives the client that reads, and that client can come back. A FIFO for stdin isn't open yet.
+    outlives the client that reads, and that client can come back. A FIFO for stdin isn't open yet. Streams
+    of the streaming service are pipes, and count as FIFOs.
     """
 
     stdin: int = -1
     stdout: int = -1
     stderr: int = -1
     fifos: frozenset[str] = frozenset()  # which streams are FIFOs; the others are files to be given away
+    streams: frozenset[str] = frozenset()  # which of them end with the agent: nothing of them is to be kept
 
     def take(self, name: str) -> int:
         """Hand one descriptor over to the caller, who closes it."""

@@ -136,6 +136,10 @@ class Input:
             self.end()
         self._connected.set()
 
+    @property
+    def connected(self) -> bool:
+        return self._connected.is_set()
+
     def end(self) -> None:
         """Let the end of the client's input be the end of the process's: until now it was held open."""
         self._ended = True
@@ -247,12 +251,13 @@ class Pump:
 
     @property
     def takes_input(self) -> bool:
-        return self._stdin is not None
+        """Whether stdin waits for what is to be copied into it."""
+        return self._stdin is not None and not self._stdin.connected
 
-    def connect_stdin(self, source: int, writer: int) -> None:
-        """Begin to copy from a client's FIFO (-1: from nothing)."""
+    def connect_stdin(self, source: int, writer: int, *, keep: bool = True) -> None:
+        """Begin to copy from a client's FIFO (-1: from nothing); with `keep` a later agent can go on."""
         if self._stdin:
-            self._stdin.connect(source, writer)
+            self._stdin.connect(source, writer, keep=keep)
 
     def end_stdin(self) -> None:
         if self._stdin:

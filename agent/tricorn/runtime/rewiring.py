@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from tricorn.model.records import ProcessIdentity
 from tricorn.ports import Created
-from tricorn.rules.stdio_places import Places
+from tricorn.rules.stdio_places import Place, Places
 from tricorn.runtime import process
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.keeper import (
@@ -20,11 +23,12 @@ from tricorn.runtime.keeper import (
     Flight,
 )
 from tricorn.runtime.pumps import Input, Output, PipeInput, PipeOutput, Pump, TerminalInput, TerminalOutput
+from tricorn.runtime.stream_ends import Reopened
 
 _ENDED: Final = "stdin-ended"  # a file in the bundle: the client asked for the end of stdin
 
 
-def pump_again(places: Places, created: Created, bundle: Bundle) -> Pump | None:
+def pump_again(places: Places, created: Created, bundle: Bundle, streams: Reopened) -> Pump | None:
     """Return what goes on with the copying, None if there is nothing to copy (any more)."""
     monitor = created.monitor
     outputs: list[Output] = []
@@ -35,12 +39,14 @@ def pump_again(places: Places, created: Created, bundle: Bundle) -> Pump | None:
             return None
         client = socket.socket(fileno=end)
         stdin: Input | None = TerminalInput(kept, client.dup()) if kept else None
-        sink = process.borrow_descriptor(monitor, CLIENT_FDS["stdout"])
+        sink = _sink(monitor, "stdout", places, streams)
         outputs.append(TerminalOutput(client, -1 if sink is None else sink))
     else:
         stdin = _pipe_input(kept, monitor) if kept else None
-        outputs += _pipe_outputs(monitor)
-    if stdin and kept:
+        outputs += _pipe_outputs(monitor, places, streams)
+    if stdin and places.stdin.stream:
+        _connect_stream(stdin, places.stdin, bundle, streams)
+    elif stdin and kept:
         _connect(stdin, kept, bundle)
     return Pump(created.init, outputs, stdin) if outputs or stdin else None
 
@@ -55,14 +61,29 @@ def _connect(stdin: Input, kept: Flight, bundle: Bundle) -> None:
         stdin.connect(source, writer, keep=False)
 
 
-def _pipe_outputs(monitor: ProcessIdentity) -> list[Output]:
+def _connect_stream(stdin: Input, place: Place, bundle: Bundle, streams: Reopened) -> None:
+    if was_ended(bundle):
+        stdin.connect(-1, -1, keep=False)
+    else:
+        streams.connect(stdin, place, partial(end_noted, bundle, stdin.end))
+
+
+def _sink(monitor: ProcessIdentity, name: str, places: Places, streams: Reopened) -> int | None:
+    """Return the client's end of an output: the one that the monitor kept, or a new one into a stream."""
+    place: Place = getattr(places, name)
+    return streams.output(place) if place.stream else process.borrow_descriptor(monitor, CLIENT_FDS[name])
+
+
+def _pipe_outputs(monitor: ProcessIdentity, places: Places, streams: Reopened) -> list[Output]:
     """A logging program's output isn't the agent's to copy: it has no client's end."""
     outputs: list[Output] = []
     for name, number in OUTPUT_FDS.items():
-        sink = process.borrow_descriptor(monitor, CLIENT_FDS[name])
+        sink = _sink(monitor, name, places, streams)
         source = process.borrow_descriptor(monitor, number) if sink is not None else None
         if source is not None and sink is not None:
             outputs.append(PipeOutput(source, sink))
+        elif sink is not None:
+            os.close(sink)
     return outputs
 
 
@@ -83,6 +104,13 @@ def end_unpumped(monitor: ProcessIdentity) -> None:
     if flight:
         flight.drop()
         flight.close()
+
+
+def end_noted(bundle: Bundle, end: Callable[[], None]) -> None:
+    """End a stdin whose client has ended its stream, for later agents, too."""
+    with suppress(OSError):  # the process is gone, and its bundle with it
+        note_ended(bundle)
+    end()
 
 
 def note_ended(bundle: Bundle) -> None:

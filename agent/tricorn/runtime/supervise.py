@@ -19,7 +19,7 @@ from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimpl
 from tricorn.failpoints import failpoint
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
-from tricorn.ports import BundleRef, Created, ExecSession, Exit, RuntimeInfo, StdioStream
+from tricorn.ports import BundleRef, Created, ExecSession, Exit, ProcessStreams, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import cgroup, client_execs, conmon, oci, process, stdio
 from tricorn.runtime.bundle import Bundle
@@ -118,6 +118,10 @@ class ConmonRuntime(ClientProcesses):
                     self._configured, self._default, self._environment, self._hierarchies
                 )
         return dict(self._found)
+
+    def use_streams(self, streams: ProcessStreams) -> None:
+        """Have processes take streams of the streaming service as their stdio, too."""
+        self._client.streams = streams
 
     @property
     def cgroup_mode(self) -> cgroup.Mode:
@@ -220,7 +224,7 @@ class ConmonRuntime(ClientProcesses):
     async def start(self, ref: BundleRef) -> None:
         runtime = await self._runtime(ref)
         if ref.stdio is not None:
-            await self._client.connect_stdin(ref.stdio, Bundle.of(ref))
+            await self._client.connect_stdin(ref.stdio, Bundle.of(ref), ref.namespace)
         try:
             await runtime.call(ref.namespace, "start", ref.id)
         except FailedPrecondition as error:

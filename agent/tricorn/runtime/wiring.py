@@ -102,7 +102,8 @@ class Wiring:
             self._theirs.callback(os.close, ours)
         else:
             os.set_blocking(ours, False)
-            self.given[CLIENT_FDS[name]] = sink
+            if name not in self._opened.streams:
+                self.given[CLIENT_FDS[name]] = sink
             self._outputs.append(PipeOutput(ours, sink))
 
     def _wire_terminal(self, places: Places) -> None:
@@ -116,7 +117,7 @@ class Wiring:
             nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             self._theirs.callback(os.close, nothing)
             self.logger_ends = [theirs, nothing]
-        if sink >= 0:
+        if sink >= 0 and "stdout" not in self._opened.streams:
             self.given[CLIENT_FDS["stdout"]] = sink
         self._outputs.append(TerminalOutput(self.client, sink))
         if "stdin" in self._opened.fifos:

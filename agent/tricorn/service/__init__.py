@@ -55,6 +55,10 @@ class Services:
     streams: StreamService
     sandboxes: SandboxService
     introspection: IntrospectionService
+<<<<<<< HEAD
+=======
+
+>>>>>>> 168ee75 (Take streams of the streaming service as stdio of tasks and execs)
     registries: RegistryService
 
 

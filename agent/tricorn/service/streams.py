@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
+from attrs import frozen
 
 from tricorn import limits
 from tricorn.errors import AlreadyExists, Canceled, InvalidArgument, NotFound, ResourceExhausted
@@ -20,16 +21,41 @@ _AHEAD: Final = 64  # messages of the client that wait for the worker; then the 
 _NAME: Final = 256
 
 
+class ByteSender(Protocol):
+    async def pass_on(self, data: bytes) -> None:
+        """Send `data` at once, as far as the client takes it. Canceled when it is gone."""
+        ...
+
+
+class ByteReceiver(Protocol):
+    async def receive(self) -> bytes:
+        """Return some bytes, none at the end. Canceled when the client is gone."""
+        ...
+
+
+@frozen
+class Framing:
+    """How bytes go over a stream of messages; the door knows that, which knows the messages."""
+
+    sender: Callable[[MessageStream], ByteSender]
+    receiver: Callable[[MessageStream], ByteReceiver]
+
+
 class MessageStream:
-    """The worker's end. One task at a time sends, one receives."""
+    """The worker's end. One task at a time sends, one receives. `taken` is set by who works with it for
+    longer than a call.
+    """
 
     def __init__(
         self,
         name: str,
         outgoing: trio.MemorySendChannel[Any],
         incoming: trio.MemoryReceiveChannel[Any],
+        framing: Framing | None = None,
     ) -> None:
         self.name = name
+        self.framing = framing
+        self.taken = False
         self._outgoing = outgoing
         self._incoming = incoming
         self.ended = False  # the client said that nothing more comes
@@ -73,6 +99,7 @@ class StreamService:
 
     def __init__(self) -> None:
         self._streams: dict[tuple[str, str], MessageStream] = {}
+        self._opened = trio.Event()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -87,11 +114,23 @@ class StreamService:
                 hint="a stream is opened before the call that names it, and lives as long as its connection",
             ) from None
 
+    def find(self, namespace: str, name: str) -> MessageStream | None:
+        return self._streams.get((namespace, name))
+
+    async def appear(self, namespace: str, name: str) -> MessageStream:
+        """Return a stream that nobody works with, once there is one of this name."""
+        while True:
+            found = self.find(namespace, name)
+            if found and not found.taken:
+                return found
+            await self._opened.wait()
+
     async def serve(
         self,
         namespace: str,
         name: str,
         *,
+        framing: Framing | None = None,
         opened: Callable[[], Awaitable[None]],
         send: Callable[[Any], Awaitable[None]],
         receive: Callable[[], Awaitable[Any | None]],
@@ -101,7 +140,7 @@ class StreamService:
 
         Raises AlreadyExists, ResourceExhausted, InvalidArgument for an id that is none.
         """
-        async with self._registered(namespace, name) as (stream, outgoing, incoming):
+        async with self._registered(namespace, name, framing) as (stream, outgoing, incoming):
             await opened()
             async with typed_nursery() as nursery:
                 nursery.start_soon(self._read, stream, receive, incoming)
@@ -111,7 +150,7 @@ class StreamService:
 
     @asynccontextmanager
     async def _registered(
-        self, namespace: str, name: str
+        self, namespace: str, name: str, framing: Framing | None
     ) -> AsyncIterator[tuple[MessageStream, trio.MemoryReceiveChannel[Any], trio.MemorySendChannel[Any]]]:
         key = namespace, name
         if not name or len(name) > _NAME:
@@ -122,7 +161,9 @@ class StreamService:
             raise ResourceExhausted("too many streams are open", why=f"at most {limits.STREAMS}")
         out_in, out_out = trio.open_memory_channel[Any](0)
         in_in, in_out = trio.open_memory_channel[Any](_AHEAD)
-        stream = self._streams[key] = MessageStream(name, out_in, in_out)
+        stream = self._streams[key] = MessageStream(name, out_in, in_out, framing)
+        self._opened.set()
+        self._opened = trio.Event()
         try:
             with out_out, in_in:
                 yield stream, out_out, in_in

@@ -17,6 +17,11 @@ from tricorn.rules.stdio_places import NOWHERE, Place, Places, parse_place, pars
         ("fifo:///run/f/stdout", Place("path", "/run/f/stdout")),
         ("/run/f/../stdout", Place("path", "/run/stdout")),
         ("file:///var/log/a%20b", Place("file", "/var/log/a b")),
+        ("streaming://web-out", Place("stream", stream="web-out")),
+        ("streaming:///web-out", Place("stream", stream="web-out")),
+        ("streaming://here?id=a%20b", Place("stream", stream="a b")),
+        ("grpc+unix:///run/t.sock?streaming_id=web-out", Place("stream", stream="web-out")),
+        ("ttrpc+unix:///run/t.sock?x=1&stream_id=web-out", Place("stream", stream="web-out")),
         ("binary:///bin/logger", Place("program", "/bin/logger")),
         ("binary:///bin/logger?--tag=a&-v=&x=1&x=2", Place("program", "/bin/logger", ("--tag", "a", "-v", "", "x", "1"))),
     ],
@@ -26,7 +31,17 @@ def test_a_place_is_read(text, place):
 
 
 @pytest.mark.parametrize(
-    "text", ["relative", "fifo://relative", "file://", "binary://x", "/a\0b", "/" + "x" * 5000]
+    "text",
+    [
+        "relative",
+        "fifo://relative",
+        "file://",
+        "binary://x",
+        "/a\0b",
+        "/" + "x" * 5000,
+        "streaming://",
+        "grpc+unix:///run/t.sock?streaming_id=",
+    ],
 )
 def test_what_is_no_place_is_refused_by_the_streams_name(text):
     with pytest.raises(InvalidArgument) as caught:
@@ -34,7 +49,7 @@ def test_what_is_no_place_is_refused_by_the_streams_name(text):
     assert caught.value.field == "stderr"
 
 
-@pytest.mark.parametrize("text", ["streaming://7", "npipe:////./pipe/x", "http://host/"])
+@pytest.mark.parametrize("text", ["grpc+vsock://3:7?streaming_id=a", "npipe:////./pipe/x", "http://host/"])
 def test_other_ways_are_not_there(text):
     with pytest.raises(Unimplemented):
         parse_place(text, "stdin")
@@ -70,3 +85,10 @@ def test_a_logging_program_takes_both_outputs():
 def test_what_does_not_go_together_is_refused(stdio):
     with pytest.raises(InvalidArgument):
         parse_places(stdio)
+
+
+def test_each_stream_is_named_once():
+    places = parse_places(Stdio("streaming://a", "streaming://b", "streaming://c"))
+    assert [places.stdin.stream, places.stdout.stream, places.stderr.stream] == ["a", "b", "c"]
+    with pytest.raises(InvalidArgument):
+        parse_places(Stdio("", "streaming://b", "streaming://b"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, Final
 
 import trio
 
 from tricorn import limits, wire
 from tricorn.errors import InvalidArgument, Unavailable
-from tricorn.service.streams import MessageStream
+from tricorn.service.streams import Framing, MessageStream
 
 DATA: Final = wire.message("containerd.types.transfer.Data")
 WINDOW: Final = wire.message("containerd.types.transfer.WindowUpdate")
@@ -20,8 +22,9 @@ _LAST_WORD: Final = 10.0  # seconds to wait for a client to say that it has writ
 class ReceivedBytes:
     """What a client sends. It is allowed up to STREAM_WINDOW bytes more than were taken."""
 
-    def __init__(self, stream: MessageStream) -> None:
+    def __init__(self, stream: MessageStream, stall: float = _STALL) -> None:
         self._stream = stream
+        self._stall = stall
         self._allowed = 0
 
     async def receive(self) -> bytes:
@@ -45,9 +48,9 @@ class ReceivedBytes:
         return data
 
     async def _first(self) -> Any | None:
-        with trio.move_on_after(_STALL):
+        with trio.move_on_after(self._stall):
             return await self._stream.receive()
-        raise Unavailable(f"stream {self._stream.name} stalled", why=f"nothing sent for {_STALL:g} s")
+        raise Unavailable(f"stream {self._stream.name} stalled", why=f"nothing sent for {self._stall:g} s")
 
     def _data(self, message: Any) -> bytes:
         if not isinstance(message, DATA):
@@ -63,8 +66,9 @@ class SentBytes:
     that, the end of an archive would race with the end of the call that asked for it.
     """
 
-    def __init__(self, stream: MessageStream) -> None:
+    def __init__(self, stream: MessageStream, stall: float = _STALL) -> None:
         self._stream = stream
+        self._stall = stall
         self._credit = 0
         self._rest = bytearray()
 
@@ -73,6 +77,17 @@ class SentBytes:
         self._rest += data
         while len(self._rest) > 2 * _PIECE:
             await self._send(_PIECE)
+
+    async def pass_on(self, data: bytes) -> None:
+        """Send `data` at once: somebody waits for it at a terminal. Unavailable when the client has said
+        that it wants no more, else as `write`.
+        """
+        while (message := self._stream.receive_nowait()) is not None:
+            self._allow(message)
+        if self._stream.ended:
+            raise Unavailable(f"stream {self._stream.name} ended", why="its client wants no more")
+        self._rest += data
+        await self._send(len(self._rest))
 
     async def finish(self) -> None:
         """Send the rest, wait for the client, and end the stream."""
@@ -95,15 +110,22 @@ class SentBytes:
             count -= piece
 
     async def _wait(self) -> None:
-        with trio.move_on_after(_STALL):
+        with trio.move_on_after(self._stall):
             await self._more()
             return
-        raise Unavailable(f"stream {self._stream.name} stalled", why=f"nothing taken for {_STALL:g} s")
+        raise Unavailable(f"stream {self._stream.name} stalled", why=f"nothing taken for {self._stall:g} s")
 
     async def _more(self) -> None:
         message = await self._stream.receive()
         if message is None:
             raise Unavailable(f"stream {self._stream.name} ended", why="its client wants no more")
+        self._allow(message)
+
+    def _allow(self, message: Any) -> None:
         if not isinstance(message, WINDOW) or message.update < 0:
             raise InvalidArgument("a window update was expected", field=self._stream.name)
         self._credit += message.update
+
+
+# What a process is given as its stdio may be silent, or unread, for as long as it likes.
+BYTES: Final = Framing(partial(SentBytes, stall=math.inf), partial(ReceivedBytes, stall=math.inf))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 
 from tricorn import wire
 from tricorn.api.grpc.face import Face, FaceCall, rpc
+from tricorn.api.grpc.stream_bytes import BYTES
 from tricorn.errors import InvalidArgument
 from tricorn.rules.authorise import Role
 
@@ -35,4 +36,6 @@ class StreamingFace(Face):
             message = await call.receive()
             return None if message is None else wire.unpack(message)
 
-        await self.services.streams.serve(call.namespace, init.id, opened=opened, send=send, receive=receive)
+        await self.services.streams.serve(
+            call.namespace, init.id, framing=BYTES, opened=opened, send=send, receive=receive
+        )

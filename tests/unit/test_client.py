@@ -393,8 +393,8 @@ async def test_cancelling_a_call_closes_its_connection(agent: Agent, client: Cli
 
 # ---------------------------------------------------------------- long work and streams
 def progress(phase: str) -> dict[str, Any]:
-    layers = [{"digest": DIGEST, "phase": "downloading", "total": 5, "offset": 2}]
-    return {"progress": {"operation": "1", "phase": phase, "layers": layers, "eta": None}}
+    objects = [{"digest": DIGEST, "kind": "layer", "phase": "download", "total": 5, "offset": 2}]
+    return {"progress": {"operation": "1", "phase": phase, "objects": objects, "eta": None}}
 
 
 async def test_work(agent: Agent, client: Client) -> None:
@@ -409,8 +409,9 @@ async def test_work(agent: Agent, client: Client) -> None:
     async with client.images.work(ImageDesired("a")) as work:
         with pytest.raises(errors.FailedPrecondition, match="under way"):
             _ = work.result
-        phases = [(item.phase, item.layers[0].offset) async for item in work]
+        phases = [(item.phase, item.objects[0].offset) async for item in work]
         assert work.result.changed
+        assert work.objects[DIGEST].phase == "download"
     assert phases == [("resolving", 2), ("fetching", 2)]
     async with client.images.work(ImageDesired("a")) as work:
         assert (await work.wait()).changed

@@ -10,6 +10,8 @@ from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, short_digest, size
 from tricorn.cli.image_moves import export, import_, push, tag
+from tricorn.cli.image_work import check, convert, label, referrers, usage
+from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json, emit_several, table
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
@@ -20,6 +22,7 @@ _PULL = """\
 tricorn image pull alpine
 tricorn image pull --platform linux/arm64 docker.io/library/redis:7
 tricorn image pull --plain-http 127.0.0.1:5000/app:1
+tricorn operation watch $(tricorn image pull --detach redis:7)
 echo $TOKEN | tricorn image pull --username me --password-stdin registry.example/app"""
 
 
@@ -29,16 +32,26 @@ echo $TOKEN | tricorn image pull --username me --password-stdin registry.example
 @click.option("--always", is_flag=True, help="Ask the registry even if the image is there.")
 @click.option("--snapshotter", metavar="NAME", help="Unpack for this snapshotter.")
 @click.option("--no-unpack", is_flag=True, help="Only fetch.")
+@click.option("--with-referrers", is_flag=True, help="Bring also the artifacts that refer to it.")
 @login_options
-@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@progress.progress_options
+@click.option("-d", "--detach", is_flag=True, help="Print the operation's id, and don't wait for it.")
 @click.argument("reference", shell_complete=complete.images)
-def pull(settings: Settings, reference: str, quiet: bool, **options: Any) -> None:
+def pull(settings: Settings, reference: str, how: str, detach: bool, **options: Any) -> None:
     """Fetch and unpack an image unless it is there; prints its name and digest."""
     body = pull_request(reference, options)
     if auth := login_of(options):
         body["auth"] = auth
-    with progress.display(quiet=quiet) as report:
+    if detach:
+        begun(settings, calls.put_image(settings.namespace, body, detach=True))
+        return
+    with progress.display(how) as report:
         change = settings.door.work(calls.put_image(settings.namespace, body, stream=True), report)
+        if options["with_referrers"]:
+            fetch: dict[str, Any] = {"fetch": True}
+            fetch |= {key: body[key] for key in ("plain_http", "auth") if key in body}
+            name = (change.get("after") or {}).get("name", reference)
+            settings.door.work(calls.ask_referrers(settings.namespace, name, fetch, stream=True), report)
     if settings.json:
         emit_json(change)
         return
@@ -106,5 +119,7 @@ def rm(settings: Settings, sync: bool, names: tuple[str, ...]) -> int:
     )
 
 
-for _made in (pull, push, ls, inspect, tag, export, import_, rm):
+for _made in (
+    pull, push, ls, inspect, check, usage, tag, label, convert, referrers, export, import_, rm
+):  # fmt: skip
     image_command.add_command(_made)

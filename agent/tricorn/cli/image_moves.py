@@ -12,6 +12,7 @@ import click
 
 from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
+from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
@@ -29,17 +30,23 @@ echo $TOKEN | tricorn image push -u me --password-stdin app:1 registry.example/t
 @command("push", examples=_PUSH)
 @click.option("--platform", metavar="OS/ARCH", help="Only this platform's image, without the others' index.")
 @click.option("--plain-http", is_flag=True, help="Push without TLS.")
+@click.option("--with-referrers", is_flag=True, help="Push also what refers to it and is here.")
 @login_options
-@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@progress.progress_options
+@click.option("-d", "--detach", is_flag=True, help="Print the operation's id, and don't wait for it.")
 @click.argument("image", shell_complete=complete.images)
 @click.argument("reference", required=False)
-def push(settings: Settings, image: str, reference: str | None, quiet: bool, **options: Any) -> None:
+def push(settings: Settings, image: str, reference: str | None, how: str, **options: Any) -> None:
     """Push an image under its own name, or as REFERENCE; prints what is there now."""
     wanted = {"reference": reference, "platform": options["platform"], "plain_http": options["plain_http"]}
+    wanted["referrers"] = options["with_referrers"]
     body: dict[str, Any] = {key: value for key, value in wanted.items() if value}
     if auth := login_of(options):
         body["auth"] = auth
-    with progress.display(quiet=quiet) as report:
+    if options["detach"]:
+        begun(settings, calls.push_image(settings.namespace, image, body, detach=True))
+        return
+    with progress.display(how) as report:
         result = settings.door.work(calls.push_image(settings.namespace, image, body, stream=True), report)
     if settings.json:
         emit_json(result)
@@ -69,7 +76,7 @@ tricorn image export --all-platforms -o all.tar registry.example/app"""
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write there instead of to stdout.")
 @click.option("--platform", metavar="OS/ARCH", help="The node's own otherwise.")
 @click.option("--all-platforms", is_flag=True, help="What the images have for all platforms.")
-@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@progress.progress_options
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", shell_complete=complete.images)
 def export(
     settings: Settings,
@@ -77,24 +84,28 @@ def export(
     output: str,
     platform: str | None,
     all_platforms: bool,
-    quiet: bool,
+    how: str,
 ) -> None:
     """Write images into a tar archive (an OCI layout, which Docker can load, too)."""
     if platform and all_platforms:
         raise click.UsageError("--platform and --all-platforms exclude each other")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("an archive is nothing for a terminal: give --output FILE, or a pipe")
-    call = calls.export_images(
-        settings.namespace, images, platform=platform or "", all_platforms=all_platforms
-    )
-    parts = settings.door.chunks(call)
-    first = next(parts, b"")  # an error comes before the file is touched
-    with _written(output) as file, progress.display(quiet=quiet) as report:
+    with progress.display(how) as report, progress.watching(settings, report) as operation:
+        call = calls.export_images(
+            settings.namespace,
+            images,
+            platform=platform or "",
+            all_platforms=all_platforms,
+            operation=operation,
+        )
+        parts = settings.door.chunks(call)
+        first = next(parts, b"")  # an error comes before the file is touched
         count = 0
-        for part in _chain(first, parts):
-            file.write(part)
-            count += len(part)
-            report({"phase": "export", "offset": count, "total": 0, "message": ""})
+        with _written(output) as file:
+            for part in _chain(first, parts):
+                file.write(part)
+                count += len(part)
     if settings.json and output != "-":
         emit_json({"file": output, "bytes": count})
 
@@ -138,24 +149,30 @@ tricorn image import --base-name registry.example/app layout.tar.gz"""
 @click.option("--all-platforms", is_flag=True, help="What the archive has for all platforms.")
 @click.option("--no-unpack", is_flag=True, help="Only store.")
 @click.option("--compress", is_flag=True, help="Compress layers that come as plain tar.")
-@click.option("-q", "--quiet", is_flag=True, help="Don't show progress.")
+@progress.progress_options
 @click.argument("file", default="-", type=click.Path(allow_dash=True))
-def import_(settings: Settings, file: str, quiet: bool, **options: Any) -> None:
+def import_(settings: Settings, file: str, how: str, **options: Any) -> None:
     """Read images from an archive (OCI layout or `docker save`); prints their names and digests."""
     if options["platform"] and options["all_platforms"]:
         raise click.UsageError("--platform and --all-platforms exclude each other")
     if file == "-" and sys.stdin.isatty():
         raise click.UsageError("give the archive's file, or pipe it in")
-    call = calls.import_images(
-        settings.namespace,
-        base_name=options["base_name"] or "",
-        platform=options["platform"] or "",
-        all_platforms=options["all_platforms"],
-        unpack=not options["no_unpack"],
-        compress=options["compress"],
-    )
-    with _opened(file) as source, progress.display(quiet=quiet) as report:
-        result = settings.door.upload(call, _read(source, _size(file), report))
+    with (
+        _opened(file) as source,
+        progress.display(how) as report,
+        progress.watching(settings, report) as operation,
+    ):
+        call = calls.import_images(
+            settings.namespace,
+            base_name=options["base_name"] or "",
+            platform=options["platform"] or "",
+            all_platforms=options["all_platforms"],
+            unpack=not options["no_unpack"],
+            compress=options["compress"],
+            operation=operation,
+            size=_size(file) if operation else 0,
+        )
+        result = settings.door.upload(call, _read(source))
     if settings.json:
         emit_json(result)
         return
@@ -181,10 +198,6 @@ def _size(file: str) -> int:
     return 0 if file == "-" else os.path.getsize(file)
 
 
-def _read(source: IO[bytes], total: int, report: Any) -> Iterator[bytes]:
-    count = 0
+def _read(source: IO[bytes]) -> Iterator[bytes]:
     while data := source.read(_CHUNK):
         yield data
-        count += len(data)
-        report({"phase": "import", "offset": count, "total": total, "message": ""})
-    report({"phase": "unpack", "offset": count, "total": total, "message": ""})

@@ -6,13 +6,15 @@ from typing import Any
 
 import click
 
-from tricorn.cli import complete
+from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, truncate
-from tricorn.cli.output import each, emit_json, table
+from tricorn.cli.output import clean, each, emit_json, emit_line, table
 from tricorn.cli.settings import Settings, command
+from tricorn.errors import from_problem
+from tricorn.exchange import Call
 
-operation_command = click.Group("operation", help="Look at and cancel long work.")
+operation_command = click.Group("operation", help="List, watch and cancel long work.")
 
 
 @command("ls", examples="tricorn operation ls\ntricorn --json operation ls")
@@ -37,6 +39,36 @@ def _row(item: dict[str, Any], *, full: bool) -> tuple[str, ...]:
     return item["id"], item["kind"], about, item["state"], _progress(item), started
 
 
+def begun(settings: Settings, call: Call) -> None:
+    """Begin long work that outlives the command, and print its id."""
+    view = settings.door.call(call)
+    if settings.json:
+        emit_json(view)
+    else:
+        click.echo(view["id"])
+
+
+@command("watch", examples="tricorn operation watch 01J…\ntricorn --json operation watch 01J… | jq .eta")
+@progress.progress_options
+@click.argument("id", shell_complete=complete.operations)
+def watch(settings: Settings, id: str, how: str) -> None:
+    """Show the progress of an operation until it ends; fails as the operation does.
+
+    With --json each line of the progress is a JSON document, and so is the operation at the end.
+    """
+    steps = settings.door.lines(calls.operation_progress(settings.namespace, id))
+    with progress.display("none" if settings.json else how) as report:
+        for step in steps:
+            (emit_line if settings.json else report)(step)
+    view = settings.door.call(calls.operation(settings.namespace, id))
+    if settings.json:
+        emit_line(view)
+    if error := view.get("error"):
+        raise from_problem(error)
+    if not settings.json:
+        click.echo(f"{view['kind']} {clean(view['object'])}: {view['state']}")
+
+
 def _progress(item: dict[str, Any]) -> str:
     if item["state"] == "failed":
         return str((item.get("error") or {}).get("detail") or "-")
@@ -56,4 +88,5 @@ def cancel(settings: Settings, ids: tuple[str, ...]) -> int:
 
 
 operation_command.add_command(ls)
+operation_command.add_command(watch)
 operation_command.add_command(cancel)

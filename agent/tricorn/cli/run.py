@@ -76,7 +76,7 @@ def create(settings: Settings, **options: Any) -> None:
 def new_container(settings: Settings, body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Create the container, pulling its image if need be, and return its ContainerView."""
     call = calls.create_container(settings.namespace, body, name=options["name"] or "", stream=True)
-    with progress.display(quiet=options["quiet"]) as report:
+    with progress.display("none" if options["quiet"] else "auto") as report:
         made: dict[str, Any] = settings.door.work(call, report)
     return made
 

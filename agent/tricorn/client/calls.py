@@ -98,9 +98,16 @@ def tag_image(ns: str, name: str, reference: str) -> Call:
     return Call("POST", path(ns, "images", name, "tag"), body={"reference": reference})
 
 
-def export_images(ns: str, names: Iterable[str], *, platform: str = "", all_platforms: bool = False) -> Call:
+def export_images(
+    ns: str,
+    names: Iterable[str],
+    *,
+    platform: str = "",
+    all_platforms: bool = False,
+    operation: str = "",
+) -> Call:
     pairs = tuple(("name", name) for name in names)
-    more = query(platform=platform or None, all_platforms=all_platforms)
+    more = query(platform=platform or None, all_platforms=all_platforms, operation=operation or None)
     return Call("GET", path(ns, "archive"), (*pairs, *more))
 
 
@@ -112,6 +119,8 @@ def import_images(
     all_platforms: bool = False,
     unpack: bool = True,
     compress: bool = False,
+    operation: str = "",
+    size: int = 0,
 ) -> Call:
     """Return the upload whose bytes are the archive's."""
     fields = query(
@@ -120,6 +129,8 @@ def import_images(
         all_platforms=all_platforms,
         unpack=None if unpack else "false",
         compress=compress,
+        operation=operation or None,
+        size=size or None,
     )
     return Call("POST", path(ns, "archive"), fields, upload=True)
 

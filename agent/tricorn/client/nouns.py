@@ -99,10 +99,14 @@ class Images(Noun):
         return value(await self._pool.call(calls.tag_image(self._ns, name, reference)), ImageView)
 
     def export(
-        self, names: Sequence[str], *, platform: str = "", all_platforms: bool = False
+        self, names: Sequence[str], *, platform: str = "", all_platforms: bool = False, operation: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Give the bytes of an archive of images, chunk by chunk."""
-        call = calls.export_images(self._ns, names, platform=platform, all_platforms=all_platforms)
+        """Give the bytes of an archive of images, chunk by chunk. With an id for its `operation` its
+        progress can be had from `operations.progress` meanwhile.
+        """
+        call = calls.export_images(
+            self._ns, names, platform=platform, all_platforms=all_platforms, operation=operation
+        )
         return open_bytes(self._pool, call)
 
     async def load(
@@ -114,8 +118,12 @@ class Images(Noun):
         all_platforms: bool = False,
         unpack: bool = True,
         compress: bool = False,
+        operation: str = "",
+        size: int = 0,
     ) -> ImportResult:
-        """Import an archive whose bytes are given."""
+        """Import an archive whose bytes are given; `size` is how many, if that is known. With an id for its
+        `operation` its progress can be had from `operations.progress` meanwhile.
+        """
         call = calls.import_images(
             self._ns,
             base_name=base_name,
@@ -123,6 +131,8 @@ class Images(Noun):
             all_platforms=all_platforms,
             unpack=unpack,
             compress=compress,
+            operation=operation,
+            size=size,
         )
         return value(await self._pool.upload(call, archive), ImportResult)
 
@@ -275,7 +285,7 @@ class Operations(Noun):
         await self._pool.call(calls.cancel_operation(self._ns, id))
 
     def progress(self, id: str) -> AbstractAsyncContextManager[Stream[Progress]]:
-        """Give the progress of an operation from now until its end."""
+        """Give the state of an operation with all its objects, then what changes, until its end."""
         return open_stream(self._pool, calls.operation_progress(self._ns, id), _progress)
 
 

@@ -11,7 +11,7 @@ from tricorn.client.connection import Connection, Pool
 from tricorn.client.values import value
 from tricorn.errors import FailedPrecondition, TricornError, from_problem
 from tricorn.exchange import Call, Lines, gone, outcome
-from tricorn.model.requests import Progress
+from tricorn.model.requests import ObjectProgress, Progress
 
 T = TypeVar("T")
 
@@ -43,7 +43,8 @@ class Stream(Generic[T]):
 
 
 class Work(Stream[Progress], Generic[T]):
-    """Long work: iterate over its Progress (or don't), then take `result` or `await wait()`.
+    """Long work: iterate over its Progress (or don't), then take `result` or `await wait()`. `objects` has
+    the latest of each object, by digest.
 
     Raises the error that the work ended with. Leaving the context earlier cancels the work.
     """
@@ -52,6 +53,7 @@ class Work(Stream[Progress], Generic[T]):
         super().__init__(connection, lambda raw: value(raw, Progress))
         self._make = make
         self._result: tuple[T] | None = None
+        self.objects: dict[str, ObjectProgress] = {}
 
     @property
     def result(self) -> T:
@@ -76,7 +78,9 @@ class Work(Stream[Progress], Generic[T]):
         except StopAsyncIteration:
             raise gone() from None
         if kind == "progress":
-            return self._parse(raw)
+            progress = self._parse(raw)
+            self.objects.update((each.digest, each) for each in progress.objects)
+            return progress
         self._result = (self._make(raw),)
         await self._read_out()
         raise StopAsyncIteration

@@ -284,20 +284,37 @@ class ExitView:
     note: str = ""
 
 
+ObjectPhase = Literal[
+    "wait", "download", "upload", "read", "write", "verify", "unpack",
+    "done", "skipped", "mounted",
+]  # fmt: skip
+
+
 @frozen
-class LayerProgress:
-    """One layer of a pull. `phase`: waiting, downloading, unpacking, committing, done, exists."""
+class ObjectProgress:
+    """One object of long work, named by its digest. `kind` is index, manifest, config, layer or other.
+
+    `done`, `skipped` (it was there) and `mounted` (the registry took it from another repository) are final.
+    `rate` (bytes per second) and `eta` (seconds) are those of the phase.
+    """
 
     digest: str
-    phase: str
+    kind: str
+    phase: ObjectPhase
     total: int  # bytes
-    offset: int = 0  # bytes downloaded
+    offset: int = 0  # bytes that came or went
     unpacked: int = 0  # bytes of the compressed stream consumed by the unpacking
+    resumed: int = 0  # of `offset`: bytes that were there before
+    rate: float = 0.0
+    eta: float | None = None
 
 
 @frozen
 class Progress:
-    """One line of a progress stream. `rate` in bytes per second over the last moments; `eta` in seconds."""
+    """One line of a progress stream: the state of the whole, and of the objects that changed since the line
+    before; the first line has all objects. `rate` in bytes per second over the last moments, without what
+    was there; `eta` in seconds.
+    """
 
     operation: str
     phase: str
@@ -306,7 +323,7 @@ class Progress:
     total: int = 0
     rate: float = 0.0
     eta: float | None = None
-    layers: tuple[LayerProgress, ...] = ()
+    objects: tuple[ObjectProgress, ...] = ()
 
 
 @frozen

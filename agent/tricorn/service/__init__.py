@@ -14,8 +14,9 @@ from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
-from tricorn.service.operations import Operation, OperationService, Reporter
+from tricorn.service.operations import Operation, OperationService
 from tricorn.service.processes import ProcessService
+from tricorn.service.progress import Reporter
 from tricorn.service.records import (
     EventPage,
     EventService,
@@ -55,10 +56,6 @@ class Services:
     streams: StreamService
     sandboxes: SandboxService
     introspection: IntrospectionService
-<<<<<<< HEAD
-=======
-
->>>>>>> 168ee75 (Take streams of the streaming service as stdio of tasks and execs)
     registries: RegistryService
 
 

@@ -12,7 +12,7 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import uuid4
 
 import trio
@@ -31,7 +31,9 @@ from tricorn.fs import decompress
 from tricorn.fs.tarheader import CONTIGUOUS, DIRECTORY, REGULAR, SYMLINK, Entry, show
 from tricorn.fs.tarstream import TarStream
 from tricorn.model.ids import Digest
+from tricorn.model.oci import Descriptor
 from tricorn.ports import ContentStore
+from tricorn.service.progress import Item, Reporter
 
 Receive = Callable[[], Awaitable[bytes]]  # some bytes of the archive; b"" at its end
 LAYOUT: Final = "oci-layout"
@@ -42,12 +44,6 @@ _BLOB: Final = re.compile(r"blobs/([a-z0-9]{1,32})/([0-9a-f]{32,128})")
 _UNUSED: Final = frozenset({"repositories", "VERSION", "json"})  # of Docker's older form
 _NAME: Final = 1024
 _limiter: Final = trio.CapacityLimiter(limits.ARCHIVE_IMPORTS)
-
-
-class Progress(Protocol):
-    def __call__(self, what: str, offset: int) -> None:
-        """The archive has been read up to `offset` (unpacked) bytes; `what` is the entry."""
-        ...
 
 
 @frozen
@@ -82,14 +78,14 @@ async def read_archive(
     namespace: str,
     lease: str,
     receive: Receive,
-    progress: Progress = lambda *_: None,
+    reporter: Reporter | None = None,
 ) -> Archive:
     """Bring all blobs of an archive (tar, or tar in gzip or zstd) into the namespace, held by `lease`.
 
     Raises InvalidArgument for what is no archive or holds what no image archive has, DataLoss for a blob
     that isn't what its name says, ResourceExhausted for documents or numbers of entries over the limits.
     """
-    reader = _Reader(content, namespace, lease, receive, progress)
+    reader = _Reader(content, namespace, lease, receive, reporter or Reporter())
     return await trio.to_thread.run_sync(reader.run, limiter=_limiter)
 
 
@@ -97,16 +93,16 @@ class _Reader:
     """The thread's side."""
 
     def __init__(
-        self, content: ContentStore, namespace: str, lease: str, receive: Receive, progress: Progress
+        self, content: ContentStore, namespace: str, lease: str, receive: Receive, reporter: Reporter
     ) -> None:
         self._content = content
         self._namespace = namespace
         self._lease = lease
         self._receive = receive
-        self._progress = progress
+        self._reporter = reporter
         self._rest = memoryview(b"")
         self._work = f"import-{uuid4().hex[:12]}"
-        self._offset = 0
+        self._received = 0
 
     def run(self) -> Archive:
         archive = Archive()
@@ -144,11 +140,12 @@ class _Reader:
         while size < limits.TRANSFER_BUFFER and (data := await self._receive()):
             parts.append(data)
             size += len(data)
+        self._received += size
+        self._reporter.report("read", offset=self._received, total=self._reporter.expected)
         return b"".join(parts)
 
     def _entry(self, archive: Archive, stream: TarStream, entry: Entry) -> None:
         name = checked_name(entry.name)
-        self._offset += entry.size
         if entry.type == SYMLINK:
             archive.links[name] = checked_name(
                 posixpath.join(posixpath.dirname(name), _text(entry.link)).encode()
@@ -157,7 +154,6 @@ class _Reader:
             self._file(archive, stream, name, entry.size)
         elif entry.type != DIRECTORY:
             raise InvalidArgument(f"tar entry {show(entry.name)} is refused", why="it is no file")
-        trio.from_thread.run_sync(self._progress, name, self._offset)
 
     def _file(self, archive: Archive, stream: TarStream, name: str, size: int) -> None:
         if name in _DOCUMENTS:
@@ -187,9 +183,13 @@ class _Reader:
                 self._namespace, ref, total=feed.left, expected=expected, lease=self._lease
             ) as writer:
                 size = feed.left
+                item = self._item(expected, size)
                 while data := await trio.to_thread.run_sync(feed.next, limiter=_feeders):
                     await writer.write(data)
+                    item.phase, item.offset = "read", writer.offset
+                item.phase = "verify"
                 await writer.commit(size=size, expected=expected)
+                item.finish()
         except AlreadyExists:
             return
         except BaseException as error:
@@ -198,6 +198,11 @@ class _Reader:
                 why = str(error)
                 raise DataLoss(f"blob {expected or ''} of the archive is damaged", why=why) from None
             raise
+
+    def _item(self, digest: Digest | None, size: int) -> Item:
+        """Show a blob; what Docker calls by other names than digests shows in the number of bytes only."""
+        descriptor = Descriptor("", digest or Digest(""), size)
+        return self._reporter.item(descriptor) if digest else Item(descriptor)
 
     async def _drop(self, ref: str) -> None:
         """Leave no half blob behind."""

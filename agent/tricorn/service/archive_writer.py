@@ -28,6 +28,7 @@ from tricorn.rules.archive_names import name_annotations
 from tricorn.rules.chains import nondistributable
 from tricorn.service.archive_reader import INDEX, LAYOUT, MANIFESTS
 from tricorn.service.image_tree import Choice, Node, everything, walk
+from tricorn.service.progress import Item, Reporter
 from tricorn.store.db import Database
 
 log = structlog.get_logger(__name__)
@@ -160,11 +161,14 @@ class Exporter:
                 hint="name the platform that is here, or pull the image for all of them",
             )
 
-    async def write(self, plan: Plan, write: Write, progress: Callable[[int], None] = lambda _: None) -> None:
+    async def write(self, plan: Plan, write: Write, reporter: Reporter | None = None) -> None:
         """Write the archive. DataLoss when a blob on disk isn't what its digest says; what was written so
-        far is no archive then. `progress` learns how many bytes of the tar are written.
+        far is no archive then.
         """
-        counted = _Counted(write, progress)
+        reporter = reporter or Reporter()
+        counted = _Counted(write, reporter, plan.size)
+        for blob in plan.blobs.values():
+            reporter.item(blob)
         for name in sorted({*plan.files, *plan.blobs, *_directories(plan.blobs)}):
             if name.endswith("/"):
                 await counted.write(_header(name, 0, 0o755, tarfile.DIRTYPE))
@@ -173,18 +177,21 @@ class Exporter:
                 await counted.write(_header(name, len(data), 0o644))
                 await counted.write(data + bytes(-len(data) % _BLOCK))
             else:
-                await self._blob(name, plan.blobs[name], counted.write)
+                await self._blob(name, reporter.item(plan.blobs[name]), counted.write)
         await counted.write(_END)
 
-    async def _blob(self, name: str, blob: Descriptor, write: Write) -> None:
+    async def _blob(self, name: str, item: Item, write: Write) -> None:
+        blob = item.descriptor
         await write(_header(name, blob.size, 0o444))
         file = _BlobFile(self._content.blob_path(blob.digest), blob)
         try:
             while data := await trio.to_thread.run_sync(file.next, limiter=_readers):
                 await write(data)
+                item.phase, item.offset = "write", item.offset + len(data)
         finally:
             file.close()
         file.verify()
+        item.finish()
         if padding := -blob.size % _BLOCK:
             await write(bytes(padding))
 
@@ -192,13 +199,14 @@ class Exporter:
 @define
 class _Counted:
     _write: Write
-    _progress: Callable[[int], None]
+    _reporter: Reporter
+    _total: int
     _offset: int = 0
 
     async def write(self, data: bytes | memoryview) -> None:
         await self._write(data)
         self._offset += len(data)
-        self._progress(self._offset)
+        self._reporter.report("write", offset=self._offset, total=self._total)
 
 
 class _BlobFile:

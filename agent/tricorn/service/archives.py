@@ -21,9 +21,9 @@ from tricorn.model.reference import Reference
 from tricorn.ports import BlobSink, ContentStore, Push
 from tricorn.rules import platforms
 from tricorn.service.archive_docker import DockerArchive
-from tricorn.service.archive_reader import INDEX, LAYOUT, MANIFESTS, Archive, Progress, Receive, read_archive
+from tricorn.service.archive_reader import INDEX, LAYOUT, MANIFESTS, Archive, Receive, read_archive
 from tricorn.service.layers import PullRequest
-from tricorn.service.operations import Reporter
+from tricorn.service.progress import Reporter
 from tricorn.service.pull import Puller
 from tricorn.service.pull_wide import Unpack, Wide, WidePuller
 
@@ -95,7 +95,6 @@ class Importer:
         request: ImportRequest,
         receive: Receive,
         reporter: Reporter,
-        progress: Progress = lambda *_: None,
     ) -> list[Image]:
         """Read an archive to its end; return the images that were recorded.
 
@@ -103,8 +102,7 @@ class Importer:
         a blob or a platform that is asked for, or names no image.
         """
         async with self._puller.leased(self._request(request, request.lease)) as lease:
-            reporter.report("reading")
-            archive = await read_archive(self._content, request.namespace, lease, receive, progress)
+            archive = await read_archive(self._content, request.namespace, lease, receive, reporter)
             target = await self._index(request, lease, archive)
             images = await self._images(evolve(request, lease=lease), target, reporter)
         if not images:

@@ -25,7 +25,7 @@ from tricorn.rules.plan import Steps, canonical, container_steps, summary
 from tricorn.runtime.network import interfaces
 from tricorn.service.images import ImageService
 from tricorn.service.lifecycle import ALIVE, Lifecycle
-from tricorn.service.operations import Reporter
+from tricorn.service.progress import Reporter
 from tricorn.service.tasks import TaskService
 from tricorn.service.views import container_view
 from tricorn.store.db import Database

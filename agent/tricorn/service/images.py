@@ -16,7 +16,7 @@ from tricorn.rules import platforms
 from tricorn.rules.plan import label_changes
 from tricorn.service.catalog import Catalog, ResolvedImage
 from tricorn.service.layers import PullRequest
-from tricorn.service.operations import Reporter
+from tricorn.service.progress import Reporter
 from tricorn.service.pull import Puller
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
@@ -74,7 +74,7 @@ class ImageService:
             return Change(bool(actions), actions, shown, after)
         if action:
             descriptor = target or await self._puller.resolve(request)
-            image = await self._puller.pull(request, descriptor, report or Reporter("", lambda _: None))
+            image = await self._puller.pull(request, descriptor, report or Reporter())
         else:
             image = await self._db.write(
                 lambda tx: tx.images.update_labels(namespace, str(reference), labels)

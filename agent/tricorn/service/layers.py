@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 
 import trio
 from attrs import Factory, define, frozen
@@ -14,7 +14,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, Platform, layer_compression
 from tricorn.model.records import SnapshotKind
 from tricorn.model.reference import Reference
-from tricorn.model.requests import LayerProgress
+from tricorn.model.requests import ObjectPhase, ObjectProgress
 from tricorn.ports import (
     DEFAULT_WAY,
     Auth,
@@ -32,9 +32,6 @@ from tricorn.ports import (
 from tricorn.rules.chains import source_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.nurseries import typed_nursery
-from tricorn.service.operations import Reporter
-
-_REPORT_INTERVAL = 0.1  # seconds between two progress lines of one pull
 
 
 @frozen
@@ -61,16 +58,23 @@ class Layer:
     diff_id: Digest | None  # None: of a document that is no image
     chain_id: str
     backend_id: str = ""
-    phase: str = "waiting"
+    phase: ObjectPhase = "wait"
     offset: int = 0
+    resumed: int = 0  # bytes of `offset` that an earlier pull left
     implied: tuple[str, ...] = ()  # directories that the layer has no entry for
     extraction: Extraction | None = None
 
-    def progress(self) -> LayerProgress:
+    def skipped(self) -> None:
+        """Its blob is here already."""
+        self.phase = "skipped"
+        self.offset = self.resumed = self.descriptor.size
+
+    def progress(self) -> ObjectProgress:
         unpacked = self.extraction.consumed if self.extraction else 0
-        return LayerProgress(
-            str(self.descriptor.digest), self.phase, self.descriptor.size, self.offset, unpacked
-        )
+        return ObjectProgress(
+            str(self.descriptor.digest), "layer", self.phase, self.descriptor.size, self.offset, unpacked,
+            self.resumed,
+        )  # fmt: skip
 
 
 class LayerPipeline:
@@ -115,9 +119,11 @@ class LayerPipeline:
                 ) as writer:
                     await self._download(request, layer, writer, target)
             except AlreadyExists:
-                layer.phase, layer.offset = "exists", layer.descriptor.size
+                layer.skipped()
                 if target:
                     await self._extract(layer, target, "overlay")
+                    layer.phase = "done"
+                return
             except FailedPrecondition as error:
                 await self._discard(request.namespace, digest, error)
         layer.phase = "done"
@@ -129,26 +135,27 @@ class LayerPipeline:
                 layer.extraction = await stack.enter_async_context(
                     self._extractor.start(writer.path, target, compression)
                 )
-            layer.phase = "downloading"
+            layer.phase = "download"
             await (request.source or self._registry).fetch(
                 request.reference, layer.descriptor, _Tee(writer, layer),
                 auth=request.auth, plain_http=request.plain_http, way=request.way,
             )  # fmt: skip
             failpoint("pull.fetched")
+            layer.phase = "verify"
             labels = origin_label(request)
             if layer.diff_id:
                 labels["containerd.io/uncompressed"] = str(layer.diff_id)
             await writer.commit(size=layer.descriptor.size, expected=layer.descriptor.digest, labels=labels)
             failpoint("pull.committed")
             if layer.extraction:
-                layer.phase = "unpacking"
+                layer.phase = "unpack"
                 _verify(layer, await layer.extraction.finish(layer.descriptor.size))
 
     async def _extract(self, layer: Layer, target: str, form: WhiteoutFormat) -> None:
         source = self._content.blob_path(layer.descriptor.digest)
         compression = layer_compression(layer.descriptor.media_type)
         async with self._extractor.start(source, target, compression, form) as extraction:
-            layer.extraction, layer.phase = extraction, "unpacking"
+            layer.extraction, layer.phase = extraction, "unpack"
             _verify(layer, await extraction.finish(layer.descriptor.size))
 
     async def _discard(self, namespace: str, digest: Digest, error: FailedPrecondition) -> None:
@@ -167,6 +174,7 @@ class _Tee:
     def __init__(self, writer: BlobSink, layer: Layer) -> None:
         self._writer = writer
         self._layer = layer
+        layer.resumed = writer.offset
         self._tell()
 
     @property
@@ -181,21 +189,6 @@ class _Tee:
         self._layer.offset = self._writer.offset
         if self._layer.extraction:
             self._layer.extraction.grew(self._writer.offset)
-
-
-@asynccontextmanager
-async def reporting(board: Sequence[Layer], reporter: Reporter) -> AsyncIterator[None]:
-    """Publish the progress of the layers on `board` a few times a second while the context is open."""
-    async with typed_nursery() as nursery:
-        nursery.start_soon(_report, board, reporter)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _report(layers: Sequence[Layer], reporter: Reporter) -> None:
-    while True:
-        reporter.report("layers", layers=[layer.progress() for layer in layers])
-        await trio.sleep(_REPORT_INTERVAL)
 
 
 def origin_label(request: PullRequest) -> dict[str, str]:

@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
+import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 from uuid import uuid4
 
 import structlog
 import trio
-from attrs import evolve
 
 from tricorn import limits
-from tricorn.errors import Canceled, Internal, NotFound, TricornError
-from tricorn.model.requests import LayerProgress, OperationView, Progress
+from tricorn.errors import AlreadyExists, Canceled, Internal, InvalidArgument, NotFound, TricornError
+from tricorn.model.requests import OperationView, Progress
 from tricorn.ports import Clock
+from tricorn.service.progress import INTERVAL, Reporter
 
 log = structlog.get_logger(__name__)
 State = Literal["running", "done", "failed", "cancelled"]
-_RATE_WINDOW = 2.0  # seconds over which the rate is averaged
-
-
-class Reporter:
-    """Takes what the work says of itself; cheap enough for every buffer of a download."""
-
-    def __init__(self, operation: str, publish: Callable[[Progress], None]) -> None:
-        self._publish = publish
-        self._rate = _Rate()
-        self.latest = Progress(operation=operation, phase="started")
-
-    def report(
-        self,
-        phase: str,
-        message: str = "",
-        *,
-        layers: Sequence[LayerProgress] | None = None,
-        offset: int = 0,
-        total: int = 0,
-    ) -> None:
-        """Publish the state of the work; `offset` of `total` bytes are done."""
-        if layers is not None:
-            offset = sum(layer.offset for layer in layers)
-            total = sum(layer.total for layer in layers)
-        rate = self._rate.at(offset)
-        self.latest = evolve(
-            self.latest, phase=phase, message=message, offset=offset, total=total, rate=rate,
-            eta=(total - offset) / rate if rate > 0 and total >= offset else None,
-            layers=tuple(layers) if layers is not None else self.latest.layers,
-        )  # fmt: skip
-        self._publish(self.latest)
-
-
-class _Rate:
-    """Bytes per second, smoothed exponentially over the last moments."""
-
-    def __init__(self) -> None:
-        self._last = (time.monotonic(), 0)
-        self._rate = 0.0
-
-    def at(self, offset: int) -> float:
-        now = time.monotonic()
-        then, before = self._last
-        elapsed = now - then
-        if elapsed >= 0.05 and offset >= before:
-            weight = 1 - math.exp(-elapsed / _RATE_WINDOW)
-            current = (offset - before) / elapsed
-            self._rate = current if before == 0 else self._rate + weight * (current - self._rate)
-            self._last = (now, offset)
-        return round(self._rate, 1)
+T = TypeVar("T")
+_IDENTITY: Final = re.compile(r"[a-z0-9-]{8,64}")
 
 
 class Operation:
@@ -89,8 +40,8 @@ class Operation:
         self._error: TricornError | None = None
         self._scope = trio.CancelScope()
         self._finished = trio.Event()
-        self._news = trio.Event()
-        self.reporter = Reporter(identity, self._publish)
+        self._news: trio.Event | None = None
+        self.reporter = Reporter(identity, self._wake)
 
     def view(self) -> OperationView:
         """Return the operation's state as clients see it."""
@@ -116,38 +67,72 @@ class Operation:
         self._scope.cancel()
 
     async def progress(self) -> AsyncIterator[Progress]:
-        """Yield the latest progress whenever it changed, and end with the work. Slow readers skip."""
-        seen: Progress | None = None
-        while True:
-            news, done = self._news, self._finished.is_set()
-            if self.reporter.latest is not seen:
-                seen = self.reporter.latest
-                yield seen
-            elif done:
-                return
-            else:
-                await news.wait()
+        """Yield the whole state, then what changed, and end with the work's last state.
 
-    def _publish(self, _: Progress) -> None:
-        news, self._news = self._news, trio.Event()
-        news.set()
+        A line follows the one before after `INTERVAL` at the earliest; slow readers skip what lies between.
+        """
+        version = 0
+        while True:
+            done = self._finished.is_set()
+            version, line = self.reporter.since(version)
+            if line is not None:
+                yield line
+            if done:
+                return
+            with trio.move_on_after(INTERVAL):
+                await self._finished.wait()
+            if not self.reporter.moves:
+                await self._change(version)
+
+    async def _change(self, version: int) -> None:
+        """Return when the work has said something, or has ended."""
+        while not self._finished.is_set() and self.reporter.version <= version:
+            self._news = self._news or trio.Event()
+            await self._news.wait()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    async def perform(self, work: Callable[[Reporter], Awaitable[T]], clock: Clock) -> T:
+        """Run the work in the caller's task. Raises what the work raises, and Canceled after `cancel`."""
+        try:
+            return await self._within_scope(work)
+        except Canceled as error:
+            self._state, self._error = "cancelled", error
+            raise
+        except TricornError as error:
+            self._state, self._error = "failed", error
+            raise
+        except Exception as error:
+            self._state = "failed"
+            self._error = Internal("the agent made a mistake", why=repr(error)[:300])
+            raise
+        finally:
+            if self._state == "running":  # the task that ran the work was cancelled
+                self._state = "cancelled"
+                self._error = Canceled(f"the client of {self._kind} {self._object} left")
+            self._ended = clock.now()
+            self.reporter.close()
+            self._finished.set()
+            self._wake()
+
+    async def _within_scope(self, work: Callable[[Reporter], Awaitable[T]]) -> T:
+        with self._scope:
+            result = await work(self.reporter)
+            self._result, self._state = result, "done"
+            return result
+        raise Canceled(f"{self._kind} {self._object} was cancelled")
 
     async def execute(self, work: Callable[[Reporter], Awaitable[Any]], clock: Clock) -> None:
         """Run the work to its end. No failure leaves here: it becomes the operation's state."""
         try:
-            with self._scope:
-                self._result = await work(self.reporter)
-                self._state = "done"
-        except TricornError as error:
-            self._state, self._error = "failed", error
-        except Exception as error:
+            await self.perform(work, clock)
+        except TricornError:
+            return
+        except Exception:
             log.exception("operation crashed", operation=self.id, kind=self._kind)
-            self._state, self._error = "failed", Internal("the agent made a mistake", why=repr(error)[:300])
-        if self._state == "running":
-            self._state, self._error = "cancelled", Canceled(f"{self._kind} {self._object} was cancelled")
-        self._ended = clock.now()
-        self._finished.set()
-        self._publish(self.reporter.latest)
 
 
 class OperationService:
@@ -173,10 +158,36 @@ class OperationService:
         self, namespace: str, kind: str, what: str, work: Callable[[Reporter], Awaitable[Any]]
     ) -> Operation:
         """Start `work` as an operation and return at once."""
-        operation = Operation(uuid4().hex[:16], namespace, kind, what, self._clock.now())
+        operation = self._add(namespace, kind, what, "")
+        self._nursery.start_soon(operation.execute, work, self._clock, name=f"{kind} {what}")
+        return operation
+
+    async def attend(
+        self,
+        namespace: str,
+        kind: str,
+        what: str,
+        work: Callable[[Reporter], Awaitable[T]],
+        *,
+        identity: str = "",
+    ) -> T:
+        """Run `work` in the caller's task, seen and cancellable as an operation, which ends with the caller.
+
+        Clients that want to watch from the start give it an `identity`. Raises what the work raises,
+        Canceled; AlreadyExists for an identity that is taken, InvalidArgument for a malformed one.
+        """
+        return await self._add(namespace, kind, what, identity).perform(work, self._clock)
+
+    def _add(self, namespace: str, kind: str, what: str, identity: str) -> Operation:
+        if identity and not _IDENTITY.fullmatch(identity):
+            raise InvalidArgument(
+                "an operation's id has 8 to 64 small letters, digits and dashes", field="operation"
+            )
+        if identity in self._operations:
+            raise AlreadyExists(f"operation {identity} exists")
+        operation = Operation(identity or uuid4().hex[:16], namespace, kind, what, self._clock.now())
         self._operations[operation.id] = operation
         self._forget_old()
-        self._nursery.start_soon(operation.execute, work, self._clock, name=f"{kind} {what}")
         return operation
 
     def list(self, namespace: str) -> list[OperationView]:

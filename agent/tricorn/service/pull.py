@@ -32,9 +32,9 @@ from tricorn.model.records import Image, Snapshot
 from tricorn.ports import Clock, ContentStore, Registry
 from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
-from tricorn.service.layers import Layer, LayerPipeline, PullRequest, origin_label, reporting
+from tricorn.service.layers import Layer, LayerPipeline, PullRequest, origin_label
 from tricorn.service.locks import KeyedLock
-from tricorn.service.operations import Reporter
+from tricorn.service.progress import Reporter
 from tricorn.service.snapshots import Reservation, Sealing, SnapshotService
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
@@ -94,11 +94,14 @@ class Puller:
         async with self.image_lock(request, target), self.leased(request) as lease:
             reporter.report("resolve", f"{request.reference} is {target.digest}")
             documents = await self.documents(request, target, lease)
+            for document in (target, documents.descriptor, documents.manifest.config):
+                reporter.item(document).finish()
             async with self._snapshots.reservation(request.snapshotter) as reservation:
                 board: list[Layer] = []
-                async with reporting(board, reporter):
-                    layers = await self.bring(request, documents, lease, reservation, board)
-                reporter.report("commit", layers=[layer.progress() for layer in board])
+                reporter.watch(board)
+                reporter.report("download")
+                layers = await self.bring(request, documents, lease, reservation, board)
+                reporter.report("commit")
                 brought = Brought(request.snapshotter, documents, layers, reservation)
                 name = Image(str(request.reference), target, request.labels)
                 done_with = "" if request.lease else lease

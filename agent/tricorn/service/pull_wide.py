@@ -27,9 +27,9 @@ from tricorn.model.oci import (
 from tricorn.model.records import Image
 from tricorn.rules import platforms
 from tricorn.rules.chains import diff_ids_of
-from tricorn.service.layers import Layer, PullRequest, reporting
+from tricorn.service.layers import Layer, PullRequest
 from tricorn.service.nurseries import typed_nursery
-from tricorn.service.operations import Reporter
+from tricorn.service.progress import Reporter
 from tricorn.service.pull import Brought, Documents, Puller
 from tricorn.service.snapshots import Reservation, SnapshotService
 
@@ -94,10 +94,12 @@ class WidePuller:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._puller.image_lock(request, target))
             lease = await stack.enter_async_context(self._puller.leased(request))
-            work = _Work(wide, lease, seen, stack)
-            async with reporting(work.board, reporter):
-                await self._bring(work, target)
-            reporter.report("commit", layers=[layer.progress() for layer in work.board])
+            work = _Work(wide, lease, _both(reporter.named, seen), stack)
+            reporter.watch(work.board)
+            reporter.report("download")
+            await self._bring(work, target)
+            reporter.settle()
+            reporter.report("commit")
             images = await self._puller.record(
                 request.namespace, work.brought, wide.names(target),
                 done_with="" if request.lease else lease, keep_labels=False,
@@ -179,6 +181,14 @@ class WidePuller:
         work.board.extend(layers)
         request = evolve(work.wide.request, snapshotter="")
         await self._puller.pipeline.fetch_all(request, layers, work.lease, None)
+
+
+def _both(first: Seen, second: Seen) -> Seen:
+    def seen(descriptor: Descriptor, parent: Descriptor | None) -> None:
+        first(descriptor, parent)
+        second(descriptor, parent)
+
+    return seen
 
 
 def _diff_ids(manifest: Manifest, config: bytes) -> Sequence[Digest | None]:

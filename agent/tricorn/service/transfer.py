@@ -21,12 +21,12 @@ from tricorn.service.archive_writer import Exporter, ExportRequest, Plan
 from tricorn.service.archives import Importer, ImportRequest
 from tricorn.service.catalog import Catalog
 from tricorn.service.layers import PullRequest
-from tricorn.service.operations import Reporter
+from tricorn.service.progress import Reporter
 from tricorn.service.pull import Puller
 from tricorn.service.pull_wide import Unpack, Wide, WidePuller
 from tricorn.service.push import Pusher, PushRequest
 from tricorn.service.snapshots import SnapshotService
-from tricorn.service.transfer_progress import Parts, PullReporter, PushBoard, PushReporter
+from tricorn.service.transfer_progress import Parts, PushBoard
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -81,6 +81,7 @@ class TransferService:
         *,
         lease: str = "",
         tell: Tell = _SILENT,
+        reporter: Reporter | None = None,
     ) -> list[Image]:
         """Bring an image for the store's platforms, unpack it as the store wants, and name it.
 
@@ -96,7 +97,7 @@ class TransferService:
         tell(TransferEvent(f"Pulling from {source}"))
         root = source.reference
         tell(TransferEvent("fetching image content", root, descriptor=target))
-        parts = Parts(root, tell)
+        parts, reporter = Parts(root, tell), reporter or Reporter()
         wanted = _normal(store.platforms)
         wide = Wide(
             request,
@@ -106,7 +107,8 @@ class TransferService:
             all_metadata=store.all_metadata,
             limit=store.manifest_limit,
         )
-        images = await self._wide.pull(wide, target, PullReporter(parts), parts.read)
+        async with parts.following(reporter):
+            images = await self._wide.pull(wide, target, reporter, parts.known)
         _saved(images, tell)
         tell(TransferEvent(f"Completed pull from {source}"))
         return images
@@ -119,6 +121,7 @@ class TransferService:
         *,
         wanted: Sequence[Platform] = (),
         tell: Tell = _SILENT,
+        reporter: Reporter | None = None,
     ) -> Descriptor:
         """Push an image (its index with what suits the platforms; all of it without them) under the
         destination's name.
@@ -132,7 +135,10 @@ class TransferService:
             namespace, image.target, Reference.parse(destination.reference), _normal(wanted),
             auth=destination.auth, plain_http=destination.plain_http, way=destination.way,
         )  # fmt: skip
-        await self._pusher.push(request, PushReporter(Parts(image.name, tell)))
+        parts, reporter = Parts(image.name, tell), reporter or Reporter()
+        async with parts.following(reporter):
+            reporter.report("upload", destination.reference)
+            await self._pusher.push(request, PushBoard(reporter, parts))
         tell(TransferEvent("pushed content", image.name, descriptor=image.target))
         tell(TransferEvent(f"Completed push to {destination}", descriptor=image.target))
         return image.target
@@ -149,6 +155,7 @@ class TransferService:
             platform = platforms.parse(wanted.platform, Platform())
             target = (await self._catalog.resolve(namespace, image, platform)).descriptor
         request = PushRequest(namespace, target, reference, auth=wanted.auth, plain_http=wanted.plain_http)
+        reporter.report("upload", str(reference))
         await self._pusher.push(request, PushBoard(reporter))
         return PushResult(str(reference), target.digest)
 
@@ -190,10 +197,7 @@ class TransferService:
             compress=compress,
             lease=lease,
         )
-        report = reporter or Reporter("", lambda _: None)
-        images = await self._importer.load(
-            request, receive, report, lambda what, offset: report.report("reading", what, offset=offset)
-        )
+        images = await self._importer.load(request, receive, reporter or Reporter())
         _saved(images, tell)
         tell(TransferEvent("Completed import"))
         return images
@@ -208,6 +212,7 @@ class TransferService:
         all_platforms: bool = False,
         unpack: bool = True,
         compress: bool = False,
+        reporter: Reporter | None = None,
     ) -> ImportResult:
         """Import an archive for the node's platform or another, or for all, unpacked for the one.
 
@@ -221,7 +226,7 @@ class TransferService:
             references=(Naming(base_name or default, is_prefix=True, allow_overwrite=not base_name),),
             unpacks=(Unpacking(wanted),) if unpack else (),
         )
-        images = await self.load(namespace, receive, store, compress=compress)
+        images = await self.load(namespace, receive, store, compress=compress, reporter=reporter)
         return ImportResult(
             tuple(NamedImage(each.name, each.target.digest, each.target.media_type) for each in images)
         )

@@ -1,54 +1,38 @@
-"""What a transfer tells while it runs: one line for each part, in the words of containerd's clients."""
+"""A transfer's progress in the words of containerd's clients: one line for each change of each part."""
 
 from __future__ import annotations
 
-import math
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
+import trio
 from attrs import define, field
 
-from tricorn.model.oci import (
-    DOCKER_CONFIG,
-    INDEX_TYPES,
-    MANIFEST_TYPES,
-    OCI_CONFIG,
-    Descriptor,
-    layer_types,
-)
-from tricorn.model.requests import LayerProgress, Progress
+from tricorn.model.oci import Descriptor
+from tricorn.model.requests import ObjectPhase, ObjectProgress, Progress
 from tricorn.model.transfer import Tell, TransferEvent
 from tricorn.ports import PushOutcome
-from tricorn.service.operations import Reporter
+from tricorn.service.nurseries import typed_nursery
+from tricorn.service.progress import INTERVAL, Reporter, kind_of
 from tricorn.service.push import PushWatcher
 
-_INTERVAL: Final = 0.1  # seconds between two lines
-_LAYER_EVENTS: Final = {
-    "waiting": "waiting",
-    "downloading": "downloading",
-    "unpacking": "extracting",
-    "exists": "already exists",
+_EVENTS: Final = {
+    "wait": "waiting",
+    "download": "downloading",
+    "verify": "downloading",
+    "upload": "uploading",
+    "unpack": "extracting",
+    "skipped": "already exists",
     "done": "complete",
 }
-_OUTCOMES: Final[dict[PushOutcome, str]] = {
-    "pushed": "complete", "exists": "already exists", "mounted": "mounted",
-}  # fmt: skip
+_OVER: Final = frozenset({"complete", "mounted", "already exists"})
 
 
 def key_of(descriptor: Descriptor) -> str:
     """Return the name of a part in progress messages: its kind and its digest."""
-    media_type = descriptor.media_type
-    if media_type in MANIFEST_TYPES:
-        kind = "manifest"
-    elif media_type in INDEX_TYPES:
-        kind = "index"
-    elif media_type in layer_types():
-        kind = "layer"
-    elif media_type in {OCI_CONFIG, DOCKER_CONFIG}:
-        kind = "config"
-    else:
-        kind = "unknown"
-    return f"{kind}-{descriptor.digest}"
+    kind = kind_of(descriptor.media_type)
+    return f"{'unknown' if kind == 'other' else kind}-{descriptor.digest}"
 
 
 @define
@@ -72,98 +56,68 @@ class Parts:
         part = self._parts.get(descriptor.digest)
         if part is None:
             self._parts[descriptor.digest] = _Part(descriptor, (above,))
-            self.say(descriptor.digest, "waiting", 0)
+            self._say(descriptor.digest, "waiting", 0)
         elif above not in part.parents:
             part.parents = (*part.parents, above)
 
-    def read(self, descriptor: Descriptor, parent: Descriptor | None) -> None:
-        """Like `known`, of a pull: what names `descriptor` is here then."""
-        self.known(descriptor, parent)
-        if parent is not None:
-            self.complete(parent.digest)
+    @asynccontextmanager
+    async def following(self, reporter: Reporter) -> AsyncIterator[None]:
+        """Tell what `reporter` shows while the context is open, and the last of it."""
+        async with typed_nursery() as nursery:
+            nursery.start_soon(self._follow, reporter)
+            yield
+            nursery.cancel_scope.cancel()
+        self.show(reporter.latest)
 
-    def say(self, digest: str, event: str, progress: int) -> None:
+    async def _follow(self, reporter: Reporter) -> None:
+        version = 0
+        while True:
+            version, progress = reporter.since(version)
+            if progress is not None:
+                self.show(progress)
+            await trio.sleep(INTERVAL)
+
+    def show(self, progress: Progress) -> None:
+        """Tell what is new in it."""
+        for each in progress.objects:
+            event = _EVENTS.get(each.phase, each.phase)
+            self._say(each.digest, event, _done(each))
+
+    def _say(self, digest: str, event: str, progress: int) -> None:
         """Tell what happens to a part, unless that was said before. Nothing follows its completion."""
         part = self._parts.get(digest)
-        if part is None or part.told == (event, progress) or part.told[0] in {"complete", "mounted"}:
+        if part is None or part.told == (event, progress) or part.told[0] in _OVER:
             return
         part.told = event, progress
         total = part.descriptor.size
         name = key_of(part.descriptor)
         self.tell(TransferEvent(event, name, part.parents, progress, total, part.descriptor))
 
-    def complete(self, digest: str) -> None:
-        """The part is here, or there."""
-        part = self._parts.get(digest)
-        if part is not None and part.told[0] != "already exists":
-            self.say(digest, "complete", part.descriptor.size)
 
-    def complete_all(self) -> None:
-        for digest in list(self._parts):
-            self.complete(digest)
-
-
-class PullReporter(Reporter):
-    """Hands a pull's progress on as that of parts."""
-
-    def __init__(self, parts: Parts) -> None:
-        super().__init__("", self._lines)
-        self._parts = parts
-
-    def _lines(self, progress: Progress) -> None:
-        for layer in progress.layers:
-            self._layer(layer)
-        if progress.phase == "commit":
-            self._parts.complete_all()
-
-    def _layer(self, layer: LayerProgress) -> None:
-        event = _LAYER_EVENTS.get(layer.phase, layer.phase)
-        offset = {"extracting": layer.unpacked, "downloading": layer.offset}.get(event, layer.total)
-        self._parts.say(layer.digest, event, 0 if event == "waiting" else offset)
-
-
-class PushReporter(PushWatcher):
-    """Hands a push's progress on as that of parts."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def known(self, descriptor: Descriptor, parent: Descriptor | None) -> None:
-        self._parts.known(descriptor, parent)
-
-    def sent(self, descriptor: Descriptor, offset: int) -> None:
-        self._parts.say(descriptor.digest, "uploading", offset)
-
-    def done(self, descriptor: Descriptor, outcome: PushOutcome) -> None:
-        self._parts.say(descriptor.digest, _OUTCOMES[outcome], descriptor.size)
+def _done(each: ObjectProgress) -> int:
+    return each.unpacked if each.phase == "unpack" else each.offset
 
 
 class PushBoard(PushWatcher):
-    """Shows a push as an operation's progress: one line for each blob, a few times a second."""
+    """Shows a push as progress, and names its parts to `parts` for those who want them told."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, parts: Parts | None = None) -> None:
         self._reporter = reporter
-        self._parts: dict[str, LayerProgress] = {}
-        self._told = -math.inf
+        self._parts = parts
 
-    def known(
-        self,
-        descriptor: Descriptor,
-        parent: Descriptor | None,  # noqa: ARG002 - the base class's
-    ) -> None:
-        if descriptor.media_type not in INDEX_TYPES | MANIFEST_TYPES:
-            self._set(descriptor, "waiting", 0)
+    def known(self, descriptor: Descriptor, parent: Descriptor | None) -> None:
+        self._reporter.item(descriptor)
+        if self._parts:
+            self._parts.known(descriptor, parent)
 
     def sent(self, descriptor: Descriptor, offset: int) -> None:
-        self._set(descriptor, "uploading", offset)
+        item = self._reporter.item(descriptor)
+        item.phase, item.offset = "upload", offset
 
     def done(self, descriptor: Descriptor, outcome: PushOutcome) -> None:
-        phase = "exists" if outcome == "exists" else "done"
-        self._set(descriptor, phase, descriptor.size, now=True)
+        self._reporter.item(descriptor).finish(_OUTCOMES[outcome])
 
-    def _set(self, descriptor: Descriptor, phase: str, offset: int, *, now: bool = False) -> None:
-        digest = descriptor.digest
-        self._parts[digest] = LayerProgress(str(digest), phase, descriptor.size, offset)
-        if now or time.monotonic() - self._told >= _INTERVAL:
-            self._told = time.monotonic()
-            self._reporter.report("push", layers=list(self._parts.values()))
+
+_OUTCOMES: Final[dict[PushOutcome, ObjectPhase]] = {
+    "pushed": "done", "exists": "skipped", "mounted": "mounted",
+}  # fmt: skip

@@ -20,8 +20,8 @@ ARCHIVE = "/v1/default/archive"
 
 
 def test_push(agent: Any, tricorn: Any) -> None:
-    layer = {"digest": "sha256:" + "c" * 64, "phase": "done", "total": 5, "offset": 5}
-    line = {"operation": "o", "phase": "push", "layers": [layer]}
+    layer = {"digest": "sha256:" + "c" * 64, "kind": "layer", "phase": "done", "total": 5, "offset": 5}
+    line = {"operation": "o", "phase": "push", "objects": [layer]}
     agent.stream(PUSH, {"progress": line}, {"result": RESULT})
     done = tricorn(
         "image", "push", "redis:7", "registry.example/r:1", "--platform", "linux/amd64", "--plain-http"
@@ -65,7 +65,7 @@ def test_export_to_a_file(agent: Any, tricorn: Any, tmp_path: Path) -> None:
     agent.raw(f"GET {ARCHIVE}?name=redis%3A7&name=alpine&platform=linux%2Farm64", b"tar" * 1000)
     target = tmp_path / "out.tar"
     done = tricorn(
-        "--json", "image", "export", "-o", str(target), "--platform", "linux/arm64", "redis:7", "alpine"
+        "--json", "image", "export", "-o", str(target), "-q", "--platform", "linux/arm64", "redis:7", "alpine"
     )
     assert json.loads(done.out) == {"file": str(target), "bytes": 3000}
     assert target.read_bytes() == b"tar" * 1000
@@ -75,7 +75,7 @@ def test_export_to_a_file(agent: Any, tricorn: Any, tmp_path: Path) -> None:
 def test_an_export_that_fails_leaves_no_file(agent: Any, tricorn: Any, tmp_path: Path) -> None:
     agent.refuse(f"GET {ARCHIVE}?name=x", NotFound("no image x"))
     (tmp_path / "out.tar").write_text("before")
-    done = tricorn("image", "export", "-o", str(tmp_path / "out.tar"), "x")
+    done = tricorn("image", "export", "-q", "-o", str(tmp_path / "out.tar"), "x")
     assert (done.status, "no image x" in done.err) == (4, True)
     assert (tmp_path / "out.tar").read_text() == "before"
     assert [path.name for path in tmp_path.glob("out*")] == ["out.tar"]
@@ -95,9 +95,24 @@ def test_import_of_a_file(agent: Any, tricorn: Any, tmp_path: Path) -> None:
     archive = tmp_path / "in.tar"
     archive.write_bytes(b"archive" * 500_000)
     options = ["--base-name", "a/b", "--all-platforms", "--no-unpack", "--compress"]
-    done = tricorn("image", "import", *options, str(archive))
+    done = tricorn("image", "import", "-q", *options, str(archive))
     assert done.out == f"docker.io/library/redis:7@sha256:{'b' * 64}\n"
     assert agent.requests[0].data == archive.read_bytes()
+
+
+def test_both_ways_show_their_operation(
+    agent: Any, tricorn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tricorn.cli.progress.new_identity", lambda: "0123456789abcdef")
+    step = {"operation": "0123456789abcdef", "phase": "read", "offset": 7, "total": 7, "objects": []}
+    agent.stream("GET /v1/default/operations/0123456789abcdef/progress", step)
+    agent.answer(f"POST {ARCHIVE}?operation=0123456789abcdef&size=7", IMAGES)
+    agent.raw(f"GET {ARCHIVE}?name=x&operation=0123456789abcdef", b"tar")
+    archive = tmp_path / "in.tar"
+    archive.write_bytes(b"archive")
+    assert tricorn("image", "import", str(archive)).err == "read\n"
+    assert tricorn("image", "export", "-o", str(archive), "x").err == "read\n"
+    assert archive.read_bytes() == b"tar"
 
 
 def test_import_as_json(agent: Any, tricorn: Any, tmp_path: Path) -> None:
@@ -109,7 +124,7 @@ def test_import_as_json(agent: Any, tricorn: Any, tmp_path: Path) -> None:
 def test_import_refused(agent: Any, tricorn: Any, tmp_path: Path) -> None:
     agent.refuse(f"POST {ARCHIVE}", DataLoss("blob is damaged"))
     (tmp_path / "in.tar").write_bytes(b"archive")
-    done = tricorn("image", "import", str(tmp_path / "in.tar"))
+    done = tricorn("image", "import", "-q", str(tmp_path / "in.tar"))
     assert (done.status, "blob is damaged" in done.err) == (13, True)
 
 

@@ -26,6 +26,7 @@ from tricorn.model.transfer import TransferEvent
 from tricorn.rules.authorise import Role
 from tricorn.service.archive_writer import ExportRequest
 from tricorn.service.nurseries import typed_nursery
+from tricorn.service.progress import Reporter
 from tricorn.service.streams import MessageStream
 from tricorn.service.transfer import RegistryEnd
 
@@ -44,6 +45,15 @@ class _Work:
     destination: Any
     tell: Callable[[TransferEvent], None]
     streams: list[MessageStream] = field(factory=list)
+    reporter: Reporter = field(factory=Reporter)
+
+    @property
+    def object(self) -> str:
+        """What people know the transfer by: the name of its image, or where that goes."""
+        for end in (self.source, self.destination):
+            if name := getattr(end, "reference", "") or getattr(end, "name", ""):
+                return str(name)
+        return "archive"
 
 
 class TransferFace(Face):
@@ -52,24 +62,29 @@ class TransferFace(Face):
     @rpc("Transfer", Role.OPERATE)
     async def transfer(self, call: FaceCall, request: Any) -> Any:
         source, destination = wire.unpack(request.source), wire.unpack(request.destination)
-        run = self._kind(source, destination)
+        kind, run = self._kind(source, destination)
         call.note(source=_kind_of(source), destination=_kind_of(destination))
         async with self._telling(call, request.options.progress_stream) as tell:
             work = _Work(call, source, destination, tell)
-            try:
+
+            async def attended(reporter: Reporter) -> None:
+                work.reporter = reporter
                 await run(work)
+
+            try:
+                await self.services.operations.attend(call.namespace, kind, work.object, attended)
             finally:
                 for stream in work.streams:
                     stream.close()
         return EMPTY()
 
-    def _kind(self, source: Any, destination: Any) -> Callable[[_Work], Awaitable[None]]:
+    def _kind(self, source: Any, destination: Any) -> tuple[str, Callable[[_Work], Awaitable[None]]]:
         kinds = {
-            ("OCIRegistry", "ImageStore"): self._pull,
-            ("ImageStore", "OCIRegistry"): self._push,
-            ("ImageStore", "ImageStore"): self._tag,
-            ("ImageImportStream", "ImageStore"): self._import,
-            ("ImageStore", "ImageExportStream"): self._export,
+            ("OCIRegistry", "ImageStore"): ("pull", self._pull),
+            ("ImageStore", "OCIRegistry"): ("push", self._push),
+            ("ImageStore", "ImageStore"): ("tag", self._tag),
+            ("ImageImportStream", "ImageStore"): ("import", self._import),
+            ("ImageStore", "ImageExportStream"): ("export", self._export),
         }
         pair = _kind_of(source), _kind_of(destination)
         if pair not in kinds:
@@ -83,14 +98,14 @@ class TransferFace(Face):
         async with self._registry(work, work.source) as registry:
             await self.services.transfer.pull(
                 work.call.namespace, registry, store_end(work.destination),
-                lease=work.call.lease, tell=work.tell,
+                lease=work.call.lease, tell=work.tell, reporter=work.reporter,
             )  # fmt: skip
 
     async def _push(self, work: _Work) -> None:
         async with self._registry(work, work.destination) as registry:
             await self.services.transfer.push(
                 work.call.namespace, work.source.name, registry,
-                wanted=platforms_of(work.source.platforms), tell=work.tell,
+                wanted=platforms_of(work.source.platforms), tell=work.tell, reporter=work.reporter,
             )  # fmt: skip
 
     async def _tag(self, work: _Work) -> None:
@@ -102,6 +117,7 @@ class TransferFace(Face):
         await self.services.transfer.load(
             work.call.namespace, received.receive, store_end(work.destination),
             compress=work.source.force_compress, lease=work.call.lease, tell=work.tell,
+            reporter=work.reporter,
         )  # fmt: skip
 
     async def _export(self, work: _Work) -> None:
@@ -119,7 +135,7 @@ class TransferFace(Face):
                 distributable=to.skip_non_distributable,
             )
         )
-        await transfer.exporter.write(plan, sent.write)
+        await transfer.exporter.write(plan, sent.write, work.reporter)
         await sent.finish()
         work.tell(TransferEvent("Completed export"))
 

@@ -13,7 +13,8 @@ from tricorn.api.http.replies import Lines, Whole, drawing_from
 from tricorn.api.http.routing import Call
 
 if TYPE_CHECKING:
-    from tricorn.service.operations import Operation, Reporter
+    from tricorn.service.operations import Operation
+    from tricorn.service.progress import Reporter
 
 Work = Callable[["Reporter"], Awaitable[Any]]
 

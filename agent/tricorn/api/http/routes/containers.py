@@ -14,7 +14,7 @@ from tricorn.model.requests import Change, ContainerDesired, ContainerView
 from tricorn.rules.authorise import Role
 
 if TYPE_CHECKING:
-    from tricorn.service.operations import Reporter
+    from tricorn.service.progress import Reporter
 
 
 async def list_all(call: Call) -> object:

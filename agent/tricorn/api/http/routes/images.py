@@ -19,7 +19,7 @@ from tricorn.model.requests import Change, ImageDesired, ImageView
 from tricorn.rules.authorise import Role
 
 if TYPE_CHECKING:
-    from tricorn.service.operations import Reporter
+    from tricorn.service.progress import Reporter
 
 
 async def list_all(call: Call) -> object:

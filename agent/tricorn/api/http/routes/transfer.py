@@ -9,6 +9,7 @@ from tricorn.api.http.query import DETACH, Query
 from tricorn.api.http.replies import Streamed, Write
 from tricorn.api.http.routing import Call, Route, Shape
 from tricorn.errors import (
+    AlreadyExists,
     DataLoss,
     FailedPrecondition,
     NotFound,
@@ -21,7 +22,7 @@ from tricorn.model.requests import ImagePush, ImageTag, ImageView, ImportResult,
 from tricorn.rules.authorise import Role
 
 if TYPE_CHECKING:
-    from tricorn.service.operations import Reporter
+    from tricorn.service.progress import Reporter
 
 
 async def push(call: Call) -> object:
@@ -47,27 +48,47 @@ async def export(call: Call) -> object:
     )
 
     async def run(write: Write) -> None:
-        await transfer.exporter.write(plan, write)
+        async def work(reporter: Reporter) -> None:
+            await transfer.exporter.write(plan, write, reporter)
+
+        await call.services.operations.attend(
+            call.namespace, "export", ", ".join(query["name"]), work, identity=query["operation"]
+        )
 
     return Streamed(run)
 
 
 async def load(call: Call) -> object:
-    query = call.query
-    assert call.receive is not None
-    return await call.services.transfer.load_archive(
-        call.namespace,
-        call.receive,
-        base_name=query["base_name"],
-        platform=query["platform"],
-        all_platforms=query["all_platforms"],
-        unpack=query["unpack"],
-        compress=query["compress"],
+    query, receive = call.query, call.receive
+    assert receive is not None
+
+    async def work(reporter: Reporter) -> ImportResult:
+        reporter.expected = query["size"]
+        return await call.services.transfer.load_archive(
+            call.namespace,
+            receive,
+            base_name=query["base_name"],
+            platform=query["platform"],
+            all_platforms=query["all_platforms"],
+            unpack=query["unpack"],
+            compress=query["compress"],
+            reporter=reporter,
+        )
+
+    what = query["base_name"] or "archive"
+    return await call.services.operations.attend(
+        call.namespace, "import", what, work, identity=query["operation"]
     )
 
 
 _ONE, _ARCHIVE = "/v1/{ns}/images/{name}", "/v1/{ns}/archive"
 _REGISTRY_ERRORS = (NotFound, Unauthenticated, PermissionDenied, Unavailable, FailedPrecondition, DataLoss)
+_OPERATION = Query(
+    "operation",
+    "text",
+    "the id that the operation shall have, to watch it: 8 to 64 of a-z, 0-9, -",
+    default="",
+)
 _ALL = Query("all_platforms", "flag", "what the images have for all platforms", default=False)
 ROUTES = (
     Route(
@@ -102,8 +123,9 @@ ROUTES = (
             Query("name", "texts", "an image; repeated ones go into the same archive", (), required=True),
             Query("platform", "text", "the node's own when empty", default=""),
             _ALL,
+            _OPERATION,
         ),
-        errors=(NotFound,),
+        errors=(NotFound, AlreadyExists),
     ),
     Route(
         "POST",
@@ -117,9 +139,11 @@ ROUTES = (
             _ALL,
             Query("unpack", "flag", "unpack for the platform", default=True),
             Query("compress", "flag", "gzip layers that come as plain tar", default=False),
+            Query("size", "integer", "bytes of the archive, for its progress; 0 if unknown", default=0),
+            _OPERATION,
         ),
         raw=True,
         role=Role.OPERATE,
-        errors=(NotFound, ResourceExhausted, DataLoss),
+        errors=(NotFound, ResourceExhausted, DataLoss, AlreadyExists),
     ),
 )

@@ -25,6 +25,7 @@ from tricorn.registry.credentials import CredentialBook, CredentialEntry, Creden
 from tricorn.rules import platforms
 from tricorn.rules.reach import Kind
 from tricorn.runtime.supervise import ConmonRuntime
+from tricorn.runtime.verifiers import Verifiers
 from tricorn.service import Services
 from tricorn.service.archive_writer import Exporter
 from tricorn.service.archives import Importer
@@ -45,6 +46,8 @@ from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import OperationService
+from tricorn.service.policy import PolicyGate
+from tricorn.service.policy_checks import PolicyChecks
 from tricorn.service.process_streams import StreamPipes
 from tricorn.service.processes import ProcessService
 from tricorn.service.pull import Puller
@@ -165,7 +168,9 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         pipeline = LayerPipeline(
             workers.content, workers.registry, workers.extractor, config.registry.parallel_downloads
         )
-        puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock)
+        gate = PolicyGate(db, workers.registry, PolicyChecks(workers.registry, Verifiers(environment)))
+        await gate.load(config.policy.file)
+        puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock, gate)
         wide = WidePuller(puller, snapshots)
         transfer = TransferService(
             db,
@@ -213,21 +218,23 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             "content": figures.content,
             "gc": collector.statistics,
             "operations": lambda: {"running": operations.running()},
+            "policy": gate.statistics,
         }
         node = NodeService(
             db, workers.runtime, snapshots, {"root": config.root, "state": config.state}, machine,
             str(workers.runtime.cgroup_mode), sources,
         )  # fmt: skip
+        node.facts["policy"] = gate.facts
         services = Services(
             node=node,
             namespaces=NamespaceService(db, snapshots.defaults),
             images=images,
             containers=ContainerService(db, images, lifecycle, tasks),
-            container_records=ContainerRecords(db, workers.runtime, lifecycle, specs),
+            container_records=ContainerRecords(db, workers.runtime, lifecycle, specs, gate),
             tasks=tasks,
             processes=processes,
             content=BlobService(db, workers.content),
-            image_records=ImageRecords(db, gc),
+            image_records=ImageRecords(db, gc, gate),
             snapshots=snapshots,
             diff=DiffService(workers.content, workers.extractor, differ, mounts, snapshots),
             mounts=mounts,
@@ -240,6 +247,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             sandboxes=SandboxService(db),
             registries=RegistryService(workers.registry.explain),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
+            policy=gate,
         )
         recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
         yield Agent(config, workers, services, collector, recovery, supervisor, figures)

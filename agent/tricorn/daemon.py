@@ -58,7 +58,7 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             doors.ready.set()
             systemd.notify(READY="1", STATUS="serving")
             log.info("ready", version=tricorn.__version__, socket=config.socket_path, root=config.root)
-            await obey(received, config, reload, doors, systemd)
+            await obey(received, config, reload, agent, doors, systemd)
             nursery.cancel_scope.cancel()
         log.info("stopped")
 
@@ -108,9 +108,16 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
 
 
 async def obey(
-    received: AsyncIterator[int], config: Config, reload: Reload, doors: Doors, systemd: Systemd
+    received: AsyncIterator[int],
+    config: Config,
+    reload: Reload,
+    agent: Agent,
+    doors: Doors,
+    systemd: Systemd,
 ) -> None:
-    """Return at the first SIGTERM or SIGINT; read the configuration again at each SIGHUP."""
+    """Return at the first SIGTERM or SIGINT; read the configuration and the image policy again at each
+    SIGHUP. A policy that has become unusable closes its gate, while a bad configuration changes nothing.
+    """
     async for number in received:
         if number != signal.SIGHUP:
             log.info("stopping", signal=signal.Signals(number).name)
@@ -118,6 +125,7 @@ async def obey(
             return
         systemd.notify(STATUS="reloading")
         config = await apply_reload(config, reload, doors)
+        await agent.services.policy.load(config.policy.file)
         systemd.notify(STATUS="serving")
 
 
@@ -136,4 +144,4 @@ async def apply_reload(config: Config, reload: Reload, doors: Doors) -> Config:
     return new
 
 
-_LIVE = frozenset({"log_level", "log_format", "access"})
+_LIVE = frozenset({"log_level", "log_format", "access", "policy"})

@@ -44,6 +44,7 @@ COMMANDS: Final[dict[str, str]] = {
     "events": "events",
     "registry": "registry",
     "gc": "gc",
+    "policy": "policy",
     "info": "node:info",
     "version": "node:version",
     "completion": "completion",

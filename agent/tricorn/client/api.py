@@ -17,6 +17,7 @@ from tricorn.client.nouns import (
     Leases,
     Namespaces,
     Operations,
+    Policy,
     Snapshots,
 )
 from tricorn.client.stream import Stream, line_of, open_stream
@@ -51,6 +52,7 @@ class Client:
         self.snapshots = Snapshots(self._pool, self.namespace)
         self.leases = Leases(self._pool, self.namespace)
         self.operations = Operations(self._pool, self.namespace)
+        self.policy = Policy(self._pool, self.namespace)
 
     async def __aenter__(self) -> Self:
         return self

@@ -286,3 +286,12 @@ def collect(*, dry_run: bool = False) -> Call:
 
 def explain(ns: str, object: str) -> Call:
     return Call("GET", path(ns, "gc", "explain"), query(object=object))
+
+
+# ---------------------------------------------------------------- image policy
+def policy() -> Call:
+    return Call("GET", path("policy"))
+
+
+def check_policy(ns: str, question: dict[str, Any]) -> Call:
+    return Call("POST", path(ns, "policy", "check"), (), question)

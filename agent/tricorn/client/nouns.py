@@ -11,6 +11,7 @@ from tricorn.client.connection import Pool
 from tricorn.client.session import Session, open_session
 from tricorn.client.stream import Stream, Work, line_of, open_bytes, open_stream, open_work
 from tricorn.client.values import plain, value, values
+from tricorn.model.policy import PolicyAnswer, PolicyQuestion, PolicyView
 from tricorn.model.records import ContentInfo, Lease, Namespace, Snapshot
 from tricorn.model.requests import (
     Change,
@@ -27,6 +28,7 @@ from tricorn.model.requests import (
     OperationView,
     Progress,
     PushResult,
+    RegistryAuth,
 )
 
 
@@ -287,6 +289,19 @@ class Operations(Noun):
     def progress(self, id: str) -> AbstractAsyncContextManager[Stream[Progress]]:
         """Give the state of an operation with all its objects, then what changes, until its end."""
         return open_stream(self._pool, calls.operation_progress(self._ns, id), _progress)
+
+
+class Policy(Noun):
+    async def view(self) -> PolicyView:
+        """Return the image policy in force on the node."""
+        return value(await self._pool.call(calls.policy()), PolicyView)
+
+    async def check(
+        self, reference: str, *, plain_http: bool = False, auth: RegistryAuth | None = None
+    ) -> PolicyAnswer:
+        """Say whether the policy lets an image be used in this namespace; nothing is changed."""
+        question = PolicyQuestion(reference, plain_http, auth)
+        return value(await self._pool.call(calls.check_policy(self._ns, plain(question))), PolicyAnswer)
 
 
 def _progress(raw: Any) -> Progress:

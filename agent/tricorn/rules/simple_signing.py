@@ -115,10 +115,10 @@ def problem_of(
     if not any(check(signature, payload) for check in checks):
         return "a signature is of another key"
     try:
-        critical = load_document(payload, "payload").get("critical")
-        kind, image, identity = (critical or {}).get("type"), critical["image"], critical["identity"]
+        critical = load_document(payload, "payload")["critical"]
+        kind, image, identity = critical["type"], critical["image"], critical["identity"]
         signed, made_for = image["docker-manifest-digest"], identity["docker-reference"]
-    except (InvalidArgument, KeyError, TypeError, AttributeError):
+    except (InvalidArgument, KeyError, TypeError):
         return "a payload is malformed"
     if kind != _KIND:
         return f"a signature is of a {str(kind)[:80]!r}"

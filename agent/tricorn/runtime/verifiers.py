@@ -152,7 +152,7 @@ async def _judgement(path: str, pid: int, deadline: float, pipes: tuple[int, int
         os.close(pidfd)
     for fd, text in zip(pipes, (said, complained), strict=True):
         _drain(fd, text)
-    log.debug("verifier ended", program=path, code=code, stderr=_text(complained))
+    log.debug("verifier ended", program=path, code=code, stderr=_text(complained)[:1000])
     if scope.cancelled_caught:
         return Judgement(program, accepted=False, reason=f"no answer within {deadline:g} s")
     return Judgement(program, accepted=code == 0, reason=_text(said) or f"it ended with {code}")

@@ -15,6 +15,7 @@ from tricorn.service.introspection import IntrospectionService
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService, Reporter
+from tricorn.service.policy import PolicyGate
 from tricorn.service.processes import ProcessService
 from tricorn.service.records import (
     EventPage,
@@ -55,6 +56,7 @@ class Services:
     streams: StreamService
     sandboxes: SandboxService
     introspection: IntrospectionService
+    policy: PolicyGate
     registries: RegistryService
 
 

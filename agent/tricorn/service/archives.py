@@ -156,6 +156,7 @@ class Importer:
             wide = Wide(pull, request.platforms, request.unpacks, request.names)
             images += await self._wide.pull(wide, entry, reporter)
         names = request.index_names(target)
+        await self._puller.gate.require_all(request.namespace, names)
         images += await self._puller.record(request.namespace, (), names, keep_labels=False)
         return images
 

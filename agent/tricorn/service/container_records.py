@@ -22,6 +22,7 @@ from tricorn.ports import Runtime
 from tricorn.rules.container_update import masked
 from tricorn.rules.runtime_names import runtime_for, shown_runtime
 from tricorn.service.lifecycle import Lifecycle
+from tricorn.service.policy import PolicyGate
 from tricorn.service.specs import SpecFactory
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
@@ -33,8 +34,11 @@ _OCI_SPEC: Final = "opencontainers/runtime-spec/1/Spec"
 class ContainerRecords:
     """Records of containers, whichever door they came in by."""
 
-    def __init__(self, db: Database, runtime: Runtime, lifecycle: Lifecycle, specs: SpecFactory) -> None:
+    def __init__(
+        self, db: Database, runtime: Runtime, lifecycle: Lifecycle, specs: SpecFactory, gate: PolicyGate
+    ) -> None:
         self._db = db
+        self._gate = gate
         self._runtime = runtime
         self._lifecycle = lifecycle
         self._specs = specs
@@ -53,7 +57,8 @@ class ContainerRecords:
         """Record a new container; `binary` is the OCI runtime that its runtime's options ask for.
 
         A runtime that this node hasn't is no error before a task is created, as in containerd. AlreadyExists;
-        InvalidArgument for a record without id, runtime or spec, or with a snapshot key and no snapshotter.
+        InvalidArgument for a record without id, runtime or spec, or with a snapshot key and no snapshotter;
+        as `PolicyGate.require_container`.
         """
         if not container.runtime_name:
             raise InvalidArgument("the container has no runtime", field="runtime.name")
@@ -64,9 +69,11 @@ class ContainerRecords:
             log.info("container with a runtime that isn't here", container=container.id, why=str(error))
             runtime = binary or container.runtime_name
 
+        image = await self._db.read(lambda tx: tx.images.find(namespace, container.image))
+        await self._gate.require_container(namespace, image, container.image)
+        digest = image.target.digest if image else ""
+
         def record(tx: Transaction) -> Container:
-            image = tx.images.find(namespace, container.image) if container.image else None
-            digest = image.target.digest if image else ""
             made = evolve(container, runtime=runtime, image_digest=digest, labels=kept)
             return tx.containers.create(namespace, made)
 

@@ -14,6 +14,7 @@ from tricorn.model.records import Image
 from tricorn.rules.gc_labels import EXPIRE
 from tricorn.rules.image_update import masked, valued
 from tricorn.service.gc import GcService
+from tricorn.service.policy import PolicyGate
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -21,9 +22,10 @@ from tricorn.store.transaction import Transaction
 class ImageRecords:
     """`lease` is the lease that a call runs under, "" for none; `at` the time to record in place of now."""
 
-    def __init__(self, db: Database, gc: GcService) -> None:
+    def __init__(self, db: Database, gc: GcService, gate: PolicyGate) -> None:
         self._db = db
         self._gc = gc
+        self._gate = gate
 
     async def get(self, namespace: str, name: str) -> Image:
         """Return the image of exactly this name. NotFound."""
@@ -39,9 +41,10 @@ class ImageRecords:
         self, namespace: str, image: Image, *, lease: str = "", at: datetime | None = None
     ) -> Image:
         """Record a new image. AlreadyExists; InvalidArgument without name, digest, size or media type;
-        NotFound for the lease. Its target's content need not be there.
+        NotFound for the lease; as `PolicyGate.require`. Its target's content need not be there.
         """
         image = valued(image)
+        await self._gate.require_all(namespace, [image])
         return await self._db.write(
             lambda tx: tx.images.create(namespace, image, lease=_keeping(image, lease), at=at)
         )
@@ -53,6 +56,7 @@ class ImageRecords:
         """Change the fields that `paths` name (see `rules.image_update`). NotFound, InvalidArgument."""
         if not image.name:
             raise InvalidArgument("an image needs a name", field="image.name")
+        await self._gate.require_all(namespace, [masked(await self.get(namespace, image.name), image, paths)])
 
         def change(tx: Transaction) -> Image:
             new = masked(tx.images.get(namespace, image.name), image, paths)

@@ -16,8 +16,9 @@ from tricorn.rules import platforms
 from tricorn.rules.plan import label_changes
 from tricorn.service.catalog import Catalog, ResolvedImage
 from tricorn.service.layers import PullRequest
+from tricorn.service.policy import PolicyGate
 from tricorn.service.progress import Reporter
-from tricorn.service.pull import Puller
+from tricorn.service.pull import Puller, subject_of
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 
@@ -38,6 +39,7 @@ class ImageService:
         self._db = db
         self._catalog = catalog
         self._puller = puller
+        self.gate: PolicyGate = puller.gate
         self._snapshots = snapshots
         self._platform = machine_platform
 
@@ -129,13 +131,17 @@ class ImageService:
     async def ensure(
         self, namespace: str, desired: ImageDesired, report: Reporter | None = None
     ) -> ResolvedImage:
-        """Return the image, complete and unpacked, as containers need it."""
+        """Return the image, complete and unpacked, as containers need it. Raises as `PolicyGate.require`
+        for one that the policy doesn't allow now, however it came here.
+        """
         request = await self._request(namespace, Reference.parse(desired.reference), desired)
         current = await self._current(namespace, request) if desired.pull == "missing" else None
         if current and current.unpacked and not current.missing:
+            await self.gate.require(subject_of(request, current.image.name, current.image.target))
             return current
         await self.put(namespace, desired, report=report)
         image = await self._db.read(lambda tx: tx.images.get(namespace, str(request.reference)))
+        await self.gate.require(subject_of(request, image.name, image.target))
         return await self._catalog.resolve(namespace, image, request.platform, request.snapshotter)
 
     async def known_digest(self, namespace: str, reference: str) -> str:
@@ -153,6 +159,7 @@ class ImageService:
         """Give an image one more name; a name that stands for another image is moved. NotFound."""
         image = await self._catalog.find(namespace, name)
         tagged = attrs.evolve(image, name=str(Reference.parse(reference, "reference")))
+        await self.gate.require_all(namespace, [tagged])
         stored = await self._db.write(lambda tx: tx.images.put(namespace, tagged))
         return await self._catalog.view(namespace, stored, self._platform, whole=True)
 

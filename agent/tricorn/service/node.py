@@ -42,6 +42,7 @@ class NodeService:
         self._cgroup_mode = cgroup_mode
         self._sources = sources
         self._started = time.monotonic()
+        self.facts: dict[str, Callable[[], Mapping[str, Any]]] = {}  # more of `info`, by its name
 
     async def version(self) -> dict[str, Any]:
         """Return the agent's version and that of its API."""
@@ -69,6 +70,7 @@ class NodeService:
             "interfaces": await host_interfaces(),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "statistics": self.statistics(),
+            **{name: dict(fact()) for name, fact in self.facts.items()},
         }
 
     async def _snapshotter(self, name: str) -> dict[str, Any]:

@@ -34,6 +34,8 @@ from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, origin_label
 from tricorn.service.locks import KeyedLock
+from tricorn.service.policy import PolicyGate
+from tricorn.service.policy_checks import Subject
 from tricorn.service.progress import Reporter
 from tricorn.service.snapshots import Reservation, Sealing, SnapshotService
 from tricorn.store.db import Database
@@ -73,6 +75,7 @@ class Puller:
         pipeline: LayerPipeline,
         snapshots: SnapshotService,
         clock: Clock,
+        gate: PolicyGate,
     ) -> None:
         self._db = db
         self._content = content
@@ -80,6 +83,7 @@ class Puller:
         self.pipeline = pipeline
         self._snapshots = snapshots
         self._clock = clock
+        self.gate = gate
         self._images = KeyedLock()
         self._documents_lock = KeyedLock()
 
@@ -90,7 +94,10 @@ class Puller:
         )
 
     async def pull(self, request: PullRequest, target: Descriptor, reporter: Reporter) -> Image:
-        """Bring `target` and what it needs for the platform; return the recorded image."""
+        """Bring `target` and what it needs for the platform; return the recorded image. Raises as
+        `PolicyGate.require` before anything is brought.
+        """
+        await self.gate.require(subject_of(request, str(request.reference), target), fresh=True)
         async with self.image_lock(request, target), self.leased(request) as lease:
             reporter.report("resolve", f"{request.reference} is {target.digest}")
             documents = await self.documents(request, target, lease)
@@ -264,6 +271,11 @@ class Puller:
     async def _seal(self, namespace: str, brought: Brought) -> Sequence[Snapshot]:
         chain = [Sealing(layer.chain_id, layer.backend_id, layer.implied) for layer in brought.layers]
         return await self._snapshots.seal(namespace, brought.snapshotter, chain)
+
+
+def subject_of(request: PullRequest, name: str, target: Descriptor) -> Subject:
+    """Return what the policy is asked of an image that is pulled."""
+    return Subject(request.namespace, name, target, request.auth, request.plain_http, request.way)
 
 
 def _record_snapshots(

@@ -30,7 +30,7 @@ from tricorn.rules.chains import diff_ids_of
 from tricorn.service.layers import Layer, PullRequest
 from tricorn.service.nurseries import typed_nursery
 from tricorn.service.progress import Reporter
-from tricorn.service.pull import Brought, Documents, Puller
+from tricorn.service.pull import Brought, Documents, Puller, subject_of
 from tricorn.service.snapshots import Reservation, SnapshotService
 
 log = structlog.get_logger(__name__)
@@ -91,6 +91,8 @@ class WidePuller:
         Raises NotFound when the image has nothing for a platform, and what `Puller.pull` raises.
         """
         request = wide.request
+        for name in _policy_names(wide, target):
+            await self._puller.gate.require(subject_of(request, name, target), fresh=True)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._puller.image_lock(request, target))
             lease = await stack.enter_async_context(self._puller.leased(request))
@@ -189,6 +191,13 @@ def _both(first: Seen, second: Seen) -> Seen:
         second(descriptor, parent)
 
     return seen
+
+
+def _policy_names(wide: Wide, target: Descriptor) -> list[str]:
+    """The names that a policy has to allow: where the image comes from, and all that it will have here."""
+    names = [] if wide.request.source else [str(wide.request.reference)]
+    names += [image.name for image in wide.names(target)]
+    return list(dict.fromkeys(names)) or [f"unnamed.invalid/archive@{target.digest}"]
 
 
 def _diff_ids(manifest: Manifest, config: bytes) -> Sequence[Digest | None]:

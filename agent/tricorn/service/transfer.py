@@ -165,6 +165,8 @@ class TransferService:
 
     async def tag(self, namespace: str, name: str, store: ImageStoreEnd, *, lease: str = "") -> list[Image]:
         """Give an image more names; a name that stands for another image is moved. NotFound."""
+        named = await self.image(namespace, name)
+        await self._puller.gate.require_all(namespace, self._images(store, named.target))
 
         def tag(tx: Transaction) -> list[Image]:
             image = tx.images.get(namespace, name)

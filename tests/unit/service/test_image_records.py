@@ -14,6 +14,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Image, LeaseResource
 from tricorn.service.image_records import ImageRecords
+from tricorn.service.policy import PolicyGate
 from tricorn.store.db import Database
 from tricorn_testing.clock import HandClock
 
@@ -50,7 +51,7 @@ async def db(tmp_path: Path, clock: HandClock) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def images(db: Database, collector: FakeCollector) -> ImageRecords:
-    return ImageRecords(db, collector)  # type: ignore[arg-type]
+    return ImageRecords(db, collector, PolicyGate(db, None, None))  # type: ignore[arg-type]
 
 
 async def test_create_and_get(images: ImageRecords, clock: HandClock) -> None:

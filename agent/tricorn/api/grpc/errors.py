@@ -15,7 +15,8 @@ _MESSAGE: Final = 4000  # characters; a client keeps headers and trailers within
 
 _LAST_WORDS: Final = {
     "InvalidArgument": "invalid argument", "NotFound": "not found", "AlreadyExists": "already exists",
-    "PermissionDenied": "permission denied", "ResourceExhausted": "resource exhausted",
+    "PermissionDenied": "permission denied", "PolicyDenied": "permission denied",
+    "ResourceExhausted": "resource exhausted",
     "FailedPrecondition": "failed precondition", "Conflict": "conflict", "Aborted": "aborted",
     "OutOfRange": "out of range", "Unimplemented": "not implemented", "Internal": "internal error",
     "Unavailable": "unavailable", "DataLoss": "data loss", "Unauthenticated": "unauthenticated",

@@ -85,6 +85,7 @@ class InfoView:
     statistics: Mapping[str, Any]
     platform: str = ""
     interfaces: tuple[Mapping[str, Any], ...] = ()
+    policy: Mapping[str, Any] = Factory(dict)
 
 
 @frozen

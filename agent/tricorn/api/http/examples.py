@@ -26,4 +26,5 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ExecRequest": {"args": ["redis-cli", "ping"], "timeout": 10},
     "ResizeRequest": {"rows": 40, "columns": 120},
     "LeaseCreate": {"id": "build-7", "expire_seconds": 3600},
+    "PolicyQuestion": {"reference": "registry.example/team/app:1"},
 }

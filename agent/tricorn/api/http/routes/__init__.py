@@ -14,6 +14,7 @@ from tricorn.api.http.routes import (
     namespaces,
     node,
     operations,
+    policy,
     registries,
     snapshots,
     tasks,
@@ -35,4 +36,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *operations.ROUTES,
     *events.ROUTES,
     *collection.ROUTES,
+    *policy.ROUTES,
 )

@@ -14,9 +14,10 @@ from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
-from tricorn.service.operations import Operation, OperationService, Reporter
+from tricorn.service.operations import Operation, OperationService
 from tricorn.service.policy import PolicyGate
 from tricorn.service.processes import ProcessService
+from tricorn.service.progress import Reporter
 from tricorn.service.records import (
     EventPage,
     EventService,

@@ -36,6 +36,7 @@ class ClientConnection(Connection):
         """Send and receive until either side leaves. Never raises because of what the server does."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send)
+            nursery.start_soon(self.answer_pings)
             await self.converse()
             self.lose("the connection is lost")
             await self.say_goodbye()

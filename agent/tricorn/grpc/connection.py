@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tricorn.grpc.stream import Stream
 
 log = structlog.get_logger(__name__)
+_PONG_DELAY: Final = 0.02
 _LAST_WORDS: Final = 1.0  # seconds for the other side to read why the connection ends
 
 
@@ -39,6 +40,7 @@ class Connection(abc.ABC):
         self.unfinished = 0  # bytes of incomplete messages beyond the windows
         self.unsent = 0  # bytes of messages that wait for the other side
         self.violated = False
+        self._pings = trio.Event()
         self._stream = stream
         self._first = first
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
@@ -83,6 +85,20 @@ class Connection(abc.ABC):
             log.exception("connection failed")
             self.engine.go_away(ErrorCode.INTERNAL_ERROR)
 
+    async def answer_pings(self) -> None:
+        """Answer pings, a moment late. A task of the connection.
+
+        Go's clients send one with each answer they get, unless one is unanswered, to learn about the way;
+        answered at once that is a write and a read more for each call. (RFC 9113, 6.7 would have them
+        answered first; what counts on that counts in seconds.)
+        """
+        while True:
+            await self._pings.wait()
+            await trio.sleep(_PONG_DELAY)
+            self._pings = trio.Event()
+            self.engine.answer_pings()
+            self.flush()
+
     async def say_goodbye(self) -> None:
         """Let the other side read the last words, if it does so soon."""
         self.flush()
@@ -97,6 +113,8 @@ class Connection(abc.ABC):
                 for event in events:
                     self.on_event(event)
             finally:
+                if self.engine.pinged:
+                    self._pings.set()
                 self.flush()
             if more:
                 await trio.lowlevel.checkpoint()

@@ -42,6 +42,7 @@ class Engine:
         self._guard = guard or FloodGuard()
         self._cutter = FrameCutter(client=client)
         self._block: HeaderBlock | None = None
+        self._pongs: list[Buffer] = []
         self._shrink = False  # the other side's header table became smaller than ours may grow
         self._out: list[Buffer] = [frames.PREFACE] if client else []
         self._write(frames.SETTINGS, 0, 0, frames.encode_settings(settings_for(client=client)))
@@ -143,7 +144,7 @@ class Engine:
             raise ProtocolViolation("a PING frame is malformed", ErrorCode.FRAME_SIZE_ERROR)
         self._guard.spend(1)
         if not frame.flags & frames.ACK:
-            self._write(frames.PING, frames.ACK, 0, frame.payload)
+            self._pongs.append(frames.encode(frames.PING, frames.ACK, 0, frame.payload))
 
     def _on_goaway(self, frame: Frame, events: list[Event]) -> None:
         self._guard.spend(20)
@@ -182,6 +183,16 @@ class Engine:
         """Return what there is to send."""
         out, self._out = self._out, []
         return out
+
+    @property
+    def pinged(self) -> bool:
+        """Whether the other side waits for answers to pings."""
+        return bool(self._pongs)
+
+    def answer_pings(self) -> None:
+        """Put the answers to the pings so far among the output."""
+        self._out += self._pongs
+        self._pongs = []
 
     def request(self, fields: Sequence[tuple[bytes, bytes]]) -> int:
         """Open a stream (client) and return its number. Raises StreamGone when no more can be opened."""

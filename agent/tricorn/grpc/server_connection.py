@@ -69,6 +69,7 @@ class ServerConnection(Connection):
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
                     self._nursery.start_soon(self.outbox.run)
+                    self._nursery.start_soon(self.answer_pings)
                     await self.converse()
                     for call in list(self._calls.values()):
                         call.client_gone()

@@ -45,7 +45,7 @@ class ContainerRecords:
 
     async def get(self, namespace: str, container_id: str) -> Container:
         """Return a record. NotFound."""
-        return await self._db.read(lambda tx: tx.containers.get(namespace, container_id))
+        return await self._db.look(lambda tx: tx.containers.get(namespace, container_id))
 
     async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[Container]:
         """Return the records that match any filter (on `id`, `image`, `runtime.name`, `labels`), by id."""

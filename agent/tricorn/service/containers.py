@@ -208,7 +208,7 @@ class ContainerService:
 
     # ------------------------------------------------------------ parts
     async def _find(self, namespace: str, container_id: str) -> tuple[Container | None, Task | None]:
-        return await self._db.read(
+        return await self._db.look(
             lambda tx: (tx.containers.find(namespace, container_id), tx.tasks.find(namespace, container_id))
         )
 

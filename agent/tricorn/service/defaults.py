@@ -40,7 +40,7 @@ class NamespaceDefaults:
         if known is not None:
             return known
         before = self._changes
-        labels = await self._db.read(lambda tx: _labels(tx, namespace))
+        labels = await self._db.look(lambda tx: _labels(tx, namespace))
         if before == self._changes and labels is not None:  # what was read meanwhile may be the old ones
             self._known[namespace] = labels
         return labels or {}

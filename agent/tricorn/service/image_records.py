@@ -29,7 +29,7 @@ class ImageRecords:
 
     async def get(self, namespace: str, name: str) -> Image:
         """Return the image of exactly this name. NotFound."""
-        return await self._db.read(lambda tx: tx.images.get(namespace, name))
+        return await self._db.look(lambda tx: tx.images.get(namespace, name))
 
     async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[Image]:
         """Return the images that any filter (on `name`, `target.digest`, `target.mediatype`, `labels`,

@@ -101,7 +101,7 @@ class ImageService:
     async def _current(self, namespace: str, request: PullRequest) -> ResolvedImage | None:
         """Return the image as it is, None when its name or its documents are missing."""
         try:
-            image = await self._db.read(lambda tx: tx.images.get(namespace, str(request.reference)))
+            image = await self._db.look(lambda tx: tx.images.get(namespace, str(request.reference)))
             return await self._catalog.resolve(namespace, image, request.platform, request.snapshotter)
         except TricornError:
             return None
@@ -140,14 +140,14 @@ class ImageService:
             await self.gate.require(subject_of(request, current.image.name, current.image.target))
             return current
         await self.put(namespace, desired, report=report)
-        image = await self._db.read(lambda tx: tx.images.get(namespace, str(request.reference)))
+        image = await self._db.look(lambda tx: tx.images.get(namespace, str(request.reference)))
         await self.gate.require(subject_of(request, image.name, image.target))
         return await self._catalog.resolve(namespace, image, request.platform, request.snapshotter)
 
     async def known_digest(self, namespace: str, reference: str) -> str:
         """Return the digest the name has here now, "" if the image is not here."""
         name = str(Reference.parse(reference))
-        image = await self._db.read(lambda tx: tx.images.find(namespace, name))
+        image = await self._db.look(lambda tx: tx.images.find(namespace, name))
         return image.target.digest if image else ""
 
     async def delete(self, namespace: str, name: str, *, sync: bool = False, plan: bool = False) -> Change:
@@ -166,7 +166,7 @@ class ImageService:
     collector: Trigger | None = None  # set by the composition root; the collector needs this side's services
 
     async def _absent(self, namespace: str, name: str, *, plan: bool, sync: bool = False) -> Change:
-        image = await self._db.read(lambda tx: tx.images.find(namespace, name))
+        image = await self._db.look(lambda tx: tx.images.find(namespace, name))
         if image is None:
             return Change(changed=False)
         change = Change(

@@ -225,7 +225,7 @@ class Lifecycle:
         stays occupied until then. With `wait` it is gone, too.
         """
         container, task = await self.records(namespace, container_id)
-        snapshot = await self._db.read(
+        snapshot = await self._db.look(
             lambda tx: tx.snapshots.find(namespace, container.snapshotter, container.snapshot_key)
         )
         data = {
@@ -274,15 +274,17 @@ class Lifecycle:
         if wait:
             await tidy()
         else:
-            release = self.locks.occupy(namespace, container_id)
-            await self._tidier.behind(f"{namespace}/{container_id}", tidy, release)
+            occupation = self.locks.occupy(namespace, container_id)
+            await self._tidier.behind(
+                f"{namespace}/{container_id}", tidy, occupation.end, wanted=occupation.wanted
+            )
 
     async def remove_files(self, namespace: str, container_id: str) -> None:
         """Remove the bundle and the logs of a container whose record is gone, behind the answer."""
 
         async def tidy() -> None:
             async with self.locks.hold(namespace, container_id):
-                if not await self._db.read(lambda tx: tx.containers.find(namespace, container_id)):
+                if not await self._db.look(lambda tx: tx.containers.find(namespace, container_id)):
                     await self.bundles.remove_all(namespace, container_id)
 
         await self._tidier.behind(f"{namespace}/{container_id}", tidy)
@@ -320,7 +322,7 @@ class Lifecycle:
         return container, task
 
     async def _read(self, namespace: str, container_id: str) -> tuple[Container | None, Task | None]:
-        return await self._db.read(
+        return await self._db.look(
             lambda tx: (tx.containers.find(namespace, container_id), tx.tasks.find(namespace, container_id))
         )
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
 
 @define
@@ -14,6 +14,15 @@ class _Entry:
     lock: trio.Lock = Factory(trio.Lock)
     users: int = 0
     occupied: trio.Event | None = None
+    wanted: trio.Event = Factory(trio.Event)
+
+
+@frozen
+class Occupation:
+    """`wanted` is set once somebody waits for its end; `end` is called once."""
+
+    wanted: trio.Event
+    end: Callable[[], None]
 
 
 class KeyedLock:
@@ -29,14 +38,15 @@ class KeyedLock:
         entry = self._enter(key)
         try:
             async with entry.lock:
+                entry.wanted.set()
                 while entry.occupied is not None:
                     await entry.occupied.wait()
                 yield
         finally:
             self._leave(key, entry)
 
-    def occupy(self, *parts: str) -> Callable[[], None]:
-        """Keep the next holders waiting, whoever holds the lock now, until the returned function is called.
+    def occupy(self, *parts: str) -> Occupation:
+        """Keep the next holders waiting, whoever holds the lock now, until the occupation ends.
 
         For work that goes on behind its caller: between the end of the caller's hold and the beginning of
         one of its own, somebody else could come.
@@ -45,13 +55,14 @@ class KeyedLock:
         entry = self._enter(key)
         assert entry.occupied is None, "only the holder may have it occupied, and it does so once"
         occupied = entry.occupied = trio.Event()
+        entry.wanted = trio.Event()
 
-        def release() -> None:
+        def end() -> None:
             entry.occupied = None
             occupied.set()
             self._leave(key, entry)
 
-        return release
+        return Occupation(entry.wanted, end)
 
     def _enter(self, key: str) -> _Entry:
         entry = self._entries.setdefault(key, _Entry())

@@ -37,13 +37,13 @@ class NamespaceService:
         return await self._db.read(lambda tx: tx.namespaces.list(filters))
 
     async def get(self, name: str) -> Namespace:
-        return await self._db.read(lambda tx: tx.namespaces.get(name))
+        return await self._db.look(lambda tx: tx.namespaces.get(name))
 
     async def put(self, name: str, labels: Mapping[str, str], *, plan: bool = False) -> Change:
         """Make sure the namespace exists and has these labels; others it has are left alone."""
         ids.namespace(name)
         wanted = ids.labels(labels)
-        current = await self._db.read(lambda tx: tx.namespaces.find(name))
+        current = await self._db.look(lambda tx: tx.namespaces.find(name))
         missing = label_changes(current.labels if current else {}, wanted)
         before = {"name": name, "labels": dict(current.labels)} if current else {}
         after = {"name": name, "labels": {**(current.labels if current else {}), **wanted}}

@@ -37,7 +37,7 @@ class SandboxService:
         return await self._db.write(update)
 
     async def get(self, namespace: str, id: str) -> Sandbox:
-        return await self._db.read(lambda tx: tx.sandboxes.get(namespace, id))
+        return await self._db.look(lambda tx: tx.sandboxes.get(namespace, id))
 
     async def list(self, namespace: str, filters: Sequence[str] = ()) -> list[Sandbox]:
         return await self._db.read(lambda tx: tx.sandboxes.list(namespace, filters))

@@ -150,7 +150,7 @@ class SnapshotVerbs:
             tx.snapshots.check_parent(namespace, snapshotter, parent)
             return "", tx.snapshots.parent_ids(namespace, snapshotter, parent)
 
-        taken, parents = await self._db.read(look)
+        taken, parents = await self._db.look(look)
         if taken:
             kind = f"snapshots/{snapshotter}"
             if lease:
@@ -166,7 +166,7 @@ class SnapshotVerbs:
             found = tx.snapshots.get(namespace, snapshotter, key)
             return found, tx.snapshots.parent_ids(namespace, snapshotter, found.parent)
 
-        snapshot, parents = await self._db.read(look)
+        snapshot, parents = await self._db.look(look)
         if snapshot.kind is SnapshotKind.COMMITTED:
             raise FailedPrecondition(
                 f"snapshot {key} is committed", why="only an active one or a view can be mounted",
@@ -224,7 +224,7 @@ class SnapshotVerbs:
         """Give the directories that a layer had no entry for the metadata they have below `parent`."""
         implied = self._implied.pop(old.backend_id, ())
         if parent and not old.parent and implied:
-            below = await self._db.read(
+            below = await self._db.look(
                 lambda tx: tx.snapshots.parent_ids(namespace, old.snapshotter, parent)
             )
             await backend.adopt(old.backend_id, below, implied)
@@ -237,7 +237,7 @@ class SnapshotVerbs:
         return await self._db.read(lambda tx: tx.snapshots.list(namespace, snapshotter, filters))
 
     async def get(self, namespace: str, snapshotter: str, key: str) -> Snapshot:
-        return await self._db.read(lambda tx: tx.snapshots.get(namespace, snapshotter, key))
+        return await self._db.look(lambda tx: tx.snapshots.get(namespace, snapshotter, key))
 
     async def update(
         self, namespace: str, snapshotter: str, key: str, labels: Mapping[str, str],

@@ -74,7 +74,7 @@ class SnapshotService(SnapshotVerbs):
 
     async def parents(self, namespace: str, snapshotter: str, key: str) -> tuple[str, ...]:
         """Return the backend ids a snapshot on `key` stands on, nearest first; NotFound."""
-        return await self._db.read(lambda tx: tx.snapshots.parent_ids(namespace, snapshotter, key))
+        return await self._db.look(lambda tx: tx.snapshots.parent_ids(namespace, snapshotter, key))
 
     async def discard(self, snapshotter: str, backend_id: str) -> None:
         """Remove a directory that no record names any more (the collector's door)."""

@@ -41,18 +41,35 @@ class Tidier:
         return (self._slots.max_value or 0) - self._slots.value
 
     async def behind(
-        self, name: str, work: Callable[[], Awaitable[None]], done: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        work: Callable[[], Awaitable[None]],
+        done: Callable[[], None] = lambda: None,
+        *,
+        wanted: trio.Event | None = None,
     ) -> None:
-        """Have `work` done after this returns, then call `done`, whatever came of it."""
+        """Have `work` done after this returns, then call `done`, whatever came of it.
+
+        With `wanted` it lets the calls go first that follow such an answer as a rule, unless that is set.
+        """
         try:
             await self._slots.acquire()
         except BaseException:
             done()
             raise
-        self._nursery.start_soon(self._tidy, name, work, done, name=f"tidy {name}")
+        self._nursery.start_soon(self._tidy, name, work, done, wanted, name=f"tidy {name}")
 
-    async def _tidy(self, name: str, work: Callable[[], Awaitable[None]], done: Callable[[], None]) -> None:
+    async def _tidy(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[None]],
+        done: Callable[[], None],
+        wanted: trio.Event | None,
+    ) -> None:
         try:
+            if wanted is not None:
+                with trio.move_on_after(limits.TIDYING_PATIENCE):
+                    await wanted.wait()
             await work()
         except TricornError as error:
             log.error("left to the next start of the agent", what=name, error=error.one_line())

@@ -254,7 +254,7 @@ class TransferService:
 
     async def image(self, namespace: str, name: str) -> Image:
         """Return an image by the name it is recorded under; NotFound."""
-        return await self._db.read(lambda tx: tx.images.get(namespace, name))
+        return await self._db.look(lambda tx: tx.images.get(namespace, name))
 
     async def images_of(self, namespace: str, store: ImageStoreEnd) -> list[Image]:
         """Return the images that a store as source names. NotFound, InvalidArgument for prefixes."""

@@ -57,7 +57,7 @@ class ContentStore:
         """NotFound if the namespace doesn't have it."""
         if (known := self._opened.known(namespace, digest)) is not None:
             return known
-        return await self._db.read(lambda tx: tx.content.get(namespace, digest))
+        return await self._db.look(lambda tx: tx.content.get(namespace, digest))
 
     async def update_labels(self, namespace: str, digest: Digest, labels: Mapping[str, str]) -> ContentInfo:
         """Merge `labels` in; an empty value deletes. NotFound."""
@@ -226,7 +226,7 @@ class ContentStore:
 
     async def status(self, namespace: str, ref: str) -> IngestStatus:
         """Return one transfer's status. NotFound."""
-        record = await self._db.read(lambda tx: tx.ingests.get(namespace, ref))
+        record = await self._db.look(lambda tx: tx.ingests.get(namespace, ref))
         return await trio.to_thread.run_sync(self._status, namespace, record, limiter=self._limiter)
 
     def _status(self, namespace: str, record: IngestRecord) -> IngestStatus:

@@ -169,6 +169,9 @@ def test_what_is_ignored() -> None:
 
 def test_pings_are_answered() -> None:
     engine, _ = serving(frames.encode(frames.PING, 0, 0, b"12345678"))
+    assert engine.pinged
+    engine.answer_pings()
+    assert not engine.pinged
     assert frames.encode(frames.PING, frames.ACK, 0, b"12345678") in said(engine)
 
 

@@ -41,7 +41,7 @@ async def test_an_occupant_outlasts_its_callers_hold() -> None:
         async with locks.hold("a"):
             nursery.start_soon(come)  # waits before there is an occupant
             await trio.testing.wait_all_tasks_blocked()
-            release = locks.occupy("a")
+            release = locks.occupy("a").end
         await trio.testing.wait_all_tasks_blocked()
         assert not entered
         release()
@@ -52,7 +52,7 @@ async def test_an_occupant_outlasts_its_callers_hold() -> None:
 async def test_who_gives_up_waiting_for_an_occupant_leaves_the_lock() -> None:
     locks = KeyedLock()
     async with locks.hold("a"):
-        release = locks.occupy("a")
+        release = locks.occupy("a").end
     with trio.move_on_after(0) as gave_up:
         async with locks.hold("a"):
             raise AssertionError("occupied")
@@ -61,3 +61,19 @@ async def test_who_gives_up_waiting_for_an_occupant_leaves_the_lock() -> None:
     async with locks.hold("a"):
         assert len(locks) == 1
     assert len(locks) == 0
+
+
+async def test_an_occupant_learns_that_somebody_waits() -> None:
+    locks = KeyedLock()
+    async with locks.hold("a"):
+        occupation = locks.occupy("a")
+    assert not occupation.wanted.is_set()
+
+    async def come() -> None:
+        async with locks.hold("a"):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come)
+        await occupation.wanted.wait()
+        occupation.end()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
+from tricorn import limits
 from tricorn.errors import Internal
 from tricorn.service.tidying import Tidier
 
@@ -59,3 +61,20 @@ async def test_the_end_has_a_deadline(autojump_clock: trio.testing.MockClock) ->
     async with Tidier.open() as tidier:
         await tidier.behind("a", trio.sleep_forever, lambda: released.append("a"))
     assert released == ["a"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_clearing_lets_other_calls_go_first_unless_somebody_wants_its_end(
+    asked: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    wanted, began = trio.Event(), []
+
+    async def work() -> None:
+        began.append(trio.current_time())
+
+    async with Tidier.open() as tidier:
+        start = trio.current_time()
+        await tidier.behind("a", work, wanted=wanted)
+        if asked:
+            wanted.set()
+    assert began == [start + (0 if asked else limits.TIDYING_PATIENCE)]

@@ -357,3 +357,54 @@ async def test_one_durable_change_makes_its_whole_batch_so(db: Database) -> None
         await trio.testing.wait_all_tasks_blocked()
         go.set()
     assert levels == [FULL] * 3
+
+
+async def test_a_look_sees_every_write_that_has_returned(db: Database) -> None:
+    for name in ("one", "two"):
+        await db.write(lambda tx, name=name: tx.namespaces.create(name))
+        found = await db.look(lambda tx, name=name: tx.namespaces.get(name))
+        assert found.name == name
+    assert db.statistics()["looks"] == 2
+    assert db.statistics()["reads"] == 0
+
+
+async def test_a_look_that_fails_leaves_nothing_behind(db: Database) -> None:
+    def breaks(tx: Transaction) -> None:
+        tx.namespaces.find("one")
+        raise ValueError("broken")
+
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await db.look(lambda tx: tx.namespaces.get("none"))
+        with pytest.raises(ValueError, match="broken"):
+            await db.look(breaks)
+        with pytest.raises(FailedPrecondition, match="readonly"):
+            await db.look(lambda tx: tx.namespaces.create("unwritten"))
+    await db.write(lambda tx: tx.namespaces.create("one"))
+    assert (await db.look(lambda tx: tx.namespaces.get("one"))).name == "one"
+
+
+async def test_slow_looks_are_left_to_threads(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = set()
+
+    def slow(_: Transaction) -> None:
+        threads.add(threading.get_ident())
+
+    await db.look(slow)
+    assert threads == {threading.get_ident()}
+    monkeypatch.setattr("tricorn.store.db._SLOW", -1.0)
+    for _ in range(3):
+        await db.look(slow)
+    assert threads == {threading.get_ident()}
+    await db.look(slow)
+    assert len(threads) == 2
+    assert db.statistics()["slow_looks"] == 3
+
+
+async def test_a_locked_database_is_waited_for_in_a_thread(db: Database) -> None:
+    def locked(tx: Transaction) -> int:
+        if threading.current_thread() is threading.main_thread():
+            raise Unavailable("the database is locked")
+        return 7
+
+    assert await db.look(locked) == 7

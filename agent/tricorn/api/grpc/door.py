@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -74,4 +75,5 @@ def _make(services: Services, metrics: Metrics, ready: trio.Event) -> Callable[[
     """Import the door's code (some 100 ms, so in a thread), and return what makes the door."""
     from tricorn.api.grpc.site import GrpcApi
 
+    gc.freeze()  # it stays: no collection needs to look at it
     return lambda authoriser: GrpcApi(services, authoriser=authoriser, metrics=metrics, ready=ready)

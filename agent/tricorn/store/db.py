@@ -181,7 +181,7 @@ class Database:
     def _make_near(self) -> Transaction:
         connection = connect(self.path, read_only=True)
         connection.execute("PRAGMA busy_timeout=0")  # the loop doesn't wait
-        self._near = Transaction(connection, self.clock.now())
+        self._near = Transaction(connection, self.clock.now(), self._budget_rules)
         return self._near
 
     def _drop_near(self) -> None:

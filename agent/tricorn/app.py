@@ -19,6 +19,7 @@ from tricorn.fs.diffing import LayerDiffer
 from tricorn.fs.extraction import ExtractorPool
 from tricorn.fs.native import NativeSnapshotter
 from tricorn.fs.overlay import OverlaySnapshotter
+from tricorn.fs.repacking import LayerRepacker
 from tricorn.ports import Snapshotter
 from tricorn.registry.client import RegistryClient
 from tricorn.registry.credentials import CredentialBook, CredentialEntry, CredentialSettings
@@ -31,13 +32,16 @@ from tricorn.service.archive_writer import Exporter
 from tricorn.service.archives import Importer
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
+from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
+from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
 from tricorn.service.execs import Execs
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
+from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
@@ -55,6 +59,7 @@ from tricorn.service.pull_wide import WidePuller
 from tricorn.service.push import Pusher
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
+from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
@@ -172,13 +177,15 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         await gate.load(config.policy.file)
         puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock, gate)
         wide = WidePuller(puller, snapshots)
+        uploads = limits.REGISTRY_PARALLEL_UPLOADS
+        pusher = Pusher(db, workers.content, workers.registry, uploads, workers.registry)
         transfer = TransferService(
             db,
             puller,
             wide,
             snapshots,
             catalog,
-            Pusher(db, workers.content, workers.registry, limits.REGISTRY_PARALLEL_UPLOADS),
+            pusher,
             Importer(workers.content, puller, wide),
             Exporter(db, workers.content, machine),
             machine,
@@ -198,7 +205,10 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
         await mounts.recover()
         collector.collectibles[Kind.MOUNT] = mounts
-        differ = LayerDiffer(workers.extractor, os.path.join(config.state, "mounts", "reading"))
+        reading = os.path.join(config.state, "mounts", "reading")
+        differ = LayerDiffer(workers.extractor, reading)
+        diff = DiffService(workers.content, workers.extractor, differ, mounts, snapshots)
+        repacker = LayerRepacker(workers.extractor, reading)
         operations = await stack.enter_async_context(OperationService.open(clock))
         streams = StreamService()
         workers.runtime.use_streams(await stack.enter_async_context(StreamPipes.open(streams)))
@@ -236,7 +246,13 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             content=BlobService(db, workers.content),
             image_records=ImageRecords(db, gc, gate),
             snapshots=snapshots,
-            diff=DiffService(workers.content, workers.extractor, differ, mounts, snapshots),
+            diff=diff,
+            commits=CommitService(db, workers.content, snapshots, diff, tasks, wide, machine),
+            converter=Converter(db, workers.content, repacker, gate),
+            referrers=ReferrerService(
+                db, workers.content, catalog, puller, workers.registry, pusher, transfer
+            ),
+            image_care=ImageCare(db, workers.content, catalog, machine),
             mounts=mounts,
             leases=LeaseService(db, clock, gc.collect),
             gc=gc,

@@ -135,7 +135,43 @@ def import_images(
     return Call("POST", path(ns, "archive"), fields, upload=True)
 
 
+def label_image(ns: str, name: str, labels: dict[str, str]) -> Call:
+    return Call("PATCH", path(ns, "images", name), body={"labels": labels})
+
+
+def convert_image(ns: str, name: str, wanted: Any, *, stream: bool = False, detach: bool = False) -> Call:
+    return Call("POST", path(ns, "images", name, "convert"), body=wanted, stream=stream, detach=detach)
+
+
+def referrers(ns: str, name: str, *, type: str = "", platform: str = "") -> Call:
+    """Return the question for what is on the node and refers to an image."""
+    return Call(
+        "GET", path(ns, "images", name, "referrers"), query(type=type or None, platform=platform or None)
+    )
+
+
+def ask_referrers(ns: str, name: str, wanted: Any, *, stream: bool = False, detach: bool = False) -> Call:
+    """Return the question to the image's registry."""
+    return Call("POST", path(ns, "images", name, "referrers"), body=wanted, stream=stream, detach=detach)
+
+
+def check_images(
+    ns: str, names: Iterable[str] = (), *, platform: str = "", all_platforms: bool = False
+) -> Call:
+    pairs = tuple(("name", name) for name in names)
+    more = query(platform=platform or None, all_platforms=all_platforms)
+    return Call("GET", path(ns, "image-check"), (*pairs, *more))
+
+
+def image_usage(ns: str, names: Iterable[str] = ()) -> Call:
+    return Call("GET", path(ns, "image-usage"), tuple(("name", name) for name in names))
+
+
 # ---------------------------------------------------------------- containers
+def commit_container(ns: str, id: str, wanted: Any, *, stream: bool = False, detach: bool = False) -> Call:
+    return Call("POST", path(ns, "containers", id, "commit"), body=wanted, stream=stream, detach=detach)
+
+
 def containers(ns: str, filters: Iterable[str] = (), *, all: bool = True) -> Call:
     return Call("GET", path(ns, "containers"), query(filters, all="true" if all else "false"))
 

@@ -11,6 +11,16 @@ from tricorn.client.connection import Pool
 from tricorn.client.session import Session, open_session
 from tricorn.client.stream import Stream, Work, line_of, open_bytes, open_stream, open_work
 from tricorn.client.values import plain, value, values
+from tricorn.model.image_requests import (
+    CommitResult,
+    ContainerCommit,
+    ConversionResult,
+    ImageCheck,
+    ImageConversion,
+    ImageUsages,
+    ReferrersQuery,
+    ReferrersResult,
+)
 from tricorn.model.policy import PolicyAnswer, PolicyQuestion, PolicyView
 from tricorn.model.records import ContentInfo, Lease, Namespace, Snapshot
 from tricorn.model.requests import (
@@ -100,6 +110,44 @@ class Images(Noun):
         """Give an image one more name; a name that stands for another image is moved."""
         return value(await self._pool.call(calls.tag_image(self._ns, name, reference)), ImageView)
 
+    async def label(self, name: str, labels: Mapping[str, str]) -> ImageView:
+        """Set labels; an empty value removes one."""
+        return value(await self._pool.call(calls.label_image(self._ns, name, dict(labels))), ImageView)
+
+    async def convert(self, name: str, wanted: ImageConversion) -> ConversionResult:
+        """Make an image in another form or with other compression; cancelled with the caller."""
+        return value(
+            await self._pool.call(calls.convert_image(self._ns, name, plain(wanted))), ConversionResult
+        )
+
+    def convert_work(
+        self, name: str, wanted: ImageConversion
+    ) -> AbstractAsyncContextManager[Work[ConversionResult]]:
+        """Like `convert`, with the progress to iterate over."""
+        call = calls.convert_image(self._ns, name, plain(wanted), stream=True)
+        return open_work(self._pool, call, lambda raw: value(raw, ConversionResult))
+
+    async def referrers(self, name: str, *, type: str = "", platform: str = "") -> ReferrersResult:
+        """Return the artifacts on the node that refer to an image."""
+        call = calls.referrers(self._ns, name, type=type, platform=platform)
+        return value(await self._pool.call(call), ReferrersResult)
+
+    async def ask_referrers(self, name: str, wanted: ReferrersQuery | None = None) -> ReferrersResult:
+        """Return the artifacts that the image's registry knows of; `fetch` brings them."""
+        call = calls.ask_referrers(self._ns, name, plain(wanted or ReferrersQuery()))
+        return value(await self._pool.call(call), ReferrersResult)
+
+    async def check(
+        self, names: Sequence[str] = (), *, platform: str = "", all_platforms: bool = False
+    ) -> Sequence[ImageCheck]:
+        """Return whether images (without names, all) are whole."""
+        call = calls.check_images(self._ns, names, platform=platform, all_platforms=all_platforms)
+        return values(await self._pool.call(call), ImageCheck)
+
+    async def usage(self, names: Sequence[str] = ()) -> ImageUsages:
+        """Return what images (without names, all) take."""
+        return value(await self._pool.call(calls.image_usage(self._ns, names)), ImageUsages)
+
     def export(
         self, names: Sequence[str], *, platform: str = "", all_platforms: bool = False, operation: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -140,6 +188,17 @@ class Images(Noun):
 
 
 class Containers(Noun):
+    async def commit(self, id: str, wanted: ContainerCommit) -> CommitResult:
+        """Make an image of a container; cancelled with the caller."""
+        return value(await self._pool.call(calls.commit_container(self._ns, id, plain(wanted))), CommitResult)
+
+    def commit_work(
+        self, id: str, wanted: ContainerCommit
+    ) -> AbstractAsyncContextManager[Work[CommitResult]]:
+        """Like `commit`, with the progress to iterate over."""
+        call = calls.commit_container(self._ns, id, plain(wanted), stream=True)
+        return open_work(self._pool, call, lambda raw: value(raw, CommitResult))
+
     async def list(self, filters: Sequence[str] = (), *, all: bool = True) -> list[ContainerView]:
         return values(await self._pool.call(calls.containers(self._ns, filters, all=all)), ContainerView)
 

@@ -102,13 +102,6 @@ class ReferrersResult:
 
 
 @frozen
-class ImageLabels:
-    """Body of `PATCH /v1/{namespace}/images/{name}`: an empty value removes a label."""
-
-    labels: Mapping[str, str]
-
-
-@frozen
 class MissingBlob:
     """Content of an image that isn't as it must be: without a record (`missing`), or without its file
     (`lost`).

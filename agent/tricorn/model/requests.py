@@ -58,6 +58,7 @@ class ImagePush:
     platform: str = ""
     plain_http: bool = False
     auth: RegistryAuth | None = None
+    referrers: bool = False  # push also what refers to it and is on the node
 
 
 @frozen

@@ -24,6 +24,7 @@ from tricorn.registry.hostsdir import HostsDirectory
 from tricorn.registry.pacing import Backoff, Pacing
 from tricorn.registry.push import Uploads
 from tricorn.registry.push_to import PushTo
+from tricorn.registry.referrers import referrers_on
 from tricorn.registry.resolve import resolve_on
 from tricorn.registry.rounds import Attempts
 from tricorn.registry.wire import Wire
@@ -215,6 +216,43 @@ class RegistryClient:
             return Attempts(what, [able[0]], backoff)
 
         return Uploads(PushTo(self._access, call, able[0]), attempts, self._buffers)
+
+    async def referrers(
+        self,
+        reference: Reference,
+        subject: Digest,
+        artifact_type: str = "",
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
+    ) -> list[Descriptor]:
+        """Return what refers to `subject` in the repository of `reference`; see `ports.Referrals`."""
+        call = await self._call(reference, auth, way, plain_http=plain_http)
+        what = f"can't ask what refers to {subject} in {reference.name}"
+        attempts = self._attempts(what, call, "resolve", _DOCUMENT_ATTEMPTS)
+        try:
+            return await attempts.run(
+                lambda host: referrers_on(self._access, call, host, subject, artifact_type)
+            )
+        except NotFound:
+            return []
+        finally:
+            self._retries += attempts.retries
+
+    async def refer(
+        self,
+        reference: Reference,
+        subject: Digest,
+        referrer: Descriptor,
+        *,
+        auth: Auth | None = None,
+        plain_http: bool = False,
+        way: RegistryWay = DEFAULT_WAY,
+    ) -> bool:
+        """Let the registry tell of a referrer that was pushed there; see `ports.Referrals`."""
+        uploads = await self.push(reference, auth=auth, plain_http=plain_http, way=way)
+        return await uploads.refer(subject, referrer)
 
     async def _call(
         self, reference: Reference, auth: Auth | None, way: RegistryWay, *, plain_http: bool

@@ -12,11 +12,13 @@ from typing import Final
 from attrs import frozen
 
 from tricorn.errors import NotFound
+from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.ports import PushOutcome
 from tricorn.registry.fetch import Buffers
 from tricorn.registry.push_blob import BlobUpload
 from tricorn.registry.push_to import PushTo, check_digest
+from tricorn.registry.referrers import note_referrer
 from tricorn.registry.resolve import ACCEPT
 from tricorn.registry.rounds import Attempts
 from tricorn.rules.hosts import RegistryHost
@@ -65,6 +67,11 @@ class Uploads:
             return "pushed"
 
         return await self._attempts(what).run(put)
+
+    async def refer(self, subject: Digest, referrer: Descriptor) -> bool:
+        """Let the registry tell of `referrer`; see `note_referrer`."""
+        what = f"can't say in {self._to.reference.name} what {referrer.digest} refers to"
+        return await self._attempts(what).run(lambda _: note_referrer(self._to, subject, referrer))
 
     async def _put(self, path: str, descriptor: Descriptor, data: bytes) -> None:
         headers = (("Content-Type", descriptor.media_type),)

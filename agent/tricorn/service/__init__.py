@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
+from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
 from tricorn.service.gc import GcService
+from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
@@ -25,6 +28,7 @@ from tricorn.service.records import (
     Lost,
     NamespaceService,
 )
+from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshots import SnapshotService
@@ -48,6 +52,10 @@ class Services:
     image_records: ImageRecords
     snapshots: SnapshotService
     diff: DiffService
+    commits: CommitService
+    converter: Converter
+    referrers: ReferrerService
+    image_care: ImageCare
     mounts: MountService
     leases: LeaseService
     gc: GcService

@@ -13,8 +13,9 @@ from tricorn.errors import NotFound
 from tricorn.model.oci import Descriptor, Platform
 from tricorn.model.records import ContentInfo
 from tricorn.model.reference import Reference
-from tricorn.ports import DEFAULT_WAY, Auth, ContentStore, Push, PushOutcome, Registry, RegistryWay
+from tricorn.ports import DEFAULT_WAY, Auth, ContentStore, Push, PushOutcome, Referrals, Registry, RegistryWay
 from tricorn.rules.chains import nondistributable, sources_of
+from tricorn.rules.referrers import as_referrer, subject_of
 from tricorn.service.image_tree import Node, only, walk
 from tricorn.service.nurseries import typed_nursery
 from tricorn.store.db import Database
@@ -51,7 +52,10 @@ class PushWatcher:
 class Pusher:
     """Pushes images out of the content store; at most `uploads` blobs at a time over all pushes."""
 
-    def __init__(self, db: Database, content: ContentStore, registry: Registry, uploads: int) -> None:
+    def __init__(
+        self, db: Database, content: ContentStore, registry: Registry, uploads: int, referrals: Referrals
+    ) -> None:
+        self._referrals = referrals
         self._db = db
         self._content = content
         self._registry = registry
@@ -79,7 +83,17 @@ class Pusher:
         for node in nodes:
             name = request.reference.tag if node.descriptor.digest == request.target.digest else ""
             watcher.done(node.descriptor, await to.manifest(node.descriptor, node.data, name))
+            await self._refer(request, node)
         log.info("image pushed", namespace=request.namespace, reference=str(request.reference))
+
+    async def _refer(self, request: PushRequest, node: Node) -> None:
+        """Let the registry tell of an artifact when it is asked for what refers to its subject."""
+        subject = subject_of(node.data)
+        if subject is not None:
+            await self._referrals.refer(
+                request.reference, subject.digest, as_referrer(node.data, node.descriptor),
+                auth=request.auth, plain_http=request.plain_http, way=request.way,
+            )  # fmt: skip
 
     async def _blobs(self, namespace: str, nodes: Sequence[Node]) -> list[tuple[ContentInfo, Descriptor]]:
         """Return the blobs to push, each once; NotFound naming the first that isn't here."""

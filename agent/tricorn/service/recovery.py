@@ -9,11 +9,12 @@ import structlog
 from attrs import evolve
 
 from tricorn.errors import TricornError
-from tricorn.model.records import Container, Intent, Task
+from tricorn.model.records import Container, Intent, Task, TaskStatus
 from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
 from tricorn.service.gc import GcService
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
 from tricorn.service.specs import SpecFactory
+from tricorn.service.still_container import PAUSED_FOR_COMMIT
 from tricorn.service.supervisor import record_exit
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
@@ -76,7 +77,9 @@ class Recovery:
     async def _clear(self, intent: Intent) -> None:
         namespace, name = intent.namespace, intent.object
         container = await self._db.read(lambda tx: tx.containers.find(namespace, name))
-        if intent.kind == "start" and container:
+        if intent.kind == PAUSED_FOR_COMMIT:
+            await self._thaw(namespace, container)
+        elif intent.kind == "start" and container:
             await self._undo_start(namespace, _as_run(container, intent))
         elif intent.kind == "delete-task" and container:
             await self._clear_task(namespace, _as_run(container, intent))
@@ -84,6 +87,21 @@ class Recovery:
             ref = await self._orphan(namespace, name, str(intent.data.get("runtime", "")))
             created = await self._runtime.recover_created(ref)
             await self._lifecycle.clear(ref, created, dict(intent.data))
+
+    async def _thaw(self, namespace: str, container: Container | None) -> None:
+        """Let a container go on that was held still for a commit."""
+        task = await self._db.read(lambda tx: tx.tasks.find(namespace, container.id)) if container else None
+        if container is None or task is None or task.status not in ALIVE or task.boot_id != self._boot_id:
+            return
+        await self._runtime.resume(self._lifecycle.bundles.ref(namespace, container, task))
+
+        def record(tx: Transaction) -> None:
+            current = tx.tasks.get(namespace, container.id)
+            if current.status is TaskStatus.PAUSED:
+                tx.tasks.put(namespace, evolve(current, status=TaskStatus.RUNNING))
+                tx.events.publish(namespace, "/tasks/resumed", {"container_id": container.id})
+
+        await self._db.write(record)
 
     async def _undo_start(self, namespace: str, container: Container) -> None:
         """Take back a task that never got its record; the container is as it was: stopped, or new."""

@@ -10,6 +10,13 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ImageDesired": {"reference": "docker.io/library/redis:7", "pull": "missing"},
     "ImagePush": {"reference": "registry.example/team/app:1"},
     "ImageTag": {"reference": "registry.example/team/app:1"},
+    "ImageConversion": {
+        "reference": "registry.example/team/app:1-zstd",
+        "form": "oci",
+        "compression": "zstd",
+    },
+    "ReferrersQuery": {"type": "application/spdx+json", "fetch": True},
+    "ContainerCommit": {"reference": "registry.example/team/app:debug", "changes": ["ENV MODE=test"]},
     "ContainerDesired": {
         "image": "docker.io/library/redis:7",
         "state": "started",

@@ -9,6 +9,7 @@ from tricorn.api.http.routes import (
     containers,
     content,
     events,
+    image_work,
     images,
     leases,
     namespaces,
@@ -19,6 +20,7 @@ from tricorn.api.http.routes import (
     snapshots,
     tasks,
     transfer,
+    upkeep,
 )
 from tricorn.api.http.routing import Route
 
@@ -28,6 +30,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *namespaces.ROUTES,
     *images.ROUTES,
     *transfer.ROUTES,
+    *image_work.ROUTES,
     *containers.ROUTES,
     *tasks.ROUTES,
     *content.ROUTES,
@@ -36,5 +39,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *operations.ROUTES,
     *events.ROUTES,
     *collection.ROUTES,
+    *upkeep.ROUTES,
     *policy.ROUTES,
 )

@@ -31,7 +31,8 @@ async def push(call: Call) -> object:
     image = await transfer.find(call.namespace, call.path["name"])
 
     async def work(report: Reporter) -> PushResult:
-        return await transfer.push_as(call.namespace, image, body, report)
+        push_it = call.services.referrers.push if body.referrers else transfer.push_as
+        return await push_it(call.namespace, image, body, report)
 
     return await longwork.run(call, "push", body.reference or image.name, work)
 

@@ -60,8 +60,10 @@ from tricorn.service.push import Pusher
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.recovery import Recovery
 from tricorn.service.referrers import ReferrerService
+from tricorn.service.refetch import Refetcher
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
+from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.streams import StreamService
@@ -69,6 +71,7 @@ from tricorn.service.supervisor import Supervisor
 from tricorn.service.tasks import TaskService
 from tricorn.service.tidying import Tidier
 from tricorn.service.transfer import TransferService
+from tricorn.service.usage import UsageService
 from tricorn.store.collect import Collector
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
@@ -215,6 +218,12 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         gc = GcService(collector, snapshots)
         images.collector = gc
         figures = Figures(db)
+        refetcher = Refetcher(db, workers.content, workers.registry)
+
+        def busy() -> bool:
+            return bool(workers.content.active) or operations.running() > 0
+
+        scrub = ScrubService(db, workers.content, refetcher, clock, config.scrub, busy)
         sources = {
             "database": db.statistics,
             "extractor": workers.extractor.statistics,
@@ -227,6 +236,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             "containers": figures.containers,
             "content": figures.content,
             "gc": collector.statistics,
+            "scrub": scrub.statistics,
+            "usage": figures.usage,
             "operations": lambda: {"running": operations.running()},
             "policy": gate.statistics,
         }
@@ -262,6 +273,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             streams=streams,
             sandboxes=SandboxService(db),
             registries=RegistryService(workers.registry.explain),
+            scrub=scrub,
+            usage=UsageService(db, snapshots),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
             policy=gate,
         )

@@ -55,6 +55,8 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             nursery = await stack.enter_async_context(trio.open_nursery())
             if config.gc.schedule:
                 await nursery.start(agent.collector.run)
+            if config.scrub.enabled:
+                await nursery.start(agent.services.scrub.run)
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
             settle_memory()

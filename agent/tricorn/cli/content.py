@@ -10,9 +10,10 @@ from tricorn.cli import complete
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, labels, size
 from tricorn.cli.output import each, emit_json, table
+from tricorn.cli.scrub import inspect, quarantine_command, scrub
 from tricorn.cli.settings import Settings, command
 
-content_command = click.Group("content", help="Look at and remove blobs.")
+content_command = click.Group("content", help="Look at, verify and remove blobs.")
 
 
 @command("ls", examples="tricorn content ls\ntricorn content ls --filter 'labels.\"containerd.io/gc.root\"'")
@@ -55,5 +56,5 @@ def rm(settings: Settings, digests: tuple[str, ...]) -> int:
     )
 
 
-for _made in (ls, get, rm):
+for _made in (ls, get, inspect, rm, scrub, quarantine_command):
     content_command.add_command(_made)

@@ -36,7 +36,8 @@ def gc_command(settings: Settings, dry_run: bool) -> None:
 def explain(settings: Settings, object: str) -> None:
     """Say why OBJECT is kept.
 
-    It is content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID or lease/ID.
+    It is content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID, sandbox/ID, lease/ID,
+    ingest/REF, mount/NAME or stream/ID. What keeps it, and until when; or what no longer does.
     """
     answer = settings.door.call(calls.explain(settings.namespace, object))
     if settings.json:
@@ -45,6 +46,10 @@ def explain(settings: Settings, object: str) -> None:
     click.echo(clean(f"{answer['object']}: {'kept' if answer['kept'] else 'not kept'}"))
     for depth, link in enumerate(answer.get("chain") or ()):
         click.echo(clean(f"{'  ' * depth}{'└ ' if depth else ''}{link}"))
+    if len(answer.get("keepers") or ()) > 1:
+        click.echo("kept by:")
+        for item in answer["keepers"]:
+            click.echo(clean(f"  {item['object']}: {item['reason']}"))
     if answer.get("note"):
         click.echo(clean(answer["note"]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tricorn.cli import complete
+from tricorn.cli.budget import budget, usage
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, labels, pairs
 from tricorn.cli.output import each, emit_json, table
@@ -59,5 +60,5 @@ def label(settings: Settings, name: str, values: tuple[str, ...]) -> None:
         click.echo(name)
 
 
-for _made in (ls, create, rm, label):
+for _made in (ls, create, rm, label, usage, budget):
     namespace_command.add_command(_made)

@@ -21,6 +21,7 @@ from tricorn.client.nouns import (
     Snapshots,
 )
 from tricorn.client.stream import Stream, line_of, open_stream
+from tricorn.client.upkeep import Scrub
 from tricorn.client.values import value, values
 from tricorn.errors import Internal
 from tricorn.model.records import Event
@@ -52,6 +53,7 @@ class Client:
         self.snapshots = Snapshots(self._pool, self.namespace)
         self.leases = Leases(self._pool, self.namespace)
         self.operations = Operations(self._pool, self.namespace)
+        self.scrub = Scrub(self._pool, self.namespace)
         self.policy = Policy(self._pool, self.namespace)
 
     async def __aenter__(self) -> Self:

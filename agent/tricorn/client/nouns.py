@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from tricorn.client import calls
+from tricorn.client import calls, upkeep_calls
 from tricorn.client.connection import Pool
 from tricorn.client.session import Session, open_session
 from tricorn.client.stream import Stream, Work, line_of, open_bytes, open_stream, open_work
@@ -22,7 +22,7 @@ from tricorn.model.image_requests import (
     ReferrersResult,
 )
 from tricorn.model.policy import PolicyAnswer, PolicyQuestion, PolicyView
-from tricorn.model.records import ContentInfo, Lease, Namespace, Snapshot
+from tricorn.model.records import ContentInfo, Lease, LeaseResource, Namespace, Snapshot
 from tricorn.model.requests import (
     Change,
     ContainerDesired,
@@ -40,6 +40,7 @@ from tricorn.model.requests import (
     PushResult,
     RegistryAuth,
 )
+from tricorn.model.usage import NamespaceUsage
 
 
 class Noun:
@@ -67,6 +68,11 @@ class Namespaces(Noun):
 
     async def delete(self, name: str, *, plan: bool = False) -> Change:
         return value(await self._pool.call(calls.delete_namespace(name, plan=plan)), Change)
+
+    async def usage(self, name: str, *, active: bool = False) -> NamespaceUsage:
+        """Return what a namespace uses and its budget; `active` measures what containers wrote, too."""
+        call = upkeep_calls.namespace_usage(name, active=active)
+        return value(await self._pool.call(call), NamespaceUsage)
 
 
 class Images(Noun):
@@ -331,8 +337,24 @@ class Leases(Noun):
         call = calls.create_lease(self._ns, id, dict(labels or {}), expire_seconds)
         return value(await self._pool.call(call), Lease)
 
-    async def delete(self, id: str) -> None:
-        await self._pool.call(calls.delete_lease(self._ns, id))
+    async def get(self, id: str) -> Lease:
+        return value(await self._pool.call(upkeep_calls.lease(self._ns, id)), Lease)
+
+    async def delete(self, id: str, *, sync: bool = False) -> None:
+        """End a lease; with `sync`, what it alone kept is collected when this returns."""
+        await self._pool.call(upkeep_calls.delete_lease(self._ns, id, sync=sync))
+
+    async def resources(self, id: str) -> Sequence[LeaseResource]:
+        """Return what a lease holds."""
+        return values(await self._pool.call(upkeep_calls.lease_resources(self._ns, id)), LeaseResource)
+
+    async def add(self, id: str, resource: LeaseResource) -> None:
+        """Have a lease hold something, which need not be there yet."""
+        await self._pool.call(upkeep_calls.add_to_lease(self._ns, id, resource.type, resource.id))
+
+    async def drop(self, id: str, resource: LeaseResource) -> None:
+        """Have a lease let go of something, whether or not it holds it."""
+        await self._pool.call(upkeep_calls.drop_from_lease(self._ns, id, resource.type, resource.id))
 
 
 class Operations(Noun):

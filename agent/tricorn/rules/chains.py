@@ -63,6 +63,17 @@ def sources_of(labels: Mapping[str, str], reference: Reference) -> list[str]:
     return sorted(paths, key=lambda path: (-_shared(path, reference.path), path))
 
 
+def sources_in(labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return every (host, repository) that the labels say a blob came from."""
+    return [
+        (key.removeprefix(_SOURCE), path)
+        for key, value in sorted(labels.items())
+        if key.startswith(_SOURCE)
+        for path in value.split(",")
+        if path
+    ]
+
+
 def _shared(one: str, other: str) -> int:
     pairs = zip(one.split("/"), other.split("/"), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -31,10 +31,12 @@ from tricorn.service.records import (
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
+from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
 from tricorn.service.transfer import TransferService
+from tricorn.service.usage import UsageService
 
 
 @frozen
@@ -67,6 +69,8 @@ class Services:
     introspection: IntrospectionService
     policy: PolicyGate
     registries: RegistryService
+    scrub: ScrubService
+    usage: UsageService
 
 
 __all__ = ["EventPage", "Lost", "Operation", "Reporter", "Services"]

@@ -117,6 +117,8 @@ class ContainerService:
     ) -> tuple[str, ...]:
         warnings: tuple[str, ...] = ()
         image = None
+        if steps.create and not steps.remove:
+            await self._db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
         if steps.create:  # before the old one goes: a pull that fails must cost nothing
             if report:
                 report.report("image", desired.image)
@@ -167,6 +169,7 @@ class ContainerService:
                     f"container {container_id} exists already in namespace {namespace}",
                     hint=f"remove it: `tricorn -n {namespace} rm {container_id}`, or choose another name",
                 )
+            await self._db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
             image = await self._images.ensure(namespace, _image_of(desired), report)
             await self._lifecycle.create(
                 namespace, container_id, desired, image, start=desired.state == "started"

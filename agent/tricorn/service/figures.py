@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 import trio
 
 from tricorn.errors import TricornError
+from tricorn.service.usage import figures
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -22,12 +24,17 @@ class Figures:
         self._db = db
         self._containers: dict[str, int] = {}
         self._content: dict[str, int] = {"blobs": 0, "bytes": 0}
+        self._usage: Mapping[str, Mapping[str, int]] = {}
 
     def containers(self) -> dict[str, int]:
         return self._containers
 
     def content(self) -> dict[str, int]:
         return self._content
+
+    def usage(self) -> Mapping[str, Mapping[str, int]]:
+        """By namespace."""
+        return self._usage
 
     async def keep_fresh(self) -> None:
         """Take the figures again and again, until cancelled."""
@@ -40,11 +47,14 @@ class Figures:
 
     async def take(self) -> None:
         """Take them once."""
-        self._containers, self._content = await self._db.read(_read)
+        self._containers, self._content, self._usage = await self._db.read(_read)
 
 
-def _read(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:
+def _read(
+    tx: Transaction,
+) -> tuple[dict[str, int], dict[str, int], Mapping[str, Mapping[str, int]]]:
     states = Counter(str(task.status) for _, task in tx.tasks.list_all())
     states["without_task"] = len(tx.containers.list_all()) - states.total()
     sizes = {info.digest: info.size for _, info in tx.content.list_all()}  # shared blobs count once
-    return dict(states), {"blobs": len(sizes), "bytes": sum(sizes.values())}
+    usage = figures(tx.budgets.usage_of_all())
+    return dict(states), {"blobs": len(sizes), "bytes": sum(sizes.values())}, usage

@@ -98,6 +98,7 @@ class Puller:
         `PolicyGate.require` before anything is brought.
         """
         await self.gate.require(subject_of(request, str(request.reference), target), fresh=True)
+        await self.admit(request.namespace, [str(request.reference)])
         async with self.image_lock(request, target), self.leased(request) as lease:
             reporter.report("resolve", f"{request.reference} is {target.digest}")
             documents = await self.documents(request, target, lease)
@@ -115,6 +116,10 @@ class Puller:
                 (image,) = await self.record(request.namespace, [brought], [name], done_with=done_with)
         log.info("image pulled", namespace=request.namespace, image=image.name, digest=str(target.digest))
         return image
+
+    async def admit(self, namespace: str, names: Sequence[str]) -> None:
+        """Refuse names of images that the namespace's budget has no room for. ResourceExhausted."""
+        await self._db.read(lambda tx: [tx.budgets.admit_image(namespace, name) for name in names])
 
     def image_lock(self, request: PullRequest, target: Descriptor) -> AbstractAsyncContextManager[None]:
         """Hold an image: pulls of one image wait for each other, then find all there."""
@@ -207,7 +212,12 @@ class Puller:
         reservation: Reservation,
         board: list[Layer],
     ) -> list[Layer]:
-        """Fetch the layers and unpack those that `request.snapshotter` lacks; `board` shows progress."""
+        """Fetch the layers and unpack those that `request.snapshotter` lacks; `board` shows progress.
+
+        ResourceExhausted before the first byte if the namespace's budget has no room for them.
+        """
+        blobs = {layer.digest: layer.size for layer in documents.manifest.layers}
+        await self._db.read(lambda tx: tx.budgets.admit_blobs(request.namespace, blobs))
         diff_ids = diff_ids_of(documents.manifest, documents.config)
         layers = [
             Layer(descriptor, diff_id, chain_id)

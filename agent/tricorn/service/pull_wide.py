@@ -93,6 +93,7 @@ class WidePuller:
         request = wide.request
         for name in _policy_names(wide, target):
             await self._puller.gate.require(subject_of(request, name, target), fresh=True)
+        await self._puller.admit(request.namespace, [image.name for image in wide.names(target)])
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._puller.image_lock(request, target))
             lease = await stack.enter_async_context(self._puller.leased(request))

@@ -17,6 +17,8 @@ from tricorn.model.ids import Digest
 from tricorn.model.records import Event, Lease, LeaseResource, Namespace
 from tricorn.model.requests import Action, Change
 from tricorn.ports import Clock
+from tricorn.rules.budgets import check_labels
+from tricorn.rules.gc_labels import EXPIRE
 from tricorn.rules.plan import label_changes
 from tricorn.service.defaults import NamespaceDefaults
 from tricorn.store.codec import to_json
@@ -43,6 +45,7 @@ class NamespaceService:
         """Make sure the namespace exists and has these labels; others it has are left alone."""
         ids.namespace(name)
         wanted = ids.labels(labels)
+        check_labels(wanted)
         current = await self._db.look(lambda tx: tx.namespaces.find(name))
         missing = label_changes(current.labels if current else {}, wanted)
         before = {"name": name, "labels": dict(current.labels)} if current else {}
@@ -58,10 +61,12 @@ class NamespaceService:
 
     async def create(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Make a namespace that isn't there yet; AlreadyExists."""
+        check_labels(labels)
         return await self._change(name, lambda tx: tx.namespaces.create(name, labels))
 
     async def replace_labels(self, name: str, labels: Mapping[str, str]) -> Namespace:
         """Give the namespace these labels and no others; empty values are left out."""
+        check_labels(labels)
 
         def replace(tx: Transaction) -> Namespace:
             gone = dict.fromkeys(tx.namespaces.get(name).labels, "")
@@ -70,7 +75,8 @@ class NamespaceService:
         return await self._change(name, replace)
 
     async def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
-        """Merge labels in; an empty value removes its key."""
+        """Merge labels in; an empty value removes its key. InvalidArgument for a malformed budget."""
+        check_labels(labels)
         return await self._change(name, lambda tx: tx.namespaces.update(name, ids.labels(labels)))
 
     async def delete(self, name: str, *, plan: bool = False) -> Change:
@@ -108,14 +114,22 @@ class LeaseService:
     async def create(
         self, namespace: str, lease: str | None, labels: Mapping[str, str], expire_seconds: float | None
     ) -> Lease:
-        """Make a lease that lasts `expire_seconds` (None: 24 hours, 0: until it is deleted)."""
-        seconds = limits.LEASE_DEFAULT_SECONDS if expire_seconds is None else expire_seconds
+        """Make a lease that lasts `expire_seconds` (0: until it is deleted; None: as its label
+        `containerd.io/gc.expire` says, without one 24 hours).
+        """
+        seconds = expire_seconds
+        if seconds is None:
+            seconds = 0 if EXPIRE in labels else limits.LEASE_DEFAULT_SECONDS
         if seconds < 0:
             raise InvalidArgument("a lease can't end before it begins", field="expire_seconds")
         name = lease or uuid4().hex[:16]
         expiry = (self._clock.now() + timedelta(seconds=seconds)).isoformat()
-        wanted = {**labels, **({"containerd.io/gc.expire": expiry} if seconds else {})}
+        wanted = {**labels, **({EXPIRE: expiry} if seconds else {})}
         return await self._db.write(lambda tx: tx.leases.create(namespace, name, wanted), durable=False)
+
+    async def get(self, namespace: str, lease: str) -> Lease:
+        """NotFound."""
+        return await self._db.read(lambda tx: tx.leases.get(namespace, lease))
 
     async def delete(self, namespace: str, lease: str, *, sync: bool = False) -> None:
         """End a lease; what only it kept goes with the next collection, with `sync` before this returns."""

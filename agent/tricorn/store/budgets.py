@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tricorn.errors import ResourceExhausted
+from tricorn.model.ids import Digest
 from tricorn.model.usage import Budget, BudgetRule, NamespaceUsage
 from tricorn.rules import budgets
 from tricorn.store.codec import to_labels
@@ -65,6 +66,23 @@ class Budgets:
         used = self._used(namespace, ref)
         if used + more > budget:
             raise self._too_many_bytes(namespace, budget, used, more)
+
+    def admit_blobs(self, namespace: str, sizes: Mapping[Digest, int]) -> None:
+        """Refuse blobs that are to come, by digest, together; those that are there don't count, nor what
+        transfers have reserved for these. ResourceExhausted.
+        """
+        if self.of(namespace).bytes is None:
+            return
+        here = "SELECT 1 FROM content WHERE namespace = ? AND digest = ?"
+        missing = [str(digest) for digest in sizes if not self._session.one(here, namespace, str(digest))]
+        coming = "SELECT coalesce(sum(total), 0) FROM ingests WHERE namespace = ? AND expected = ?"
+        reserved = sum((self._session.one(coming, namespace, digest) or (0,))[0] for digest in missing)
+        self.admit_bytes(namespace, sum(size for d, size in sizes.items() if str(d) in missing) - reserved)
+
+    def admit_image(self, namespace: str, name: str) -> None:
+        """Refuse the image `name` if it is one more than the budget allows. ResourceExhausted."""
+        if not self._session.one("SELECT 1 FROM images WHERE namespace = ? AND name = ?", namespace, name):
+            self.admit(namespace, "images")
 
     def room(self, namespace: str, ref: str) -> int | None:
         """Return how many bytes the transfer `ref` may come to, None for any."""

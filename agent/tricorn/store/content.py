@@ -20,6 +20,7 @@ from tricorn.model.records import ContentInfo, IngestStatus
 from tricorn.ports import Clock
 from tricorn.store.blob_files import BlobFiles, Removed, file_errors
 from tricorn.store.codec import to_time
+from tricorn.store.content_care import ContentCare
 from tricorn.store.content_session import Hold, IngestSession, aborted
 from tricorn.store.content_writer import IngestWriter
 from tricorn.store.db import Database
@@ -32,7 +33,7 @@ _REF_LENGTH: Final = 1024
 _THREADS: Final = 2 * (os.cpu_count() or 1) + 2  # hashing keeps cores busy, fsync and write wait
 
 
-class ContentStore:
+class ContentStore(ContentCare):
     """ports.ContentStore on files below `root` and records in `db`.
 
     `policy` says whether a namespace gets a blob by naming its digest when another namespace has it
@@ -42,15 +43,12 @@ class ContentStore:
     def __init__(
         self, root: str, db: Database, clock: Clock, *, policy: Literal["shared", "isolated"] = "shared"
     ) -> None:
-        self._files = BlobFiles(root)
-        self._db = db
+        super().__init__(BlobFiles(root), db, trio.CapacityLimiter(_THREADS))
         self._clock = clock
         self._isolated = policy == "isolated"
         self._writers: dict[tuple[str, str], Hold] = {}
-        self._limiter = trio.CapacityLimiter(_THREADS)
         self._sweeping = trio.Lock()
         self._opened = OpenBlobs(self._files, db, self._limiter)
-        self.suspects: set[Digest] = set()  # found damaged by a reader; the scrubber looks at them first
 
     # -- blobs
     async def info(self, namespace: str, digest: Digest) -> ContentInfo:

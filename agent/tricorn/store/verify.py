@@ -64,9 +64,13 @@ class BlobReading:
     def __attrs_post_init__(self) -> None:
         self._hash = hashlib.new(self.digest.algorithm)
 
-    def open(self) -> bool:
-        """Open the file and compare its size; return whether there is something to read."""
+    def open(self, *, keep_cache: bool = False) -> bool:
+        """Open the file and compare its size; return whether that is right. What is in memory of it is
+        dropped, unless it is to be kept: not that is to be verified.
+        """
         self.damage = self._open()
+        if not self.damage and not keep_cache:
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         return not self.damage
 
     def _open(self) -> str:
@@ -83,7 +87,6 @@ class BlobReading:
             return "it is no regular file"
         if found.st_size != self.size:
             return f"its file has {found.st_size} bytes, recorded are {self.size}"
-        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # not what is in memory: the disk's
         return ""
 
     def step(self, count: int = SLICE) -> bool:

@@ -20,7 +20,9 @@ from tricorn.model.records import (
     ContentInfo,
     Event,
     Lease,
+    LeaseResource,
     Namespace,
+    QuarantinedBlob,
     Snapshot,
     SnapshotKind,
     TaskStatus,
@@ -41,6 +43,8 @@ from tricorn.model.requests import (
     PushResult,
     TaskView,
 )
+from tricorn.model.scrubbing import BlobCheck, ScrubReport, ScrubStatus
+from tricorn.model.usage import Budget, NamespaceUsage
 from tricorn.ports import Capability, Exit, RuntimeInfo
 from tricorn.rules.authorise import Peer
 
@@ -172,7 +176,7 @@ class World:
         finally:
             self.left.append(name)
 
-    async def write(self, plan: Any, write: Any) -> None:
+    async def write(self, plan: Any, write: Any, reporter: Any = None) -> None:  # noqa: ARG002 - as the real one
         """What an archive's writer does: `stream_items` are its parts."""
         self.calls.append(("transfer.write", (plan,), {}))
         for item in self.stream_items:
@@ -221,7 +225,15 @@ class World:
             },
             "content": {"list": [INFO_OF_BLOB], "info": INFO_OF_BLOB, "open": (blob, len(BLOB)), "delete": None},
             "snapshots": {"list": [SNAPSHOT], "get": SNAPSHOT, "delete": None},
-            "leases": {"list": [Lease("l1")], "create": Lease("l1", {}, NOW), "delete": None},
+            "leases": {
+                "list": [Lease("l1")], "create": Lease("l1", {}, NOW), "get": Lease("l1", {}, NOW), "delete": None,
+                "resources": [LeaseResource("content", str(DIGEST))], "add_resource": None, "remove_resource": None,
+            },
+            "scrub": {
+                "status": SCRUBBING, "scrub": ScrubReport(1, 4, (DAMAGED,)), "quarantined": [DAMAGED],
+                "fetch": DAMAGED, "release": DAMAGED, "check_of": BlobCheck(DIGEST, 4, NOW),
+            },
+            "usage": {"of": NamespaceUsage("default", 4, 4, budget=Budget(bytes=9))},
             "gc": {
                 "collect": GcReport(True, ({"namespace": "default", "type": "content", "key": str(DIGEST)},), 4),
                 "explain": GcExplanation("container/web", True, ("container/web",)),
@@ -250,6 +262,8 @@ INFO = {
     "capabilities": [Capability("criu", available=False, reason="no binary")], "kernel": "6.1",
     "cgroup": {"version": 2}, "uptime_seconds": 1.5, "statistics": {"x": 1},
 }  # fmt: skip
+DAMAGED = QuarantinedBlob(DIGEST, 4, "its bytes hash to sha256:0", "sha256-1", ("default",), found_at=NOW)
+SCRUBBING = ScrubStatus(True, 60.0, 1 << 20, False, 3, 1, NOW, 1, 1)
 INFO_OF_BLOB = ContentInfo(DIGEST, len(BLOB), created_at=NOW)
 SNAPSHOT = Snapshot("overlay", "sha256:key", SnapshotKind.COMMITTED, "secret-directory", created_at=NOW)
 EVENT = Event(7, NOW, "default", "/containers/create", {"id": "web"})

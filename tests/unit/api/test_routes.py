@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tricorn.errors import BY_CODE, NotFound
+from tricorn.model.records import LeaseResource
 from tricorn.model.requests import ContainerDesired, ExecRequest, ImageDesired, KillRequest, StopRequest
 from tricorn_testing.api import BLOB, DIGEST, EVENT, LOG, Server
 
@@ -54,7 +55,20 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("DELETE", "/v1/default/snapshots/overlay/a%2Fb", None, "snapshots.delete", ("default", "overlay", "a/b"), {}),
     ("GET", "/v1/default/leases", None, "leases.list", ("default", ()), {}),
     ("POST", "/v1/default/leases", {"id": "l1", "expire_seconds": 5}, "leases.create", ("default", "l1", {}, 5.0), {}),
-    ("DELETE", "/v1/default/leases/l1", None, "leases.delete", ("default", "l1"), {}),
+    ("DELETE", "/v1/default/leases/l1", None, "leases.delete", ("default", "l1"), {"sync": False}),
+    ("DELETE", "/v1/default/leases/l1?sync=true", None, "leases.delete", ("default", "l1"), {"sync": True}),
+    ("GET", "/v1/default/leases/l1", None, "leases.get", ("default", "l1"), {}),
+    ("GET", "/v1/default/leases/l1/resources", None, "leases.resources", ("default", "l1"), {}),
+    ("POST", "/v1/default/leases/l1/resources", {"type": "images", "id": "a"}, "leases.add_resource", ("default", "l1", LeaseResource("images", "a")), {}),
+    ("DELETE", "/v1/default/leases/l1/resources/snapshots%2Foverlayfs/a%2Fb", None, "leases.remove_resource", ("default", "l1", LeaseResource("snapshots/overlayfs", "a/b")), {}),
+    ("GET", "/v1/content/scrub", None, "scrub.status", (), {}),
+    ("POST", "/v1/content/scrub?namespace=team&keep_orphans=true", None, "scrub.scrub", ("team",), {"keep_orphans": True}),
+    ("POST", "/v1/content/scrub", None, "scrub.scrub", ("",), {"keep_orphans": False}),
+    ("GET", "/v1/content/quarantine", None, "scrub.quarantined", (), {}),
+    ("POST", f"/v1/content/quarantine/{DIGEST}/fetch", None, "scrub.fetch", (DIGEST,), {}),
+    ("DELETE", f"/v1/content/quarantine/{DIGEST}?force=true", None, "scrub.release", (DIGEST,), {"force": True}),
+    ("GET", f"/v1/default/content/{DIGEST}/check", None, "scrub.check_of", ("default", DIGEST), {}),
+    ("GET", "/v1/namespaces/default/usage?active=true", None, "usage.of", ("default",), {"active": True}),
     ("GET", "/v1/default/events?since=3&limit=10", None, "events.page", ("default", 3, (), 10), {}),
     ("GET", "/v1/events", None, "events.page", (None, None, (), 1000), {}),
     ("POST", "/v1/gc?dry_run=true", None, "gc.collect", (), {"dry_run": True}),

@@ -32,6 +32,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "KillRequest": {"signal": "SIGHUP"},
     "ExecRequest": {"args": ["redis-cli", "ping"], "timeout": 10},
     "ResizeRequest": {"rows": 40, "columns": 120},
+    "LeaseResource": {"type": "snapshots/overlayfs", "id": "sha256:…"},
     "LeaseCreate": {"id": "build-7", "expire_seconds": 3600},
     "PolicyQuestion": {"reference": "registry.example/team/app:1"},
 }

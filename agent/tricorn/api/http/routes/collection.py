@@ -21,7 +21,8 @@ _DRY_RUN = Query("dry_run", "flag", "tell what would be removed, and remove noth
 _OBJECT = Query(
     "object",
     "text",
-    "content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID or lease/ID",
+    "content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY, container/ID, sandbox/ID, lease/ID, ingest/REF, "
+    "mount/NAME or stream/ID",
     required=True,
 )
 ROUTES = (

@@ -19,6 +19,7 @@ from tricorn.registry.wire import Request, Response, Wire
 _CLIENT_ID: Final = "tricorn"
 _LIFE: Final = 60.0  # seconds, where the server doesn't say (Docker's token specification)
 _LIFE_MAX: Final = 24 * 3600.0
+_ASK: Final = "check the credentials; otherwise the registry's own set-up is broken: ask who runs it"
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -70,7 +71,7 @@ async def ask_with_post(
 async def _refused(response: Response) -> Exception:
     error = await refusal(response, f"token server {response.url.origin}")
     if isinstance(error, (NotFound, FailedPrecondition)):
-        return Unauthenticated(error.what, why=error.why)
+        return Unauthenticated(error.what, why=error.why, hint=_ASK)
     return error
 
 
@@ -94,7 +95,7 @@ async def _body(response: Response) -> bytes:
     try:
         return await response.read(limits.REGISTRY_TOKEN_SIZE)
     except ResourceExhausted as error:
-        raise Unauthenticated(error.what, why=error.why) from None
+        raise Unauthenticated(error.what, why=error.why, hint=_ASK) from None
 
 
 def _life(raw: Any) -> float:
@@ -109,4 +110,4 @@ def _life(raw: Any) -> float:
 
 
 def _nonsense(response: Response) -> Unauthenticated:
-    return Unauthenticated(f"token server {response.url.origin} answers without a token")
+    return Unauthenticated(f"token server {response.url.origin} answers without a token", hint=_ASK)

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})  # servers want to know the length, even if it is 0
 _SECRET: Final = frozenset({"location", "set-cookie"})  # may hold signatures
+_MISLED: Final = "the registry, or a proxy before it, is set up wrongly: ask who runs it, or name a mirror"
 _DRAIN: Final = 64 * 1024  # of a body nobody wants, to keep its connection
 
 
@@ -143,7 +144,9 @@ class Wire:
                 request = _redirected(request, response.head.get("location"))
                 self.counts["redirects"] += 1
         raise FailedPrecondition(
-            f"{request.url.origin} redirects too often", why=f"over {limits.REGISTRY_REDIRECTS} redirects"
+            f"{request.url.origin} redirects too often",
+            why=f"over {limits.REGISTRY_REDIRECTS} redirects",
+            hint=_MISLED,
         )
 
     @asynccontextmanager
@@ -263,11 +266,11 @@ def _exchange_in_lines(request: Request, head: Head) -> str:
 def _redirected(request: Request, location: str) -> Request:
     """Return the request a redirect asks for. Other origins get no credentials and no client certificate."""
     if not location:
-        raise FailedPrecondition(f"{request.url} redirects to nowhere")
+        raise FailedPrecondition(f"{request.url} redirects to nowhere", hint=_MISLED)
     try:
         url = request.url.join(location)
     except InvalidArgument as error:
-        raise FailedPrecondition(f"{request.url} redirects badly", why=str(error)) from None
+        raise FailedPrecondition(f"{request.url} redirects badly", why=str(error), hint=_MISLED) from None
     if url.origin == request.url.origin:
         return evolve(request, url=url)
     if request.url.origin.scheme == "https" and url.origin.scheme != "https":

@@ -124,8 +124,9 @@ class LayerPipeline:
                     await self._extract(layer, target, "overlay")
                     layer.phase = "done"
                 return
-            except FailedPrecondition as error:
-                await self._discard(request.namespace, digest, error)
+            except WrongBytes:  # drop them, so that the next pull starts afresh
+                await self._content.abort(request.namespace, _ref(digest))
+                raise
         layer.phase = "done"
 
     async def _download(self, request: PullRequest, layer: Layer, writer: ContentWriter, target: str) -> None:
@@ -145,7 +146,7 @@ class LayerPipeline:
             labels = origin_label(request)
             if layer.diff_id:
                 labels["containerd.io/uncompressed"] = str(layer.diff_id)
-            await writer.commit(size=layer.descriptor.size, expected=layer.descriptor.digest, labels=labels)
+            await _commit(request, layer.descriptor, writer, labels)
             failpoint("pull.committed")
             if layer.extraction:
                 layer.phase = "unpack"
@@ -158,11 +159,15 @@ class LayerPipeline:
             layer.extraction, layer.phase = extraction, "unpack"
             _verify(layer, await extraction.finish(layer.descriptor.size))
 
-    async def _discard(self, namespace: str, digest: Digest, error: FailedPrecondition) -> None:
-        """Drop bytes that are not what their digest says, so that the next pull starts afresh."""
-        await self._content.abort(namespace, _ref(digest))
-        raise DataLoss(
-            f"layer {digest} does not match its descriptor",
+
+async def _commit(
+    request: PullRequest, descriptor: Descriptor, writer: ContentWriter, labels: Mapping[str, str]
+) -> None:
+    try:
+        await writer.commit(size=descriptor.size, expected=descriptor.digest, labels=labels)
+    except FailedPrecondition as error:
+        raise WrongBytes(
+            f"layer {descriptor.digest} of {request.reference} does not match its descriptor",
             why=str(error),
             hint="the registry, or something on the way to it, serves other bytes",
         ) from None
@@ -170,6 +175,10 @@ class LayerPipeline:
 
 class _Tee:
     """A sink that tells the layer's extraction how far its source file has grown."""
+class WrongBytes(DataLoss):
+    """What came isn't what its digest says."""
+
+
 
     def __init__(self, writer: BlobSink, layer: Layer) -> None:
         self._writer = writer

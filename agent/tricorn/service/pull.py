@@ -16,7 +16,7 @@ import trio
 from attrs import evolve, frozen
 
 from tricorn import limits
-from tricorn.errors import AlreadyExists, InvalidArgument, NotFound
+from tricorn.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from tricorn.failpoints import failpoint
 from tricorn.model.ids import Digest
 from tricorn.model.oci import (
@@ -127,7 +127,10 @@ class Puller:
 
     @asynccontextmanager
     async def leased(self, request: PullRequest) -> AsyncIterator[str]:
-        """Keep what comes from collection while it has no name: by the client's lease or one of our own."""
+        """Keep what comes from collection while it has no name: by the client's lease or one of our own.
+
+        When the registry fails in the middle, what came stays for a while: the next pull goes on from there.
+        """
         if request.lease:
             yield request.lease
             return
@@ -136,11 +139,20 @@ class Puller:
             yield lease
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-                await self._release(request.namespace, lease)
+                await done_with(request.namespace, lease)
+
+    async def _keep_for_next(self, namespace: str, lease: str) -> None:
+        expire = self._clock.now() + timedelta(seconds=limits.PULL_KEPT_SECONDS)
+        labels = {"containerd.io/gc.expire": expire.isoformat()}
+        await self._db.write(lambda tx: tx.leases.set_labels(namespace, lease, labels))
 
     async def _lease(self, namespace: str) -> str:
+        done_with = self._release
         now = self._clock.now()
         expire = now + timedelta(seconds=limits.LEASE_DEFAULT_SECONDS)
+        except Unavailable:
+            done_with = self._keep_for_next
+            raise
         lease = f"pull-{uuid4().hex[:12]}"
         labels = {"containerd.io/gc.expire": expire.isoformat()}
         await self._db.write(lambda tx: tx.leases.create(namespace, lease, labels))

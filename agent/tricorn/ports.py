@@ -647,6 +647,10 @@ class Checkpointer(Protocol):
         ...
 
 
+class CheckpointRuntime(Runtime, Checkpointer, Protocol):
+    """A runtime that can dump."""
+
+
 @frozen
 class Capability:
     """Something this node can or can't do, with the reason and the remedy."""

@@ -93,9 +93,14 @@ class RestoreRequest:
 
     `container` is the desired container as for a new one, with the name of the checkpoint's own image (or
     "", which takes that name): everything but memory and files comes from it. `id` names the container.
+    Connections and locks that the dump holds are restored without a word here.
     """
 
     image: str
     id: str
     container: ContainerDesired | None = None
     rw: bool = True
+    tcp_established: bool = False
+    external_unix_sockets: bool = False
+    shell_job: bool = False
+    file_locks: bool = False

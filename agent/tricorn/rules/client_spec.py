@@ -33,6 +33,19 @@ def runnable_spec(spec: bytes, *, rootfs: str, cgroup: str) -> bytes:
     return msgspec.json.encode({**document, **version, "root": root, "linux": linux})
 
 
+def spec_of_its_own(spec: bytes, container: str) -> bytes:
+    """Return the spec with a control group named after the container: one that came with a checkpoint names
+    the group of the container it was taken of.
+    """
+    document = _document(spec)
+    linux = dict(_part(document, "linux"))
+    parent, _, name = str(linux.get("cgroupsPath") or "").rpartition("/")
+    if not name or name == container or ":" in name:
+        return spec
+    linux["cgroupsPath"] = f"{parent}/{container}"
+    return msgspec.json.encode({**document, "linux": linux})
+
+
 def _version(document: dict[str, Any]) -> Any:
     """Return the version to state: older runtimes refuse 1.1 and later, whatever is in the spec, and newer
     ones read all that they know of whichever 1.x it is.

@@ -64,7 +64,7 @@ def _identity(thread: Thread, spec: Mapping[str, Any]) -> Iterator[str]:
     }  # fmt: skip
     bounding = _mask(granted.get("bounding") or ())
     for name, held in sets.items():
-        # what a process may come by is bounded by the bounding set; what it inherits is not to be there at all
+        # what a process may come by has one bound; what it hands on is to be granted as such
         allowed = (
             bounding if name in ("bounding", "effective", "permitted") else _mask(granted.get(name) or ())
         )

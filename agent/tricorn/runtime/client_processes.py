@@ -18,6 +18,7 @@ from tricorn.model.stdio import Stdio
 from tricorn.ports import BundleRef, Created, Exit
 from tricorn.runtime import cgroup, client_execs, conmon, oci, stdio
 from tricorn.runtime.bundle import Bundle
+from tricorn.runtime.checkpoints import restore_arguments
 from tricorn.runtime.client_stdio import ClientStdio
 from tricorn.runtime.execs import RUNTIME_LOG, ExecPlan
 
@@ -38,6 +39,9 @@ class ClientProcesses:
     def _find_conmon(self) -> str:
         raise NotImplementedError
 
+    async def _environment_for(self, ref: BundleRef) -> dict[str, str]:
+        raise NotImplementedError
+
     async def _started(self, ref: BundleRef, monitor: conmon.Monitor) -> Created:
         raise NotImplementedError
 
@@ -47,12 +51,14 @@ class ClientProcesses:
     async def _create_for_client(
         self, ref: BundleRef, stdio: Stdio, runtime: oci.OciRuntime, bundle: Bundle
     ) -> Created:
-        options = conmon.MonitorOptions(terminal=stdio.terminal, no_pivot=ref.no_pivot)
+        options = conmon.MonitorOptions(
+            terminal=stdio.terminal, no_pivot=ref.no_pivot, restore=restore_arguments(ref.restore)
+        )
         arguments = [*runtime.arguments(ref.namespace), "--log", bundle.file(RUNTIME_LOG)]
         argv = conmon.command(self._find_conmon(), bundle, ref.id, arguments, options)
         async with self._client.prepare(stdio, bundle, ref.id, ref.namespace) as (_, wiring):
             with ExitStack() as stack:
-                environment = self._environment
+                environment = await self._environment_for(ref)
                 if wiring.client:
                     environment = environment | stack.enter_context(conmon.console_directory(self._consoles))
                 created = await self._started(ref, conmon.launch(argv, bundle, environment, wiring.given))

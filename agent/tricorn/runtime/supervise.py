@@ -23,6 +23,7 @@ from tricorn.ports import BundleRef, Created, ExecSession, Exit, ProcessStreams,
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import cgroup, client_execs, conmon, oci, process, stdio
 from tricorn.runtime.bundle import Bundle
+from tricorn.runtime.checkpoints import Checkpoints, restore_arguments, restore_failure
 from tricorn.runtime.client_processes import ClientProcesses
 from tricorn.runtime.client_stdio import ClientStdio
 from tricorn.runtime.execs import ExecPlan, run_exec, runtime_log
@@ -39,7 +40,7 @@ _PRUNE_DELAY: Final = 1.0
 _SIGKILL: Final = signal.SIGKILL
 
 
-class ConmonRuntime(ClientProcesses):
+class ConmonRuntime(Checkpoints, ClientProcesses):
     """Implements `ports.Runtime`. An async context manager: it owns one task (the log watcher) and makes
     the process a child subreaper.
 
@@ -56,7 +57,9 @@ class ConmonRuntime(ClientProcesses):
         environment: Mapping[str, str] | None = None,
         cgroup_top: str = cgroup.OWN_TOP,
         log_programs: Sequence[str] = (),
+        criu: str = "",
     ) -> None:
+        Checkpoints.__init__(self, criu)
         self._top = cgroup_top
         self._state_dir = state_dir
         self._configured = dict(runtimes or {})
@@ -174,6 +177,8 @@ class ConmonRuntime(ClientProcesses):
         self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle, config: dict[str, Any]
     ) -> Created:
         """Create with the seccomp filter that an earlier container had compiled, if there was one."""
+        if ref.restore is not None:  # its filters come with the dump
+            return await self._create(ref, runtime, bundle)
         profile = self._filters.key(runtime.path, config)
         if profile and self._filters.apply(profile, config):
             bundle.write_config(config)
@@ -187,12 +192,13 @@ class ConmonRuntime(ClientProcesses):
         if ref.stdio is not None:
             return await self._create_for_client(ref, ref.stdio, runtime, bundle)
         options = conmon.MonitorOptions(
-            log=ref.log, terminal=ref.terminal, stdin=ref.stdin, no_pivot=ref.no_pivot
-        )
+            log=ref.log, terminal=ref.terminal, stdin=ref.stdin, no_pivot=ref.no_pivot,
+            restore=restore_arguments(ref.restore),
+        )  # fmt: skip
         argv = conmon.command(self._find_conmon(), bundle, ref.id, runtime.arguments(ref.namespace), options)
         with ExitStack() as stack:
             given: dict[int, int] = {}
-            environment = self._environment
+            environment = await self._environment_for(ref)
             if ref.terminal:
                 environment = environment | stack.enter_context(conmon.console_directory(self._consoles))
             elif ref.stdin:
@@ -208,9 +214,13 @@ class ConmonRuntime(ClientProcesses):
 
     async def _started(self, ref: BundleRef, monitor: conmon.Monitor) -> Created:
         try:
-            pid = await conmon.wait_started(monitor)
+            pid = await conmon.wait_started(
+                monitor, seconds=limits.DUMP_CALL if ref.restore else limits.RUNTIME_CALL
+            )
         except FailedPrecondition as error:
             await _end_monitors([monitor.identity])
+            if ref.restore:
+                raise restore_failure(ref, error) from None
             words = oci.readable(runtime_log(Bundle.of(ref)) or error.why) or "the runtime gave no reason"
             kind = InvalidArgument if oci.refused((), words) else FailedPrecondition
             raise kind(f"container {ref.id} can't be created", why=words) from None

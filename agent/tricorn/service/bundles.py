@@ -25,6 +25,7 @@ class Bundles:
     def __init__(self, root: str, state: str, log_size: int, log_files: int) -> None:
         self._bundles = os.path.join(state, "bundles")
         self._logs = os.path.join(root, "containers")
+        self._dumps = os.path.join(root, "restores")
         self._log_size = log_size
         self._log_files = log_files
         self._limiter = trio.CapacityLimiter(8)
@@ -35,6 +36,10 @@ class Bundles:
 
     def rootfs(self, namespace: str, container: str) -> str:
         return os.path.join(self.path(namespace, container), "rootfs")
+
+    def dump(self, namespace: str, container: str) -> str:
+        """Return where the dump lies that a container is to be restored from; it goes with the bundle."""
+        return os.path.join(self._dumps, namespace, container)
 
     def ref(self, namespace: str, container: Container, task: Task | None = None) -> BundleRef:
         """Return what the runtime needs to know of a container, and of its task if it has one."""
@@ -106,17 +111,19 @@ class Bundles:
             for leftover in reversed(mounted_below(bundle)):
                 unmount(leftover, detach=True)
             shutil.rmtree(bundle, ignore_errors=True)
+        if os.path.isdir(dump := self.dump(namespace, container)):
+            shutil.rmtree(dump, ignore_errors=True)
         if logs:
             shutil.rmtree(os.path.join(self._logs, namespace, container), ignore_errors=True)
         with self._parents:
-            for base in (self._bundles, self._logs):
+            for base in (self._bundles, self._logs, self._dumps):
                 with suppress(OSError):
                     os.rmdir(os.path.join(base, namespace))
 
     def on_disk(self) -> set[tuple[str, str]]:
         """Return (namespace, container) of every bundle and log directory there is."""
         found: set[tuple[str, str]] = set()
-        for base in (self._bundles, self._logs):
+        for base in (self._bundles, self._logs, self._dumps):
             for namespace in _directories(base):
                 found.update((namespace, name) for name in _directories(os.path.join(base, namespace)))
         return found

@@ -13,10 +13,12 @@ from typing import Any
 
 import structlog
 import trio
+from attrs import evolve
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, NotFound
 from tricorn.failpoints import failpoint
+from tricorn.model.checkpoints import RestorePlan
 from tricorn.model.records import Container, Snapshot, SnapshotKind, Task, TaskStatus
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
@@ -25,6 +27,7 @@ from tricorn.rules.plan import canonical
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.locks import KeyedLock
+from tricorn.service.revival import Revival
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.supervisor import Supervisor
@@ -70,8 +73,10 @@ class Lifecycle:
         image: ResolvedImage,
         *,
         start: bool,
+        revival: Revival | None = None,
     ) -> tuple[str, ...]:
-        """Make the container, and with `start` run it, in one change; return warnings.
+        """Make the container, and with `start` run it, in one change; return warnings. With `revival` what
+        is started are the processes of a checkpoint.
 
         AlreadyExists for a known id. On failure nothing is left of it.
         """
@@ -88,6 +93,8 @@ class Lifecycle:
             failpoint("create.snapshot")
             undo.push_async_callback(shielded, self.bundles.remove_all, namespace, container_id)
             mounts = self._snapshots.backend(snapshotter).mounts(backend_id, SnapshotKind.ACTIVE, parents)
+            if revival:
+                await revival.fill(mounts)
             await self.bundles.make(namespace, container_id, mounts)
             failpoint("create.mounted")
             rootfs = self.bundles.rootfs(namespace, container_id)
@@ -98,7 +105,10 @@ class Lifecycle:
                 desired=canonical(desired), labels={**built.labels, **desired.labels},
             )  # fmt: skip
             snapshot = Snapshot(snapshotter, container_id, SnapshotKind.ACTIVE, backend_id, top)
-            created = await self._run(undo, namespace, container, start=True) if start else None
+            plan = None
+            if revival:
+                plan = await revival.check(self.bundles.ref(namespace, container), built.spec)
+            created = await self._run(undo, namespace, container, start=True, plan=plan) if start else None
             ref = self.bundles.ref(namespace, container)
 
             def record(tx: Transaction) -> None:
@@ -129,16 +139,24 @@ class Lifecycle:
         return intent.id
 
     async def _run(
-        self, undo: AsyncExitStack, namespace: str, container: Container, *, start: bool
+        self,
+        undo: AsyncExitStack,
+        namespace: str,
+        container: Container,
+        *,
+        start: bool,
+        plan: RestorePlan | None = None,
     ) -> Created:
-        """Write the bundle's config, create the processes and, with `start`, let them go."""
-        ref = self.bundles.ref(namespace, container)
+        """Write the bundle's config, create the processes and, with `start`, let them go. Those restored by
+        `plan` run at once.
+        """
+        ref = evolve(self.bundles.ref(namespace, container), restore=plan)
         spec = self.spec_of(namespace, container, mounted=bool(container.snapshot_key))
         await self.bundles.write_config(namespace, container.id, spec)
         undo.push_async_callback(shielded, self._runtime.delete, ref, None)
         created = await self._runtime.create(ref)
         failpoint("start.created")
-        if start:
+        if start and plan is None:
             await self._runtime.start(ref)
             failpoint("start.started")
         return created
@@ -154,11 +172,12 @@ class Lifecycle:
             container.spec, rootfs=rootfs, cgroup=self._specs.cgroup_path(namespace, container.id)
         )
 
-    def task_of(self, ref: BundleRef, created: Created) -> Task:
-        """Return the record of a task that was created."""
+    def task_of(self, ref: BundleRef, created: Created | None) -> Task:
+        """Return the record of a task that was created; without processes, of one that will be restored."""
         return Task(
-            container=ref.id, status=TaskStatus.CREATED, init=created.init, monitor=created.monitor,
-            terminal=ref.terminal, boot_id=self._boot_id, stdio=ref.stdio, runtime=ref.runtime,
+            container=ref.id, status=TaskStatus.CREATED, init=created.init if created else None,
+            monitor=created.monitor if created else None, terminal=ref.terminal, boot_id=self._boot_id,
+            stdio=ref.stdio, runtime=ref.runtime, restoring=created is None,
         )  # fmt: skip
 
     # ------------------------------------------------------------ start

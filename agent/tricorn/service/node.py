@@ -13,7 +13,7 @@ import attrs
 
 import tricorn
 from tricorn.model.oci import Platform
-from tricorn.ports import Capability, Runtime
+from tricorn.ports import Capability, Checkpointer, CriuInfo, Runtime, RuntimeInfo
 from tricorn.runtime.network import host_interfaces
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
@@ -33,7 +33,9 @@ class NodeService:
         machine: Platform,
         cgroup_mode: str,
         sources: Mapping[str, Callable[[], Mapping[str, Any]]],
+        checkpointer: Checkpointer | None = None,
     ) -> None:
+        self._checkpointer = checkpointer
         self._db = db
         self._runtime = runtime
         self._snapshots = snapshots
@@ -66,12 +68,18 @@ class NodeService:
             "namespaces": [ns.name for ns in await self._db.read(lambda tx: tx.namespaces.list())],
             "runtimes": [attrs.asdict(item) for item in runtimes.values()],
             "snapshotters": snapshotters,
-            "capabilities": [attrs.asdict(item) for item in host_capabilities()],
+            "capabilities": [attrs.asdict(item) for item in await self._capabilities(runtimes)],
             "interfaces": await host_interfaces(),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "statistics": self.statistics(),
             **{name: dict(fact()) for name, fact in self.facts.items()},
         }
+
+    async def _capabilities(self, runtimes: Mapping[str, RuntimeInfo]) -> list[Capability]:
+        found = host_capabilities()
+        if self._checkpointer:
+            found.append(_checkpoint(await self._checkpointer.criu(), runtimes))
+        return found
 
     async def _snapshotter(self, name: str) -> dict[str, Any]:
         reason = await self._snapshots.backend(name).supported()
@@ -89,7 +97,7 @@ class NodeService:
 
 def host_capabilities() -> list[Capability]:
     """Look at what containers here can and can't be given."""
-    return [_sys_resource(), _python(), _criu()]
+    return [_sys_resource(), _python()]
 
 
 def _sys_resource() -> Capability:
@@ -111,10 +119,15 @@ def _python() -> Capability:
     )
 
 
-def _criu() -> Capability:
-    return Capability(
-        "checkpoint",
-        available=False,
-        reason="this version of the agent has no checkpoint and restore",
-        hint="the changelog tells when it arrives",
-    )
+def _checkpoint(criu: CriuInfo, runtimes: Mapping[str, RuntimeInfo]) -> Capability:
+    """Return whether containers can be dumped here, by which CRIU, and those of which runtimes."""
+    able = sorted(name for name, info in runtimes.items() if info.usable and "criu" in info.features)
+    reason, hint = criu.reason, criu.hint
+    if criu.usable and not able:
+        reason = "no runtime of this node was built with CRIU"
+        hint = "install runc, or a crun whose version says +CRIU"
+    details = {
+        "path": criu.path, "version": criu.version, "runtimes": able,
+        "features": list(criu.features), "missing": list(criu.missing),
+    }  # fmt: skip
+    return Capability("checkpoint", criu.usable and bool(able), reason, hint, details)

@@ -50,6 +50,9 @@ class ProcessViews:
         if end:
             return end
         _, task = await self._task(namespace, container_id)
+        if task.restoring:  # there is no process before the start
+            await self._supervisor.watched(namespace, container_id)
+            return await self.wait(namespace, container_id)
         if task.status is not TaskStatus.STOPPED:  # its watch failed, or begins this moment
             end = await self._supervisor.result(namespace, container_id)
             if end is None:

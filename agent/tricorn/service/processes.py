@@ -17,14 +17,17 @@ from tricorn import limits
 from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound
 from tricorn.failpoints import failpoint
 from tricorn.model import ids
+from tricorn.model.oci import Descriptor
 from tricorn.model.processes import CgroupFiles, Deleted
 from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.model.stdio import NULL_STDIO, Stdio
 from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
+from tricorn.rules.client_spec import spec_of_its_own
 from tricorn.service.execs import Exec, Execs
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of, shielded
 from tricorn.service.process_views import ProcessViews
-from tricorn.service.task_records import delete_event, record_created, record_started
+from tricorn.service.revival import Reviver
+from tricorn.service.task_records import delete_event, record_created, record_restored, record_started
 from tricorn.service.tasks import TaskService
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
@@ -46,7 +49,9 @@ class ProcessService(ProcessViews):
         lifecycle: Lifecycle,
         tasks: TaskService,
         execs: Execs,
+        reviver: Reviver,
     ) -> None:
+        self._reviver = reviver
         super().__init__(db, lifecycle, execs)
         self._runtime = runtime
         self._tasks = tasks
@@ -61,8 +66,10 @@ class ProcessService(ProcessViews):
         stdio: Stdio = NULL_STDIO,
         no_pivot_root: bool = False,
         runtime: str = "",
+        dump: Descriptor | None = None,
     ) -> Task:
-        """Make a container's task from its stored spec; it is started by `start`.
+        """Make a container's task from its stored spec; it is started by `start`, or by that restored from
+        `dump`, which is compared with the spec here.
 
         `rootfs` are the mounts of the root file system as the client prepared it (none: of the record's
         snapshot). A container of the agent's own keeps its log when no stdio is given. AlreadyExists when
@@ -77,21 +84,28 @@ class ProcessService(ProcessViews):
                 )  # fmt: skip
             ref = _task_ref(self._bundles.ref(namespace, container), container, stdio)
             ref = evolve(ref, runtime=runtime or ref.runtime, no_pivot=no_pivot_root)
-            return await self._create(container, ref, rootfs)
+            return await self._create(container, ref, rootfs, dump)
 
-    async def _create(self, container: Container, ref: BundleRef, rootfs: Sequence[FilesystemMount]) -> Task:
+    async def _create(
+        self, container: Container, ref: BundleRef, rootfs: Sequence[FilesystemMount], dump: Descriptor | None
+    ) -> Task:
         namespace = ref.namespace
         mounts = tuple(rootfs) or await self._lifecycle.mounts(namespace, container)
         spec = self._lifecycle.spec_of(namespace, container, mounted=bool(mounts))
+        spec = spec if dump is None else spec_of_its_own(spec, ref.id)
+        created: Created | None = None
         async with AsyncExitStack() as undo:
             data = {"runtime": ref.runtime}
             intent = await self._lifecycle.announce(undo, namespace, "start", ref.id, data)
             undo.push_async_callback(shielded, self._bundles.remove, namespace, ref.id)
             await self._bundles.lay_out(namespace, ref.id, mounts, spec)
             failpoint("start.mounted")
-            undo.push_async_callback(shielded, self._runtime.delete, ref, None)
-            created = await self._runtime.create(ref)
-            failpoint("start.created")
+            if dump is None:
+                undo.push_async_callback(shielded, self._runtime.delete, ref, None)
+                created = await self._runtime.create(ref)
+                failpoint("start.created")
+            else:
+                await self._reviver.unpack(ref, dump, spec)
             task = self._lifecycle.task_of(ref, created)
 
             def record(tx: Transaction) -> None:
@@ -101,7 +115,8 @@ class ProcessService(ProcessViews):
             await self._db.write(record, durable=False)
             failpoint("start.recorded")
             undo.pop_all()
-        self._supervisor.watch(ref, created)
+        if created:
+            self._supervisor.watch(ref, created)
         return task
 
     async def start(self, namespace: str, container_id: str, exec_id: str = "") -> int:
@@ -115,6 +130,8 @@ class ProcessService(ProcessViews):
                 raise FailedPrecondition(
                     f"the task of container {container_id} can't be started", why=f"it is {task.status}"
                 )
+            if task.restoring:
+                return await self._restore(ref)
             # a client that goes away now must not leave a running task on record as a created one
             with trio.CancelScope(shield=True):
                 async with self._supervisor.starting(namespace, container_id):
@@ -123,6 +140,20 @@ class ProcessService(ProcessViews):
                         lambda tx: record_started(tx, namespace, container_id), durable=False
                     )
             return task.init.pid if task.init else 0
+
+    async def _restore(self, ref: BundleRef) -> int:
+        with trio.CancelScope(shield=True):
+            intent = await self._db.write(partial(_begin_restore, ref), durable=False)
+            try:
+                created = await self._reviver.revive(ref)
+            except BaseException:  # the task is as it was: it may be started again, or deleted
+                await self._db.write(lambda tx: tx.intents.end(intent), durable=False)
+                raise
+            await self._db.write(partial(record_restored, ref, created, intent))
+            failpoint("restore.recorded")
+            self._supervisor.watch(ref, created)
+            await self._reviver.clear(ref)
+        return created.init.pid
 
     # ------------------------------------------------------------ signals and removal
     async def kill(
@@ -160,6 +191,7 @@ class ProcessService(ProcessViews):
         """End a task that never ran. FailedPrecondition for one that runs."""
         if task.status is TaskStatus.CREATED:
             await self._lifecycle.end(namespace, task.container)
+            self._supervisor.expect_no_more(namespace, task.container)
         elif task.status in ALIVE:
             raise FailedPrecondition(
                 f"the task of container {task.container} must be stopped before it is deleted",
@@ -252,6 +284,10 @@ def _task_ref(ref: BundleRef, container: Container, stdio: Stdio) -> BundleRef:
     if container.desired and not wanted:
         return ref
     return evolve(ref, stdio=stdio, terminal=stdio.terminal)
+
+
+def _begin_restore(ref: BundleRef, tx: Transaction) -> int:
+    return tx.intents.begin(ref.namespace, "restore", ref.id, {"runtime": ref.runtime}).id
 
 
 def _forget(tx: Transaction, ref: BundleRef) -> tuple[int, Task]:

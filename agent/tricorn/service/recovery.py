@@ -11,6 +11,7 @@ from attrs import evolve
 from tricorn.errors import TricornError
 from tricorn.model.records import Container, Intent, Task, TaskStatus
 from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
+from tricorn.service.dumps import Dumper
 from tricorn.service.gc import GcService
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
 from tricorn.service.specs import SpecFactory
@@ -37,7 +38,9 @@ class Recovery:
         specs: SpecFactory,
         clock: Clock,
         boot_id: str,
+        dumper: Dumper | None = None,
     ) -> None:
+        self._dumper = dumper
         self._db = db
         self._content = content
         self._gc = gc
@@ -81,6 +84,10 @@ class Recovery:
             await self._thaw(namespace, container)
         elif intent.kind == "start" and container:
             await self._undo_start(namespace, _as_run(container, intent))
+        elif intent.kind == "restore" and container:
+            await self._undo_restore(namespace, _as_run(container, intent))
+        elif intent.kind == "checkpoint":
+            await self._settle_dump(namespace, name, container, intent)
         elif intent.kind == "delete-task" and container:
             await self._clear_task(namespace, _as_run(container, intent))
         elif container is None:
@@ -120,6 +127,21 @@ class Recovery:
         await self._runtime.delete(ref, await self._runtime.recover_created(ref))
         await self._lifecycle.bundles.remove(namespace, container.id)
 
+    async def _undo_restore(self, namespace: str, container: Container) -> None:
+        """Remove processes that were restored but not recorded; the task may be started again."""
+        ref = self._lifecycle.bundles.ref(namespace, container)
+        await self._runtime.delete(ref, await self._runtime.recover_created(ref))
+
+    async def _settle_dump(
+        self, namespace: str, name: str, container: Container | None, intent: Intent
+    ) -> None:
+        """Let a container go on that was being dumped, and remove what there is of the dump."""
+        if container is None or self._dumper is None:
+            return
+        task = await self._db.read(lambda tx: tx.tasks.find(namespace, name))
+        ref = self._lifecycle.bundles.ref(namespace, _as_run(container, intent), task)
+        await self._dumper.recover(ref, task)
+
     # ------------------------------------------------------------ tasks
     async def _resume_tasks(self) -> None:
         for namespace, task in await self._db.read(lambda tx: tx.tasks.list_all()):
@@ -129,6 +151,8 @@ class Recovery:
     async def _resume(self, namespace: str, task: Task) -> None:
         container = await self._db.read(lambda tx: tx.containers.find(namespace, task.container))
         created = created_of(task)
+        if task.restoring and container and task.boot_id == self._boot_id:
+            return  # its dump waits for the start
         if container is None or created is None:
             await self._end(namespace, task, "its record is incomplete")
         elif task.boot_id != self._boot_id:

@@ -40,6 +40,7 @@ class Supervisor:
         self._db = db
         self._runtime = runtime
         self._watches: dict[tuple[str, str], _Watch] = {}
+        self._expected: dict[tuple[str, str], trio.Event] = {}
 
     @classmethod
     @asynccontextmanager
@@ -57,7 +58,18 @@ class Supervisor:
         """Begin to wait for the end of a task that has been recorded."""
         watch = _Watch(ref, created)
         self._watches[ref.namespace, ref.id] = watch
+        self.expect_no_more(ref.namespace, ref.id)
         self._nursery.start_soon(self._watch, watch, name=f"watch {ref.namespace}/{ref.id}")
+
+    async def watched(self, namespace: str, container: str) -> None:
+        """Return once a task that has no process yet is watched, or won't be."""
+        await self._expected.setdefault((namespace, container), trio.Event()).wait()
+
+    def expect_no_more(self, namespace: str, container: str) -> None:
+        """Wake those who wait for a task to be watched."""
+        event = self._expected.pop((namespace, container), None)
+        if event:
+            event.set()
 
     def created(self, namespace: str, container: str) -> Created | None:
         """Return the processes of a live task, None if there is none."""

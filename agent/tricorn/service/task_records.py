@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from tricorn.model.records import Task, TaskStatus
-from tricorn.ports import BundleRef, FilesystemMount
+from tricorn.ports import BundleRef, Created, FilesystemMount
 from tricorn.service import process_events
 from tricorn.store.transaction import Transaction
 
@@ -31,6 +31,14 @@ def record_started(tx: Transaction, namespace: str, container_id: str) -> None:
         tx.tasks.put(namespace, evolve(task, status=TaskStatus.RUNNING, started_at=tx.now))
     event = {"container_id": container_id, "pid": task.init.pid if task.init else 0}
     tx.events.publish(namespace, "/tasks/start", event)
+
+
+def record_restored(ref: BundleRef, created: Created, intent: int, tx: Transaction) -> None:
+    """Write down that a created task was restored, and runs."""
+    task = tx.tasks.get(ref.namespace, ref.id)
+    tx.tasks.put(ref.namespace, evolve(task, init=created.init, monitor=created.monitor, restoring=False))
+    record_started(tx, ref.namespace, ref.id)
+    tx.intents.end(intent)
 
 
 def delete_event(tx: Transaction, container_id: str, task: Task) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from tricorn import wire
-from tricorn.api.grpc import payloads
+from tricorn.api.grpc import checkpoint_messages, payloads
 from tricorn.api.grpc.face import Face, FaceCall, rpc
 from tricorn.api.grpc.metrics_v1 import metrics_v1
 from tricorn.api.grpc.metrics_v2 import metrics_v2
@@ -28,22 +28,17 @@ _STATUS: Final = {
     TaskStatus.PAUSED: "PAUSED",
     TaskStatus.STOPPED: "STOPPED",
 }
-_NO_CHECKPOINTS: Final = "this agent can neither take nor restore checkpoints yet"
 
 
 class TasksFace(Face):
     """`exec_id` "" in a request means the task's first process."""
 
     service = "containerd.services.tasks.v1.Tasks"
-    missing: ClassVar = {"Checkpoint": _NO_CHECKPOINTS}
 
     # ------------------------------------------------------------ life
     @rpc("Create", Role.OPERATE)
     async def create(self, call: FaceCall, request: Any) -> Any:
-        if request.HasField("checkpoint"):
-            raise Unimplemented(
-                "a task from a checkpoint is not there", why=_NO_CHECKPOINTS, field="checkpoint"
-            )
+        dump = checkpoint_messages.wanted_dump(request)
         if request.runtime_path:
             raise Unimplemented("there is no shim to choose by its path", field="runtime_path")
         records = self.services.container_records
@@ -58,6 +53,7 @@ class TasksFace(Face):
             stdio=_stdio(request),
             no_pivot_root=options.no_pivot_root,
             runtime=runtime,
+            dump=dump,
         )
         return _MESSAGES.CreateTaskResponse(
             container_id=request.container_id, pid=task.init.pid if task.init else 0
@@ -120,6 +116,15 @@ class TasksFace(Face):
     async def resume(self, call: FaceCall, request: Any) -> Any:
         await self.services.processes.resume(call.namespace, request.container_id)
         return _empty()
+
+    @rpc("Checkpoint", Role.OPERATE)
+    async def checkpoint(self, call: FaceCall, request: Any) -> Any:
+        wanted = checkpoint_messages.wanted_checkpoint(request)
+        taken = await self.services.dumper.take(
+            call.namespace, request.container_id, wanted.options,
+            lease=call.lease, images=wanted.images, work=wanted.work,
+        )  # fmt: skip
+        return checkpoint_messages.answer(taken.dump, taken.config)
 
     @rpc("Update", Role.OPERATE)
     async def update(self, call: FaceCall, request: Any) -> Any:

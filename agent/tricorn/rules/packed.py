@@ -1,0 +1,42 @@
+"""The few protobuf messages that parts of checkpoints are, as bytes. Pure.
+
+Field numbers: google/protobuf/any.proto, containerd's types/runc/options/oci.proto.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tricorn.model.checkpoints import DumpOptions
+
+OCI_SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+CHECKPOINT_OPTIONS: Final = "containerd.runc.v1.CheckpointOptions"
+
+
+def any_of(type_url: str, value: bytes) -> bytes:
+    """Return an Any."""
+    return _field(1, type_url.encode()) + _field(2, value)
+
+
+def checkpoint_options(options: DumpOptions) -> bytes:
+    """Return runc's CheckpointOptions in an Any."""
+    flags = (
+        (1, not options.leave_running), (2, options.tcp_established), (3, options.external_unix_sockets),
+        (4, options.shell_job), (5, options.file_locks),
+    )  # fmt: skip
+    packed = b"".join(_varint(number << 3) + b"\x01" for number, wanted in flags if wanted)
+    packed += b"".join(_field(6, name.encode()) for name in options.empty_namespaces)
+    return any_of(CHECKPOINT_OPTIONS, packed + _field(7, options.cgroups_mode.encode()))
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(value)) + value if value else b""
+
+
+def _varint(value: int) -> bytes:
+    packed = bytearray()
+    while value > 0x7F:
+        packed.append(value & 0x7F | 0x80)
+        value >>= 7
+    packed.append(value)
+    return bytes(packed)

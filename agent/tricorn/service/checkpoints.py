@@ -1,0 +1,290 @@
+"""Checkpoints as images: made of running containers, restored as new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+from attrs import define, evolve, field
+
+from tricorn import limits
+from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.failpoints import failpoint
+from tricorn.model import checkpoints, ids
+from tricorn.model.checkpoints import (
+    CheckpointRequest,
+    CheckpointView,
+    DumpOptions,
+    RestorePlan,
+    RestoreRequest,
+)
+from tricorn.model.oci import (
+    INDEX_TYPES,
+    OCI_INDEX,
+    OCI_LAYER,
+    Descriptor,
+    Index,
+    Platform,
+    parse_image_document,
+)
+from tricorn.model.records import Container, Image, SnapshotKind
+from tricorn.model.reference import Reference
+from tricorn.model.requests import ContainerDesired, ContainerView
+from tricorn.ports import BundleRef, FilesystemMount
+from tricorn.rules import packed
+from tricorn.rules.checkpoint_index import Parts, default_name, index_document, parts_of
+from tricorn.rules.runtime_names import shown_runtime
+from tricorn.service.archives import NothingElse
+from tricorn.service.catalog import Catalog, ResolvedImage
+from tricorn.service.diff import DiffService
+from tricorn.service.dumps import Dumper, Taken
+from tricorn.service.held_lease import held_lease
+from tricorn.service.layers import PullRequest
+from tricorn.service.lifecycle import Lifecycle
+from tricorn.service.made_content import ContentMaker
+from tricorn.service.policy import PolicyGate
+from tricorn.service.progress import Reporter
+from tricorn.service.pull_wide import Unpack, Wide, WidePuller
+from tricorn.service.revival import Revival, Reviver
+from tricorn.service.snapshots import SnapshotService
+from tricorn.service.views import container_view
+from tricorn.store.content import ContentStore
+from tricorn.store.db import Database
+from tricorn.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+
+@define
+class _Made:
+    """The parts of a checkpoint as they come to be."""
+
+    base: Descriptor | None
+    rw: Descriptor | None = None
+    target: Descriptor | None = None
+    parts: list[Descriptor] = field(factory=list)
+
+
+class CheckpointService:
+    def __init__(
+        self, db: Database, content: ContentStore, lifecycle: Lifecycle, snapshots: SnapshotService,
+        diff: DiffService, catalog: Catalog, wide: WidePuller, gate: PolicyGate, dumper: Dumper,
+        reviver: Reviver, machine: Platform,
+    ) -> None:  # fmt: skip
+        self._db = db
+        self._content = content
+        self._lifecycle = lifecycle
+        self._snapshots = snapshots
+        self._diff = diff
+        self._catalog = catalog
+        self._wide = wide
+        self._gate = gate
+        self._dumper = dumper
+        self._reviver = reviver
+        self._machine = machine
+
+    # ------------------------------------------------------------ checkpoint
+    async def checkpoint(
+        self, namespace: str, container_id: str, request: CheckpointRequest, report: Reporter
+    ) -> CheckpointView:
+        """Make an image of a running container: its memory, and as asked for its files and its image.
+
+        AlreadyExists for a name that is taken; FailedPrecondition unless it runs, and with CRIU's words when
+        it can't be dumped: it then runs on. Unimplemented, with the remedy, where nothing can be dumped.
+        """
+        name = str(Reference.parse(request.image, "image")) if request.image else ""
+        name = name or default_name(container_id, self._db.clock.now())
+        container, _ = await self._lifecycle.records(namespace, container_id)
+        if await self._db.read(lambda tx: tx.images.find(namespace, name)):
+            raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
+        made = _Made(await self._base_of(namespace, container) if request.base else None)
+        options = _options(request)
+        async with held_lease(self._db, namespace, "checkpoint") as lease:
+
+            async def files(taken: Taken) -> None:
+                if request.rw and taken.container.snapshot_key:
+                    report.report("files", container_id)
+                    made.rw = await self._changes(namespace, taken.container, lease)
+
+            async def record(taken: Taken) -> None:
+                report.report("record", name)
+                await self._record(namespace, name, taken, options, made, lease)
+
+            report.report("dump", container_id)
+            taken = await self._dumper.take(
+                namespace, container_id, options, lease=lease, while_frozen=files, record=record
+            )
+        assert made.target is not None, "it is on record"
+        log.info(
+            "checkpoint made", namespace=namespace, container=container_id, image=name,
+            frozen_ms=round(taken.frozen * 1000),
+        )  # fmt: skip
+        size = sum(part.size for part in made.parts if part is not made.base)
+        return CheckpointView(
+            name, str(made.target.digest), container_id, container.image, size,
+            round(taken.frozen * 1000), {part.media_type: str(part.digest) for part in made.parts},
+        )  # fmt: skip
+
+    async def _base_of(self, namespace: str, container: Container) -> Descriptor | None:
+        """Return the image that a container was made from, None if its name stands for another one now."""
+        image = await self._db.read(lambda tx: tx.images.find(namespace, container.image))
+        if image and container.image_digest in ("", str(image.target.digest)):
+            return image.target
+        raise FailedPrecondition(
+            f"the image of container {container.id} is not here any more",
+            why=f"{container.image or 'it'} is gone, or stands for another image",
+            hint="leave the image out of the checkpoint (`--no-image`), or pull it again",
+        )
+
+    async def _changes(self, namespace: str, container: Container, lease: str) -> Descriptor:
+        """Return the layer of what a container changed in its file system."""
+        snapshot = await self._snapshots.get(namespace, container.snapshotter, container.snapshot_key)
+        parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
+        backend = self._snapshots.backend(container.snapshotter)
+        left = backend.mounts(parents[0], SnapshotKind.VIEW, parents) if parents else ()
+        right = backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        media_type = f"{OCI_LAYER}+gzip"  # the one that containerd's restore looks for
+        return await self._diff.diff(namespace, left, right, media_type=media_type, lease=lease)
+
+    async def _record(
+        self, namespace: str, name: str, taken: Taken, options: DumpOptions, made: _Made, lease: str
+    ) -> None:
+        assert taken.dump is not None, "it is in the content store"
+        assert taken.config is not None, "it is in the content store"
+        maker = ContentMaker(self._content, namespace, lease)
+        secret = {checkpoints.PRIVATE: "true"}
+        told = await maker.document(checkpoints.OPTIONS, packed.checkpoint_options(options), secret)
+        made.parts = [part for part in (made.base, taken.dump, taken.config, told, made.rw) if part]
+        container = taken.container
+        annotations = {
+            checkpoints.REF_NAME: container.image, checkpoints.IMAGE_NAME: container.image,
+            checkpoints.RUNTIME: shown_runtime(container), checkpoints.SNAPSHOTTER: container.snapshotter,
+        }  # fmt: skip
+        document = index_document(made.parts, self._machine, annotations)
+        made.target = await maker.document(OCI_INDEX, document)
+        image = Image(name, made.target, {checkpoints.LABEL: "true"})
+        failpoint("checkpoint.indexed")
+
+        def keep(tx: Transaction) -> None:
+            if tx.images.find(namespace, name):
+                raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
+            tx.images.put(namespace, image)
+
+        await self._db.write(keep)
+
+    # ------------------------------------------------------------ restore
+    async def restore(self, namespace: str, request: RestoreRequest, report: Reporter) -> ContainerView:
+        """Make a container whose processes are those of a checkpoint, and let them go on.
+
+        All but memory and files comes from `request.container`: the checkpoint gives it no label, device,
+        mount or privilege, and no image a name. PermissionDenied, naming what is too much, for a dump of
+        processes that were granted more; NotFound for the checkpoint, FailedPrecondition when its image
+        isn't here or CRIU can't restore it. Nothing is left of a restore that fails.
+        """
+        ids.identifier(request.id, "container")
+        parts, image, desired = await self._wanted(namespace, request)
+        async with self._lifecycle.locks.hold(namespace, request.id), AsyncExitStack() as stack:
+            if await self._db.read(lambda tx: tx.containers.find(namespace, request.id)):
+                raise AlreadyExists(f"container {request.id} exists already in namespace {namespace}")
+            held = tuple(str(part.digest) for part in (parts.dump, parts.rw, parts.base) if part)
+            await stack.enter_async_context(held_lease(self._db, namespace, "restore", content=held))
+            report.report("restore", request.id)
+            revival = Revival(
+                partial(self._fill, namespace, parts.rw if request.rw else None),
+                partial(self._check, parts.dump, request),
+            )
+            await self._lifecycle.create(namespace, request.id, desired, image, start=True, revival=revival)
+            container, task = await self._lifecycle.records(namespace, request.id)
+            await self._reviver.clear(self._lifecycle.bundles.ref(namespace, container, task))
+        ref = self._lifecycle.bundles.ref(namespace, container)
+        log.info("checkpoint restored", namespace=namespace, image=request.image, container=request.id)
+        return container_view(namespace, container, task, ref.log)
+
+    async def _wanted(
+        self, namespace: str, request: RestoreRequest
+    ) -> tuple[Parts, ResolvedImage, ContainerDesired]:
+        checkpoint = await self._catalog.find(namespace, request.image)
+        parts = parts_of(await self._index(namespace, checkpoint.target))
+        desired = request.container or ContainerDesired(image=parts.name)
+        desired = evolve(desired, image=desired.image or parts.name, state="started", pull="never")
+        ids.labels(desired.labels)
+        base = await self._base(namespace, parts, desired)
+        await self._gate.require_container(namespace, base, desired.image)
+        return parts, await self._unpacked(namespace, base, desired), desired
+
+    async def _index(self, namespace: str, target: Descriptor) -> Index:
+        if target.media_type not in INDEX_TYPES:
+            raise InvalidArgument("the image is no checkpoint", why=f"it is {target.media_type}")
+        data = await self._content.read(namespace, target.digest, limit=limits.MANIFEST_SIZE)
+        document = parse_image_document(data, target.media_type)
+        assert isinstance(document, Index), "its media type says so"
+        return document
+
+    async def _base(self, namespace: str, parts: Parts, desired: ContainerDesired) -> Image:
+        """Return the image to restore on: by the digest in the checkpoint, whatever a name stands for now."""
+        name = str(Reference.parse(desired.image, "container.image"))
+        named = await self._db.read(lambda tx: tx.images.find(namespace, name))
+        if parts.base is None:
+            if named is None:
+                raise NotFound(
+                    f"image {name} does not exist in namespace {namespace}",
+                    why="the checkpoint holds no image of its own",
+                    hint=f"`tricorn -n {namespace} image pull {name}` brings it",
+                )
+            return named
+        if named and desired.image != parts.name and named.target.digest != parts.base.digest:
+            raise InvalidArgument(
+                f"the checkpoint was made of another image than {name}",
+                why=f"it is {parts.base.digest}, not {named.target.digest}", field="container.image",
+            )  # fmt: skip
+        return Image(name, evolve(parts.base, platform=None))
+
+    async def _unpacked(self, namespace: str, base: Image, desired: ContainerDesired) -> ResolvedImage:
+        """Return the image, unpacked; no name is written for it."""
+        snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
+        resolve = partial(self._catalog.resolve, namespace, base, self._machine, snapshotter)
+        found = await resolve()
+        if found.unpacked:
+            return found
+        if found.missing:
+            raise FailedPrecondition(
+                f"the image of the checkpoint is not complete: {found.missing[0]} is missing",
+                hint=f"`tricorn -n {namespace} image pull {base.name}@{base.target.digest}` brings it",
+            )
+        async with held_lease(self._db, namespace, "restore", content=(str(base.target.digest),)) as lease:
+            pull = PullRequest(
+                namespace, Reference.parse(base.name), self._machine, "", source=NothingElse(), lease=lease
+            )
+            unpack = Unpack(self._machine, snapshotter)
+            wide = Wide(pull, (self._machine,), [unpack], _no_names)
+            await self._wide.pull(wide, base.target, Reporter())
+            return await resolve()
+
+    async def _fill(self, namespace: str, rw: Descriptor | None, mounts: Sequence[FilesystemMount]) -> None:
+        if rw is not None:
+            await self._diff.apply(namespace, rw, mounts)
+
+    async def _check(
+        self, dump: Descriptor, request: RestoreRequest, ref: BundleRef, spec: bytes
+    ) -> RestorePlan:
+        await self._reviver.unpack(ref, dump, spec)
+        options = DumpOptions(
+            tcp_established=request.tcp_established, shell_job=request.shell_job,
+            external_unix_sockets=request.external_unix_sockets, file_locks=request.file_locks,
+        )  # fmt: skip
+        return await self._reviver.plan(ref, options)
+
+
+def _options(request: CheckpointRequest) -> DumpOptions:
+    return DumpOptions(
+        leave_running=request.leave_running, tcp_established=request.tcp_established,
+        external_unix_sockets=request.external_unix_sockets, shell_job=request.shell_job,
+        file_locks=request.file_locks, empty_namespaces=request.empty_namespaces,
+        cgroups_mode=request.cgroups_mode,
+    )  # fmt: skip
+
+
+def _no_names(_: Descriptor) -> Sequence[Image]:
+    return ()

@@ -1,0 +1,121 @@
+"""Bringing dumped processes back: their dump unpacked, compared with what they are granted, restored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+from attrs import evolve, frozen
+
+from tricorn.errors import InvalidArgument
+from tricorn.failpoints import failpoint
+from tricorn.fs import dump_files
+from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
+from tricorn.model.oci import Descriptor, Platform
+from tricorn.ports import BundleRef, CheckpointRuntime, Created, Extractor, FilesystemMount
+from tricorn.rules.dump_checks import check_dump
+from tricorn.rules.dump_images import read_dump, wanted
+from tricorn.runtime.syscall_names import TOKENS, numbers_of
+from tricorn.service.bundles import Bundles
+from tricorn.store.content import ContentStore
+
+_LIMITER = trio.CapacityLimiter(2)
+_TCP, _LOCKS = "tcp-stream-", "filelocks.img"
+
+
+@frozen
+class Revival:
+    """How one container comes back. `fill` gives its snapshot the files it had, before it is mounted;
+    `check` is given the spec it is to run with, and refuses a dump that exceeds it.
+    """
+
+    fill: Callable[[Sequence[FilesystemMount]], Awaitable[None]]
+    check: Callable[[BundleRef, bytes], Awaitable[RestorePlan]]
+
+
+class Reviver:
+    def __init__(
+        self, content: ContentStore, extractor: Extractor, runtime: CheckpointRuntime, bundles: Bundles,
+        machine: Platform,
+    ) -> None:  # fmt: skip
+        self._content = content
+        self._extractor = extractor
+        self._runtime = runtime
+        self._bundles = bundles
+        self._machine = machine
+
+    async def unpack(self, ref: BundleRef, dump: Descriptor, spec: bytes) -> None:
+        """Lay a dump out for the container, which is to run with `spec`.
+
+        InvalidArgument for what is no dump; PermissionDenied, naming what is too much, for one of processes
+        that were granted more; Unimplemented when this node or the runtime can't restore. Nothing is left
+        then.
+        """
+        if dump.media_type != DUMP:
+            raise InvalidArgument(
+                f"a checkpoint of type {dump.media_type[:160]!r}", why=f"it must be {DUMP}",
+                field="checkpoint.media_type",
+            )  # fmt: skip
+        await self._runtime.can_checkpoint(ref.runtime)
+        info = await self._content.info(ref.namespace, dump.digest)
+        directory = self._bundles.dump(ref.namespace, ref.id)
+        await trio.to_thread.run_sync(_make, directory, limiter=_LIMITER)
+        try:
+            path = self._content.blob_path(info.digest)
+            async with self._extractor.start(path, directory, "", "apply") as extraction:
+                await extraction.finish(info.size)
+            failpoint("restore.unpacked")
+            check = partial(self._check, directory, msgspec.json.decode(spec))
+            await trio.to_thread.run_sync(check, limiter=_LIMITER)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.clear(ref)
+            raise
+
+    def _check(self, directory: str, spec: Mapping[str, Any]) -> None:
+        names = dump_files.check_files(directory)
+        dump = read_dump(dump_files.read_images(directory, names, wanted), names)
+        linux = spec.get("linux") or {}
+        hidden = [*(linux.get("maskedPaths") or ()), *(linux.get("readonlyPaths") or ())]
+        check_dump(
+            dump, spec, existing=[path for path in hidden if os.path.exists(path)],
+            architecture=self._machine.architecture, tokens=TOKENS, numbers=numbers_of,
+        )  # fmt: skip
+
+    async def plan(self, ref: BundleRef, options: DumpOptions = DumpOptions()) -> RestorePlan:  # noqa: B008 - frozen
+        """Return how the dump that was unpacked is restored: what it holds, CRIU has to be told of."""
+        directory = self._bundles.dump(ref.namespace, ref.id)
+        names = await trio.to_thread.run_sync(os.listdir, directory, limiter=_LIMITER)
+        options = evolve(
+            options,
+            tcp_established=options.tcp_established or any(name.startswith(_TCP) for name in names),
+            file_locks=options.file_locks or _LOCKS in names,
+        )
+        return RestorePlan(directory, options)
+
+    async def revive(self, ref: BundleRef) -> Created:
+        """Restore the processes, for a container whose bundle and dump are laid out. They run at once.
+
+        FailedPrecondition with CRIU's words and the remedy: the dump is kept then.
+        """
+        ref = evolve(ref, restore=await self.plan(ref))
+        created = await self._runtime.create(ref)
+        failpoint("restore.created")
+        await self._runtime.restored(ref)
+        return created
+
+    async def clear(self, ref: BundleRef) -> None:
+        """Remove what was unpacked; idempotent."""
+        directory = self._bundles.dump(ref.namespace, ref.id)
+        remove = partial(shutil.rmtree, directory, ignore_errors=True)
+        await trio.to_thread.run_sync(remove, limiter=_LIMITER)
+
+
+def _make(directory: str) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    dump_files.make_directory(directory)

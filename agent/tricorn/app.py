@@ -28,26 +28,27 @@ from tricorn.rules.reach import Kind
 from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.runtime.verifiers import Verifiers
 from tricorn.service import Services
+from tricorn.service.archive_files import ArchiveFiles
 from tricorn.service.archive_writer import Exporter
 from tricorn.service.archives import Importer
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
-from tricorn.service.checkpoints import CheckpointService
 from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
-from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
 from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
+from tricorn.service.image_states import ImageStates
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.layers import LayerPipeline
+from tricorn.service.lease_states import LeaseStates
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
@@ -64,7 +65,6 @@ from tricorn.service.recovery import Recovery
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.refetch import Refetcher
 from tricorn.service.registries import RegistryService
-from tricorn.service.revival import Reviver
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshots import SnapshotService
@@ -131,7 +131,6 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 environment=environment,
                 cgroup_top=config.cgroup,
                 log_programs=config.logs.programs,
-                criu=config.runtimes.criu,
             )
         )
         directory = os.path.join(config.root, "snapshots")
@@ -207,11 +206,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
-        reviver = Reviver(workers.content, workers.extractor, workers.runtime, bundles, machine)
-        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, reviver)
-        dumper = Dumper(
-            os.path.join(config.root, "dumps"), db, workers.content, workers.runtime, lifecycle
-        )
+        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs)
         collector = Collector(db, workers.content, snapshots.discard, clock, _pace(config))
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
         await mounts.recover()
@@ -251,13 +246,16 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         }
         node = NodeService(
             db, workers.runtime, snapshots, {"root": config.root, "state": config.state}, machine,
-            str(workers.runtime.cgroup_mode), sources, workers.runtime,
+            str(workers.runtime.cgroup_mode), sources,
         )  # fmt: skip
         node.facts["policy"] = gate.facts
         services = Services(
             node=node,
             namespaces=NamespaceService(db, snapshots.defaults),
             images=images,
+            image_states=ImageStates(db, catalog, images, puller, transfer),
+            archive_files=ArchiveFiles(db, catalog, transfer, machine),
+            lease_states=LeaseStates(db, clock),
             containers=ContainerService(db, images, lifecycle, tasks),
             container_records=ContainerRecords(db, workers.runtime, lifecycle, specs, gate),
             tasks=tasks,
@@ -285,14 +283,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             usage=UsageService(db, snapshots),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
             policy=gate,
-            dumper=dumper,
-            checkpoints=CheckpointService(
-                db, workers.content, lifecycle, snapshots, diff, catalog, wide, gate, dumper, reviver, machine
-            ),
         )
-        recovery = Recovery(
-            db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id, dumper
-        )
+        recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
         yield Agent(config, workers, services, collector, recovery, supervisor, figures)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
-from tricorn.model.records import TaskStatus
+from tricorn.model.records import LeaseResource, TaskStatus
 
 PullPolicy = Literal["missing", "always", "never"]
 
@@ -41,6 +41,7 @@ class ImageDesired:
     state: Literal["present", "absent"] = "present"
     pull: PullPolicy = "missing"
     platform: str = ""  # the node's own when empty
+    platforms: tuple[str, ...] = ()  # others whose content comes, too, and stays packed
     plain_http: bool = False
     auth: RegistryAuth | None = None
     snapshotter: str = ""
@@ -66,6 +67,51 @@ class ImageTag:
     """Body of `POST /v1/{namespace}/images/{name}/tag`."""
 
     reference: str
+
+
+@frozen
+class ImageTags:
+    """Body of `PUT /v1/{namespace}/images/{name}/tags`: names that the image shall have, too. `force` moves
+    those that stand for another image.
+    """
+
+    references: tuple[str, ...]
+    force: bool = False
+
+
+@frozen
+class ArchiveExport:
+    """Body of `PUT /v1/{namespace}/archive/export`: the file `path` of the node holds these images."""
+
+    path: str
+    images: tuple[str, ...]
+    platform: str = ""
+    all_platforms: bool = False
+
+
+@frozen
+class ArchiveImport:
+    """Body of `PUT /v1/{namespace}/archive/import`: the images of the node's file `path` are here."""
+
+    path: str
+    base_name: str = ""
+    platform: str = ""
+    all_platforms: bool = False
+    unpack: bool = True
+    compress: bool = False
+
+
+@frozen
+class LeaseDesired:
+    """Body of `PUT /v1/{namespace}/leases/{lease}`. `expire_seconds` counts for a new lease and with `renew`
+    (None: 24 hours, 0: never). With `resources` it holds these and no others, without them what it holds.
+    """
+
+    state: Literal["present", "absent"] = "present"
+    labels: Mapping[str, str] = Factory(dict)
+    expire_seconds: float | None = None
+    renew: bool = False
+    resources: tuple[LeaseResource, ...] | None = None
 
 
 @frozen
@@ -361,6 +407,15 @@ class GcReport:
 
 
 @frozen
+class GcKeeper:
+    """A root that an object hangs on; `until` is when it ends by itself."""
+
+    object: str
+    reason: str
+    until: datetime | None = None
+
+
+@frozen
 class GcExplanation:
     """Why an object is kept: `chain` leads from a root to it, empty when it isn't kept; `keepers` are all
     roots it hangs on. `until` is when time alone frees it (None: never). For what isn't kept, `lapsed` tells
@@ -371,15 +426,6 @@ class GcExplanation:
     kept: bool
     chain: tuple[str, ...] = ()
     note: str = ""
-@frozen
-class GcKeeper:
-    """A root that an object hangs on; `until` is when it ends by itself."""
-
-    object: str
-    reason: str
-    until: datetime | None = None
-
-
     keepers: tuple[GcKeeper, ...] = ()
     until: datetime | None = None
     lapsed: tuple[str, ...] = ()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from tricorn.service.checkpoints import CheckpointService
+from tricorn.service.archive_files import ArchiveFiles
 from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
-from tricorn.service.dumps import Dumper
 from tricorn.service.gc import GcService
 from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
+from tricorn.service.image_states import ImageStates
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
+from tricorn.service.lease_states import LeaseStates
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService
@@ -48,6 +49,9 @@ class Services:
     node: NodeService
     namespaces: NamespaceService
     images: ImageService
+    image_states: ImageStates
+    archive_files: ArchiveFiles
+    lease_states: LeaseStates
     containers: ContainerService
     container_records: ContainerRecords
     tasks: TaskService
@@ -70,8 +74,6 @@ class Services:
     sandboxes: SandboxService
     introspection: IntrospectionService
     policy: PolicyGate
-    dumper: Dumper
-    checkpoints: CheckpointService
     registries: RegistryService
     scrub: ScrubService
     usage: UsageService

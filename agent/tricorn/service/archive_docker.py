@@ -9,7 +9,7 @@ import hashlib
 import json
 import posixpath
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -162,6 +162,14 @@ def _images(data: bytes) -> list[dict[str, Any]]:
     if len(images) > _IMAGES:
         raise InvalidArgument(f"{MANIFESTS} lists too many images", why=f"at most {_IMAGES}")
     return images
+
+
+def named_images(data: bytes) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the path of each image's config with the annotations of each of its names, {} for none."""
+    for number, image in enumerate(_images(data)):
+        config = image.get("Config")
+        for tag in _texts(image.get("RepoTags"), f"{MANIFESTS}[{number}].RepoTags") or ("",):
+            yield config if isinstance(config, str) else "", _annotations(tag) if tag else {}
 
 
 def _texts(raw: Any, where: str) -> Sequence[str]:

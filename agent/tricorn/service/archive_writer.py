@@ -196,6 +196,14 @@ class Exporter:
             await write(bytes(padding))
 
 
+def tail(plan: Plan) -> bytes:
+    """Return the end of the archive, behind its blobs: the documents, whose names sort after them."""
+    parts = []
+    for name, data in sorted(plan.files.items()):
+        parts += [_header(name, len(data), 0o644), data, bytes(-len(data) % _BLOCK)]
+    return b"".join([*parts, _END])
+
+
 @define
 class _Counted:
     _write: Write

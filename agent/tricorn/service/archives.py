@@ -152,7 +152,7 @@ class Importer:
         index = parse_image_document(await self._puller.document(pull, target, request.lease), OCI_INDEX)
         assert isinstance(index, Index)
         images: list[Image] = []
-        for entry in _suitable(index, request.platforms):
+        for entry in suitable(index, request.platforms):
             wide = Wide(pull, request.platforms, request.unpacks, request.names)
             images += await self._wide.pull(wide, entry, reporter)
         names = request.index_names(target)
@@ -161,7 +161,7 @@ class Importer:
         return images
 
 
-def _suitable(index: Index, wanted: Sequence[Platform]) -> list[Descriptor]:
+def suitable(index: Index, wanted: Sequence[Platform]) -> list[Descriptor]:
     """The entries of an archive's index that may hold what is asked for, each name once."""
     accepted = {platforms.normalise(each) for platform in wanted for each in platforms.preference(platform)}
     found = [

@@ -149,15 +149,21 @@ class TransferService:
         """Push an image found before. With a platform, its manifest alone goes under the name: what is
         here of an image that was pulled for one platform.
         """
-        reference = Reference.parse(wanted.reference or image.name, "reference")
-        target = image.target
-        if wanted.platform:
-            platform = platforms.parse(wanted.platform, Platform())
-            target = (await self._catalog.resolve(namespace, image, platform)).descriptor
+        reference, target = await self.destination(namespace, image, wanted)
         request = PushRequest(namespace, target, reference, auth=wanted.auth, plain_http=wanted.plain_http)
         reporter.report("upload", str(reference))
         await self._pusher.push(request, PushBoard(reporter))
         return PushResult(str(reference), target.digest)
+
+    async def destination(
+        self, namespace: str, image: Image, wanted: ImagePush
+    ) -> tuple[Reference, Descriptor]:
+        """Return where a push goes to, and what of the image it sends."""
+        reference = Reference.parse(wanted.reference or image.name, "reference")
+        if not wanted.platform:
+            return reference, image.target
+        platform = platforms.parse(wanted.platform, Platform())
+        return reference, (await self._catalog.resolve(namespace, image, platform)).descriptor
 
     async def find(self, namespace: str, name: str) -> Image:
         """Return the image that people mean by `name`: familiar, full, or the start of a digest."""
@@ -221,16 +227,22 @@ class TransferService:
         With `base_name`, images of other names are left out, and an archive's tags follow it; else each
         image keeps the whole name that it has in the archive.
         """
-        wanted = platforms.parse(platform, self._machine)
-        default = f"import-{self._today()}"
-        store = ImageStoreEnd(
-            platforms=() if all_platforms else (wanted,),
-            references=(Naming(base_name or default, is_prefix=True, allow_overwrite=not base_name),),
-            unpacks=(Unpacking(wanted),) if unpack else (),
-        )
+        store = self.archive_store(base_name, platform, all_platforms=all_platforms, unpack=unpack)
         images = await self.load(namespace, receive, store, compress=compress, reporter=reporter)
         return ImportResult(
             tuple(NamedImage(each.name, each.target.digest, each.target.media_type) for each in images)
+        )
+
+    def archive_store(
+        self, base_name: str, platform: str, *, all_platforms: bool, unpack: bool
+    ) -> ImageStoreEnd:
+        """Return how `load_archive` names and unpacks images."""
+        wanted = platforms.parse(platform, self._machine)
+        default = f"import-{self._today()}"
+        return ImageStoreEnd(
+            platforms=() if all_platforms else (wanted,),
+            references=(Naming(base_name or default, is_prefix=True, allow_overwrite=not base_name),),
+            unpacks=(Unpacking(wanted),) if unpack else (),
         )
 
     async def plan_archive(

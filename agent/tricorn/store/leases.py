@@ -51,6 +51,14 @@ class Leases:
         rows = self._session.all(_SELECT + "ORDER BY namespace, id")
         return [(row[0], _lease(row)) for row in rows]
 
+    def set_labels(self, namespace: str, id: str, labels: Mapping[str, str]) -> None:
+        """Give the lease these labels instead of those it has; NotFound."""
+        checked = ids.labels(labels)
+        self.get(namespace, id)
+        self._session.run(
+            "UPDATE leases SET labels = ? WHERE namespace = ? AND id = ?", to_json(checked), namespace, id
+        )
+
     def delete(self, namespace: str, id: str) -> None:
         """Remove the lease; what it held is left to the next collection. NotFound."""
         if not self._session.run("DELETE FROM leases WHERE namespace = ? AND id = ?", namespace, id):

@@ -10,6 +10,14 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ImageDesired": {"reference": "docker.io/library/redis:7", "pull": "missing"},
     "ImagePush": {"reference": "registry.example/team/app:1"},
     "ImageTag": {"reference": "registry.example/team/app:1"},
+    "ImageTags": {"references": ["registry.example/team/app:1"], "force": True},
+    "ArchiveExport": {"path": "/srv/redis.tar", "images": ["docker.io/library/redis:7"]},
+    "ArchiveImport": {"path": "/srv/redis.tar"},
+    "LeaseDesired": {
+        "labels": {"team": "web"},
+        "expire_seconds": 0,
+        "resources": [{"type": "images", "id": "docker.io/library/redis:7"}],
+    },
     "ImageConversion": {
         "reference": "registry.example/team/app:1-zstd",
         "form": "oci",

@@ -33,12 +33,14 @@ from tricorn.service.archive_writer import Exporter
 from tricorn.service.archives import Importer
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import Catalog
+from tricorn.service.checkpoints import CheckpointService
 from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
+from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
@@ -65,6 +67,7 @@ from tricorn.service.recovery import Recovery
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.refetch import Refetcher
 from tricorn.service.registries import RegistryService
+from tricorn.service.revival import Reviver
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshots import SnapshotService
@@ -131,6 +134,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
                 environment=environment,
                 cgroup_top=config.cgroup,
                 log_programs=config.logs.programs,
+                criu=config.runtimes.criu,
             )
         )
         directory = os.path.join(config.root, "snapshots")
@@ -177,7 +181,11 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         machine = platforms.host_platform(platform.machine())
         catalog = Catalog(db, workers.content, snapshots)
         pipeline = LayerPipeline(
-            workers.content, workers.registry, workers.extractor, config.registry.parallel_downloads
+            workers.content,
+            workers.registry,
+            workers.extractor,
+            config.registry.parallel_downloads,
+            workers.registry.turns,
         )
         gate = PolicyGate(db, workers.registry, PolicyChecks(workers.registry, Verifiers(environment)))
         await gate.load(config.policy.file)
@@ -206,7 +214,11 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
         tasks = TaskService(db, workers.runtime, lifecycle, specs)
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
-        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs)
+        reviver = Reviver(workers.content, workers.extractor, workers.runtime, bundles, machine)
+        processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, reviver)
+        dumper = Dumper(
+            os.path.join(config.root, "dumps"), db, workers.content, workers.runtime, lifecycle
+        )
         collector = Collector(db, workers.content, snapshots.discard, clock, _pace(config))
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
         await mounts.recover()
@@ -246,7 +258,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         }
         node = NodeService(
             db, workers.runtime, snapshots, {"root": config.root, "state": config.state}, machine,
-            str(workers.runtime.cgroup_mode), sources,
+            str(workers.runtime.cgroup_mode), sources, workers.runtime,
         )  # fmt: skip
         node.facts["policy"] = gate.facts
         services = Services(
@@ -283,8 +295,14 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             usage=UsageService(db, snapshots),
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
             policy=gate,
+            dumper=dumper,
+            checkpoints=CheckpointService(
+                db, workers.content, lifecycle, snapshots, diff, catalog, wide, gate, dumper, reviver, machine
+            ),
         )
-        recovery = Recovery(db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id)
+        recovery = Recovery(
+            db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id, dumper
+        )
         yield Agent(config, workers, services, collector, recovery, supervisor, figures)
 
 

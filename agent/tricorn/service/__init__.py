@@ -5,12 +5,14 @@ from __future__ import annotations
 from attrs import frozen
 
 from tricorn.service.archive_files import ArchiveFiles
+from tricorn.service.checkpoints import CheckpointService
 from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
+from tricorn.service.dumps import Dumper
 from tricorn.service.gc import GcService
 from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
@@ -74,6 +76,8 @@ class Services:
     sandboxes: SandboxService
     introspection: IntrospectionService
     policy: PolicyGate
+    dumper: Dumper
+    checkpoints: CheckpointService
     registries: RegistryService
     scrub: ScrubService
     usage: UsageService

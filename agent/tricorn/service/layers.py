@@ -173,12 +173,12 @@ async def _commit(
         ) from None
 
 
-class _Tee:
-    """A sink that tells the layer's extraction how far its source file has grown."""
 class WrongBytes(DataLoss):
     """What came isn't what its digest says."""
 
 
+class _Tee:
+    """A sink that tells the layer's extraction how far its source file has grown."""
 
     def __init__(self, writer: BlobSink, layer: Layer) -> None:
         self._writer = writer

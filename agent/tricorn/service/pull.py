@@ -135,8 +135,12 @@ class Puller:
             yield request.lease
             return
         lease = await self._lease(request.namespace)
+        done_with = self._release
         try:
             yield lease
+        except Unavailable:
+            done_with = self._keep_for_next
+            raise
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
                 await done_with(request.namespace, lease)
@@ -147,12 +151,8 @@ class Puller:
         await self._db.write(lambda tx: tx.leases.set_labels(namespace, lease, labels))
 
     async def _lease(self, namespace: str) -> str:
-        done_with = self._release
         now = self._clock.now()
         expire = now + timedelta(seconds=limits.LEASE_DEFAULT_SECONDS)
-        except Unavailable:
-            done_with = self._keep_for_next
-            raise
         lease = f"pull-{uuid4().hex[:12]}"
         labels = {"containerd.io/gc.expire": expire.isoformat()}
         await self._db.write(lambda tx: tx.leases.create(namespace, lease, labels))

@@ -101,7 +101,6 @@ _CONDITIONED: Final = frozenset({Kind.CONTENT, Kind.IMAGE})
 _TARGET_RELATIONS: Final = {
     Kind.IMAGE: "target of", Kind.SNAPSHOT: "parent of", Kind.CONTAINER: "root filesystem of",
     Kind.INGEST: "expected by", Kind.LEASE: "held by", Kind.CONTENT: "referred to by",
-    Kind.MOUNT: "mounted by",
 }  # fmt: skip
 
 
@@ -202,7 +201,7 @@ def _next_steps(graph: Graph, step: Step, conditioned: Mapping[Node, list[_Condi
     thing = graph.objects[step.node]
     flat = step.flat or (thing.node.kind is Kind.LEASE and FLAT in thing.labels)
     for target in thing.targets:
-        yield Step(target, flat, _TARGET_RELATIONS[thing.node.kind], step)
+        yield Step(target, flat, _TARGET_RELATIONS.get(thing.node.kind, "needed by"), step)
     if step.flat or thing.node.kind in _NO_LABEL_EDGES:
         return
     for target, label in label_nodes(thing, REFERENCE):

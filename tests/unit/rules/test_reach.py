@@ -69,6 +69,9 @@ def test_typed_edges() -> None:
         ("ref.content/x", "d", "content:d"),
         ("ref.image", "i", "image:i"),
         ("ref.image.x", "i", "image:i"),
+        ("ref.mount", "m", "mount:m"),
+        ("ref.mount.x", "m", "mount:m"),
+        ("ref.stream", "s", "stream:s"),
         ("ref.snapshot.overlay", "k", "snapshot:overlay/k"),
         ("ref.snapshot.overlay/2", "k", "snapshot:overlay/k"),
     ],
@@ -206,6 +209,20 @@ def test_dead_edges_and_cycles() -> None:
     ) == {"image:a", "content:b", "content:c"}
 
 
+def test_mounts_and_streams_are_kept_by_what_names_them_only() -> None:
+    assert kept(
+        thing("lease:l", "mount:leased"),
+        thing("mount:leased", ref__snapshot__o="below"),
+        thing("snapshot:o/below"),
+        thing("container:c"),
+        thing("mount:tied", bref__container="c"),
+        thing("mount:untied", bref__container="gone"),
+        thing("mount:lasting", pinned="mounts stay until deactivated"),
+        thing("mount:root", root="1"),
+        thing("stream:s", bref__container="c"),
+    ) == {"lease:l", "mount:leased", "snapshot:o/below", "container:c", "mount:tied", "mount:lasting"}
+
+
 def test_pinned_objects_are_roots() -> None:
     assert kept(thing("snapshot:o/k", "snapshot:o/p", pinned="in use"), thing("snapshot:o/p")) == {
         "snapshot:o/k", "snapshot:o/p",
@@ -284,7 +301,7 @@ def test_durations(text: str, seconds: float | None) -> None:
 
 # -- random graphs
 KEYS = ["a", "b", "c"]
-KINDS = [Kind.CONTENT, Kind.SNAPSHOT, Kind.CONTAINER, Kind.IMAGE, Kind.LEASE, Kind.INGEST]
+KINDS = [Kind.CONTENT, Kind.SNAPSHOT, Kind.CONTAINER, Kind.IMAGE, Kind.LEASE, Kind.INGEST, Kind.MOUNT]
 TIMES = [PAST, FUTURE, "broken"]
 
 
@@ -302,6 +319,7 @@ label_sets = st.fixed_dictionaries(
         GC + "ref.content": values, GC + "ref.content.l.0": values, GC + "ref.image": values,
         GC + "ref.snapshot.o": values, GC + "bref.content": values, GC + "bref.container": values,
         GC + "bref.snapshot.o": values, GC + "bref.image/x": values, GC + "expire": st.sampled_from(TIMES),
+        GC + "ref.mount/x": values,
         GC + "flat": st.just(""), GC + "root": st.just("1"),
         GC + "cond.snapshot.o": st.sampled_from(["usedat<2h|a", "usedat>2h|a", "usedat<1m|b,usedat>1m|b"]),
         GC + "cond.value-usedat": st.sampled_from(["2026-11-20T11:00:00Z", "2026-11-19T11:00:00Z", "bad"]),
@@ -328,7 +346,7 @@ def oracle(things: list[Object], now: datetime) -> set[Node]:
         alive = {
             Kind.CONTAINER: True, Kind.IMAGE: expiry, Kind.LEASE: expiry,
             Kind.INGEST: one.expires_at is not None and one.expires_at > now,
-            Kind.CONTENT: GC + "root" in labels, Kind.SNAPSHOT: GC + "root" in labels,
+            Kind.MOUNT: False, Kind.CONTENT: GC + "root" in labels, Kind.SNAPSHOT: GC + "root" in labels,
         }[kind]  # fmt: skip
         if alive or one.pinned:
             full.add(one.node)
@@ -357,6 +375,8 @@ def forward(one: Object) -> set[Node]:
         for key in (GC + "ref.content", GC + "ref.content.l.0")
         if key in one.labels
     }
+    if GC + "ref.mount/x" in one.labels:
+        found.add(Node(Kind.MOUNT, "n", one.labels[GC + "ref.mount/x"]))
     if GC + "ref.image" in one.labels:
         found.add(Node(Kind.IMAGE, "n", one.labels[GC + "ref.image"]))
     if GC + "ref.snapshot.o" in one.labels:

@@ -10,6 +10,7 @@ import trio
 
 from tricorn.app import Agent
 from tricorn.errors import Unavailable
+from tricorn.model.requests import ImageDesired
 from tricorn_testing.faulty_registry import Fault, FaultyRegistry, Served, cut, status
 from tricorn_testing.images import ImageLayout, LayerBuilder
 from tricorn_testing.paths import short_directory
@@ -106,6 +107,18 @@ async def test_two_images_with_a_layer_in_common_bring_it_once(agent: Agent, tmp
     assert len(one.asked("layer")) + len(two.asked("layer")) == 1
     assert len(two.asked("rest")) == 1
     await check_sound(agent)
+
+
+async def test_a_blob_knows_all_its_repositories(agent: Agent, image: tuple[ImageLayout, str]) -> None:
+    """Also those that it was found in when it was here already: pushes mount it from there."""
+    async with FaultyRegistry(*image).serving() as registry:
+        await pull(agent, registry)
+        other = registry.reference.replace("team/app", "other/app")
+        await agent.services.images.put("default", ImageDesired(other))
+        key = f"containerd.io/distribution.source.{registry.server.address}"
+        blobs = await agent.workers.content.list("default")
+        assert [blob.labels.get(key) for blob in blobs] == ["other/app,team/app"] * 4
+        assert not [line for line in registry.server.lines() if "/other/app/blobs/" in line]
 
 
 @pytest.mark.parametrize("namespace", ["one", "two"], ids=["same-namespace", "another-namespace"])

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
+from tricorn import limits
 from tricorn.errors import InvalidArgument
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, ImageConfig, Index, Manifest
@@ -52,6 +53,16 @@ def child_labels(document: Manifest | Index) -> dict[str, str]:
 def source_label(reference: Reference) -> dict[str, str]:
     """Return the label that tells from which repository a blob came (for mounts on push)."""
     return {f"{_SOURCE}{reference.host}": reference.path}
+
+
+def added_source(labels: Mapping[str, str], reference: Reference) -> dict[str, str]:
+    """Return the label to set so that a blob with `labels` is known to be in the reference's repository,
+    too: empty if it is known already, or if the list would outgrow a label.
+    """
+    ((key, path),) = source_label(reference).items()
+    known = set(filter(None, labels.get(key, "").split(",")))
+    listed = ",".join(sorted(known | {path}))
+    return {} if path in known or len(key) + len(listed) > limits.LABEL_SIZE else {key: listed}
 
 
 def sources_of(labels: Mapping[str, str], reference: Reference) -> list[str]:

@@ -29,7 +29,8 @@ from tricorn.ports import (
     Snapshotter,
     WhiteoutFormat,
 )
-from tricorn.rules.chains import source_label
+from tricorn.registry.turns import Turns
+from tricorn.rules.chains import added_source, source_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.nurseries import typed_nursery
 
@@ -120,6 +121,7 @@ class LayerPipeline:
                     await self._download(request, layer, writer, target)
             except AlreadyExists:
                 layer.skipped()
+                await note_origin(self._content, request, digest)
                 if target:
                     await self._extract(layer, target, "overlay")
                     layer.phase = "done"
@@ -203,6 +205,14 @@ class _Tee:
 def origin_label(request: PullRequest) -> dict[str, str]:
     """Return the label that tells which repository content came from; none for what came otherwise."""
     return source_label(request.reference) if request.source is None else {}
+
+
+async def note_origin(content: ContentStore, request: PullRequest, digest: Digest) -> None:
+    """Let a blob that is here already know that the request's repository has it, too."""
+    if request.source is None:
+        labels = (await content.info(request.namespace, digest)).labels
+        if label := added_source(labels, request.reference):
+            await content.update_labels(request.namespace, digest, label)
 
 
 def _ref(digest: Digest) -> str:

@@ -32,7 +32,8 @@ from tricorn.model.records import Image, Snapshot
 from tricorn.ports import Clock, ContentStore, Registry
 from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
-from tricorn.service.layers import Layer, LayerPipeline, PullRequest, origin_label
+from tricorn.service.bringing import Bringing
+from tricorn.service.layers import Layer, LayerPipeline, PullRequest, note_origin, origin_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.policy import PolicyGate
 from tricorn.service.policy_checks import Subject
@@ -206,6 +207,7 @@ class Puller:
             except AlreadyExists:
                 data = await self._content.read(ns, digest, limit=limits.MANIFEST_SIZE)
                 await self._keep(ns, digest, kept_children(descriptor, data))
+                await note_origin(self._content, request, digest)
                 return data
 
     async def _keep(self, namespace: str, digest: Digest, labels: dict[str, str]) -> None:

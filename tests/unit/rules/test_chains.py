@@ -11,6 +11,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageConfig, Index, Manifest
 from tricorn.model.reference import Reference
 from tricorn.rules.chains import (
+    added_source,
     chain_ids,
     child_labels,
     diff_ids_of,
@@ -54,6 +55,16 @@ def test_labels_follow_containerds_names() -> None:
     assert child_labels(index) == {"containerd.io/gc.ref.content.m.0": A}
     reference = Reference.parse("localhost:5000/x/y")
     assert source_label(reference) == {"containerd.io/distribution.source.localhost:5000": "x/y"}
+
+
+def test_a_repository_is_added_to_those_that_are_known() -> None:
+    reference = Reference.parse("example.com/team/app:1")
+    key = "containerd.io/distribution.source.example.com"
+    assert added_source({}, reference) == {key: "team/app"}
+    assert added_source({key: "z/z,a/a"}, reference) == {key: "a/a,team/app,z/z"}
+    assert added_source({key: "a/a,team/app"}, reference) == {}
+    many = ",".join(f"team/app-{number}" for number in range(1000))
+    assert added_source({key: many}, reference) == {}, "no label holds that"
 
 
 def test_sources_are_other_repositories_of_the_same_registry_the_nearest_first() -> None:

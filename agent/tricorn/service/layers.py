@@ -29,7 +29,6 @@ from tricorn.ports import (
     Snapshotter,
     WhiteoutFormat,
 )
-from tricorn.registry.turns import Turns
 from tricorn.rules.chains import added_source, source_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.nurseries import typed_nursery

@@ -32,7 +32,6 @@ from tricorn.model.records import Image, Snapshot
 from tricorn.ports import Clock, ContentStore, Registry
 from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
-from tricorn.service.bringing import Bringing
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, note_origin, origin_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.policy import PolicyGate

@@ -23,8 +23,11 @@ from tricorn_testing.registry import Registry, running_registry
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 IN_CI = os.environ.get("CI") == "true"
 CAPABILITIES = ("root", "integration", "faults")
+_BEFORE = pytest.StashKey[leaks.Traces]()
+_LEFT = pytest.StashKey[list[str]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -32,6 +35,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in CAPABILITIES:
         if item.get_closest_marker(marker) and (reason := missing_for(marker)):
             (pytest.fail if IN_CI else pytest.skip)(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes: one has all that touches the machine, in order; the others share the rest."""
+    for item in items:
+        if any(map(item.get_closest_marker, CAPABILITIES)):
+            item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,11 +52,35 @@ def leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # reported where they belong, not here
         gc.collect()
-    cgroups.remove(cgroups.agent_cgroups())  # empty parents; what still has processes stays, and is told
+    strict = IN_CI and not IN_WORKER
+    if not IN_WORKER:
+        cgroups.remove(cgroups.agent_cgroups())  # empty parents; what has processes stays, and is told
     own = [f"{PREFIX}{os.getpid()}-", f"tct-{os.getpid()}-", str(tmp_path_factory.getbasetemp())]
-    left = leaks.look().since(before, None if IN_CI else own)
+    left = leaks.look().since(before, None if strict else own)
     if left:
         pytest.fail("the test session left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.pluginmanager.hasplugin("dsession"):  # it distributes the tests to others
+        session.config.stash[_BEFORE] = leaks.look()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look once more when all processes have come to their end, and at the whole machine in CI."""
+    before = session.config.stash.get(_BEFORE, None)
+    if before is None or not IN_CI:
+        return
+    cgroups.remove(cgroups.agent_cgroups())
+    if left := leaks.look().of_machine().since(before, None):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.stash[_LEFT] = left
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_LEFT, []):
+        terminalreporter.section("the test session left behind", red=True)
+        terminalreporter.write("".join(f"  {line}\n" for line in left))
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """The image policy on a running agent: both doors, archives, containers, signatures, verifiers, reloads."""
 
-
-
 from __future__ import annotations
 
 import hashlib

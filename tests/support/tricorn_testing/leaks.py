@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tricorn_testing.processes import command_line, process_ids
 
@@ -42,6 +42,10 @@ class Traces:
             fresh = sorted(getattr(self, field) - getattr(before, field))
             found += [f"{kind} {text}" for text in fresh if _concerns(text, prefixes)]
         return found + [f"open descriptor {text}" for text in sorted(self.descriptors - before.descriptors)]
+
+    def of_machine(self) -> Traces:
+        """Return what isn't of this process alone."""
+        return evolve(self, descriptors=frozenset())
 
 
 def _concerns(text: str, prefixes: Iterable[str] | None) -> bool:

@@ -72,9 +72,7 @@ async def test_programs_get_paths_and_proxies_and_nothing_else_of_the_environmen
 
 
 async def test_output_is_bounded_and_made_one_line(directory: Path) -> None:
-    program(
-        directory, "a", "printf '\\033[31mred\\nline'; yes | head -c 3000000; yes | head -c 3000000 >&2"
-    )
+    program(directory, "a", "printf '\\033[31mred\\nline'; yes | head -c 3000000; yes | head -c 3000000 >&2")
     (judgement,) = await judge(directory)
     assert judgement.accepted
     assert judgement.reason.startswith("[31mred line")

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from tricorn.store.db import Database
 from tricorn_testing.clock import HandClock
 
 NS = "testing"
-DATA = os.urandom(READ_SIZE + 4567)
+DATA = random.Random(7).randbytes(READ_SIZE + 4567)
 DIGEST = Digest.of(DATA)
 STAT, WRITE, COMMIT = WriteAction.STAT, WriteAction.WRITE, WriteAction.COMMIT
 HOSTILE = [

@@ -37,6 +37,7 @@ openssl          certificates, for tests of a registry with TLS
 mmdebstrap       builds the file system of test nodes (and the benchmark's image)
 openssh-client   how Ansible reaches test nodes
 shellcheck       lints the shell scripts
+umoci            reads and builds images, to be compared with
 procps           ps, for looking at processes
 LIST
   [ "$STAGE" != bench ] || cat <<'LIST'

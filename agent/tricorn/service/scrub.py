@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import define
+from attrs import Factory, define
 
 from tricorn.config import Scrub
 from tricorn.errors import FailedPrecondition, TricornError
@@ -26,7 +26,7 @@ from tricorn.service.progress import Reporter
 from tricorn.service.refetch import Refetcher
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
-from tricorn.store.verify import SLICE, BlobReading
+from tricorn.store.verify import BlobReading
 
 log = structlog.get_logger(__name__)
 audit_log = structlog.get_logger("audit")
@@ -40,7 +40,16 @@ _LIMITER: Final = trio.CapacityLimiter(2)
 
 @define
 class _Found:
-    """What a verification has come to."""
+    """What one verification has come to."""
+
+    checked: int = 0
+    bytes: int = 0
+    damaged: set[Digest] = Factory(set)
+
+
+@define
+class _Total:
+    """What all have come to since the agent's start."""
 
     checked: int = 0
     bytes: int = 0
@@ -71,7 +80,7 @@ class ScrubService:
         self._settings = settings
         self._busy = busy
         self._start = start
-        self._total = _Found()
+        self._total = _Total()
         self._current: BlobReading | None = None
         self._asked = trio.Lock()
 
@@ -100,9 +109,9 @@ class ScrubService:
             await self._bring_back()
         await self._db.write(lambda tx: tx.blob_checks.trim(), durable=False)
 
-    async def _rest(self, seconds: float) -> None:
-        """Give way after a slice that took `seconds`: keep to the rate, and let other work go first."""
-        await trio.sleep(max(0.0, SLICE / self._settings.rate - seconds))
+    async def _rest(self, read: int, seconds: float) -> None:
+        """Give way after a slice of so many bytes and seconds: keep to the rate, let other work go first."""
+        await trio.sleep(max(0.0, read / self._settings.rate - seconds))
         with trio.move_on_after(_PATIENCE):
             while self._busy():  # noqa: ASYNC110 - nothing tells when all kinds of work have ended
                 await trio.sleep(_LOOK)
@@ -123,17 +132,18 @@ class ScrubService:
             found = await self._verify_all(recorded, reporter)
             restored, failed = await self._bring_back() if self._settings.refetch else ((), ())
             orphans, leftovers = await self._orphans(keep=keep_orphans)
-            damaged = {each.digest: each for each in await self.quarantined()}
+            damaged = [each for each in await self.quarantined() if each.digest in found.damaged]
             return ScrubReport(
-                found.checked, found.bytes, tuple(damaged[d] for d in recorded if d in damaged),
-                restored, failed, orphans, leftovers, round(trio.current_time() - start, 3),
+                found.checked, found.bytes, tuple(damaged), restored, failed, orphans, leftovers,
+                round(trio.current_time() - start, 3),
             )  # fmt: skip
 
     async def _verify_all(self, recorded: dict[Digest, int], reporter: Reporter) -> _Found:
         found, total = _Found(), sum(recorded.values())
         for digest, size in recorded.items():
             reporter.report("verify", str(digest), offset=found.bytes, total=total)
-            await self._verify(digest, size, paced=False)
+            if await self._verify(digest, size, paced=False):
+                found.damaged.add(digest)
             found.checked += 1
             found.bytes += size
         return found
@@ -158,16 +168,17 @@ class ScrubService:
         for reading in await trio.to_thread.run_sync(look, limiter=_LIMITER):
             await self._quarantine(reading)
 
-    async def _verify(self, digest: Digest, size: int, *, paced: bool) -> None:
+    async def _verify(self, digest: Digest, size: int, *, paced: bool) -> bool:
+        """Read a blob again; return whether it had to be taken out of service."""
         reading = self._content.reading(digest, size)
         try:
             more = await trio.to_thread.run_sync(reading.open, limiter=_LIMITER)
             self._current = reading
             while more and size:
-                start = trio.current_time()
+                start, offset = trio.current_time(), reading.offset
                 more = await trio.to_thread.run_sync(reading.step, limiter=_LIMITER)
                 if paced:
-                    await self._rest(trio.current_time() - start)
+                    await self._rest(reading.offset - offset, trio.current_time() - start)
             if not size and not reading.damage:
                 await trio.to_thread.run_sync(reading.step, limiter=_LIMITER)
         finally:
@@ -176,20 +187,21 @@ class ScrubService:
         self._total.checked += 1
         self._total.bytes += reading.offset
         if reading.damage:
-            await self._quarantine(reading)
-            return
+            return await self._quarantine(reading)
         failpoint("scrub.verified")
         self._content.suspects.discard(digest)
         await self._db.write(lambda tx: tx.blob_checks.passed(digest), durable=False)
+        return False
 
-    async def _quarantine(self, reading: BlobReading) -> None:
+    async def _quarantine(self, reading: BlobReading) -> bool:
         namespaces = await self._content.quarantine(reading)
         if not namespaces:
-            return  # deleted or replaced while it was read
+            return False  # deleted or replaced while it was read
         self._total.damaged += 1
         facts = {"digest": str(reading.digest), "why": reading.damage, "namespaces": namespaces}
         log.error("content quarantined", **facts)
         audit_log.info("quarantined", logger="audit", **facts)
+        return True
 
     async def _bring_back(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Fetch what namespaces miss from where it came; return the digests that did, and why others not."""

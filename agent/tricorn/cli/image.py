@@ -22,7 +22,7 @@ _PULL = """\
 tricorn image pull alpine
 tricorn image pull --platform linux/arm64 docker.io/library/redis:7
 tricorn image pull --plain-http 127.0.0.1:5000/app:1
-tricorn operation watch $(tricorn image pull --detach redis:7)
+tricorn image pull --detach redis:7
 echo $TOKEN | tricorn image pull --username me --password-stdin registry.example/app"""
 
 

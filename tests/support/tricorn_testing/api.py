@@ -176,7 +176,7 @@ class World:
         finally:
             self.left.append(name)
 
-    async def write(self, plan: Any, write: Any, reporter: Any = None) -> None:  # noqa: ARG002 - as the real one
+    async def write(self, plan: Any, write: Any, reporter: Any = None) -> None:
         """What an archive's writer does: `stream_items` are its parts."""
         self.calls.append(("transfer.write", (plan,), {}))
         for item in self.stream_items:
@@ -214,6 +214,9 @@ class World:
                 "find": NAMED, "push_as": PushResult("docker.io/library/redis:7", str(DIGEST)),
                 "plan_archive": SimpleNamespace(), "load_archive": ImportResult((NAMED,)),
             },
+            "image_states": {"tagged": CHANGE, "pushed": CHANGE},
+            "archive_files": {"exported": CHANGE, "imported": CHANGE},
+            "lease_states": {"put": CHANGE, "absent": CHANGE},
             "containers": {
                 "list": [container()], "get": container(spec={"ociVersion": "1.1.0"}), "put": CHANGE,
                 "create": container(), "delete": CHANGE,

@@ -25,7 +25,8 @@ BODIES = {
     "ImageDesired": {"reference": "redis"}, "ContainerDesired": {"image": "r"},
     "ContainerCreate": {"desired": {"image": "r"}}, "ExecRequest": {"args": ["true"]},
     "ResizeRequest": {"rows": 1, "columns": 1}, "LabelsPatch": {"labels": {}},
-    "ImageTag": {"reference": "r"}, "ImagePush": {},
+    "ImageTag": {"reference": "r"}, "ImagePush": {}, "ImageTags": {"references": ["r"]},
+    "ArchiveExport": {"path": "/x", "images": ["r"]}, "ArchiveImport": {"path": "/x"}, "LeaseDesired": {},
 }  # fmt: skip
 
 
@@ -43,7 +44,8 @@ def target(route: Route) -> str:
     path = route.path
     for name in route.names:
         path = path.replace(f"{{{name}}}", values.get(name, "x"))
-    query = {"explain": "?object=image/x", "archive": "?name=x" if route.method == "GET" else ""}
+    archive = "?name=x" if route.method == "GET" else ""
+    query = {"explain": "?object=image/x", "archive": archive, "registry": "?host=x"}
     return path + query.get(path.rpartition("/")[2], "")
 
 

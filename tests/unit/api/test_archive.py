@@ -90,6 +90,7 @@ async def test_a_body_of_any_length_is_read_piece_by_piece(server: Server) -> No
     assert b"".join(pieces) == b"".join(sent)
     assert max(map(len, pieces)) <= 2 * limits.HTTP_READ_AHEAD
     _, options = server.world.last("transfer.load_archive")
+    assert options.pop("reporter").expected == 0
     assert options == {
         "base_name": "a/b", "platform": "", "all_platforms": False, "unpack": False, "compress": True,
     }  # fmt: skip

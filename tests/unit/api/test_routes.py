@@ -8,8 +8,19 @@ import pytest
 
 from tricorn.errors import BY_CODE, NotFound
 from tricorn.model.records import LeaseResource
-from tricorn.model.requests import ContainerDesired, ExecRequest, ImageDesired, KillRequest, StopRequest
-from tricorn_testing.api import BLOB, DIGEST, EVENT, LOG, Server
+from tricorn.model.requests import (
+    ArchiveExport,
+    ArchiveImport,
+    ContainerDesired,
+    ExecRequest,
+    ImageDesired,
+    ImagePush,
+    ImageTags,
+    KillRequest,
+    LeaseDesired,
+    StopRequest,
+)
+from tricorn_testing.api import BLOB, DIGEST, EVENT, LOG, NAMED, Server
 
 C = "/v1/default/containers/web"
 DESIRED = {"image": "redis"}
@@ -29,6 +40,13 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("PUT", "/v1/default/images?plan=1", {"reference": "redis"}, "images.put", ("default", ImageDesired("redis")), {"plan": True}),
     ("GET", "/v1/default/images/docker.io%2Flibrary%2Fredis%3A7", None, "images.get", ("default", "docker.io/library/redis:7"), {}),
     ("DELETE", "/v1/default/images/redis?sync=true", None, "images.delete", ("default", "redis"), {"sync": True, "plan": False}),
+    ("PUT", "/v1/default/images/redis/tags?plan=true", {"references": ["a"]}, "image_states.tagged", ("default", "redis", ImageTags(("a",))), {"plan": True}),
+    ("PUT", "/v1/default/images/redis/push?plan=true", {"reference": "a"}, "image_states.pushed", ("default", NAMED, ImagePush("a")), {"plan": True}),
+    ("PUT", "/v1/default/images/redis/push", {"reference": "a"}, "image_states.pushed", ("default", NAMED, ImagePush("a")), {}),
+    ("PUT", "/v1/default/archive/export", {"path": "/a", "images": ["b"]}, "archive_files.exported", ("default", ArchiveExport("/a", ("b",))), {}),
+    ("PUT", "/v1/default/archive/import?plan=true", {"path": "/a"}, "archive_files.imported", ("default", ArchiveImport("/a")), {"plan": True}),
+    ("PUT", "/v1/default/leases/l1", {"expire_seconds": 0}, "lease_states.put", ("default", "l1", LeaseDesired(expire_seconds=0.0)), {"plan": False}),
+    ("PUT", "/v1/default/leases/l1", {"state": "absent"}, "lease_states.absent", ("default", "l1"), {"plan": False}),
     ("GET", "/v1/default/containers?all=false", None, "containers.list", ("default", ()), {"all": False}),
     ("PUT", C, DESIRED, "containers.put", ("default", "web", ContainerDesired("redis")), {}),
     ("PUT", f"{C}?plan=true", DESIRED, "containers.put", ("default", "web", ContainerDesired("redis")), {"plan": True}),

@@ -228,7 +228,8 @@ def test_a_terminal_that_hangs_up_closes_stdin(agent: Any, spawn: Run) -> None:
 
 
 def test_progress_bars_on_a_terminal(agent: Any, spawn: Run, terminal: Terminal) -> None:
-    layer = {"digest": "sha256:" + "ab" * 32, "phase": "downloading", "total": 2048, "offset": 1024}
+    layer = {"digest": "sha256:" + "ab" * 32, "kind": "layer", "phase": "download", "total": 2048,
+             "offset": 1024}  # fmt: skip
     agent.stream(
         "PUT /v1/default/images",
         {
@@ -238,7 +239,7 @@ def test_progress_bars_on_a_terminal(agent: Any, spawn: Run, terminal: Terminal)
                 "offset": 1024,
                 "rate": 512.0,
                 "eta": 2.0,
-                "layers": [layer],
+                "objects": [layer],
             }
         },
         {"result": {"changed": True, "after": {"name": "a", "digest": "sha256:1"}}},
@@ -247,5 +248,5 @@ def test_progress_bars_on_a_terminal(agent: Any, spawn: Run, terminal: Terminal)
     process = spawn("image", "pull", "a", stdout=side, stderr=side)
     seen = terminal.read_until(b"a@sha256:1")
     assert process.wait(20) == 0
-    for text in (b"abababababab", b"downloading", b"1.0 KiB / 2.0 KiB", b"512 B/s", b"2s"):
+    for text in (b"abababababab", b"download", b"512 B/s", b"2s"):
         assert text in seen

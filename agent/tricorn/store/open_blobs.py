@@ -102,8 +102,12 @@ class OpenBlobs:
         """Read the record (anew), and open the file if it isn't open."""
         mutations = self._db.mutations
         path = None if key in self._kept else self._files.blob(key[1])
+        descriptor: int | None = None
         try:
-            info, descriptor = await self._db.read(lambda tx: _open(tx, key, path))
+            if path is None:
+                info = await self._db.look(lambda tx: tx.content.get(*key))
+            else:  # opening the file may have to wait for the disk
+                info, descriptor = await self._db.read(lambda tx: _open(tx, key, path))
         except NotFound:
             _drop(self._kept, key)
             raise
@@ -128,10 +132,8 @@ class OpenBlobs:
         _forget(self._kept)
 
 
-def _open(tx: Transaction, key: Key, path: str | None) -> tuple[ContentInfo, int | None]:
+def _open(tx: Transaction, key: Key, path: str) -> tuple[ContentInfo, int]:
     info = tx.content.get(*key)
-    if path is None:
-        return info, None
     try:
         with file_errors(f"content {info.digest} could not be read"):
             return info, os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -14,7 +14,7 @@ from attrs import define
 
 import tricorn
 from tricorn import limits
-from tricorn.config import Config, RegistryConfig
+from tricorn.config import Config, Peers, RegistryConfig
 from tricorn.fs.diffing import LayerDiffer
 from tricorn.fs.extraction import ExtractorPool
 from tricorn.fs.native import NativeSnapshotter
@@ -24,6 +24,7 @@ from tricorn.ports import Snapshotter
 from tricorn.registry.client import RegistryClient
 from tricorn.registry.credentials import CredentialBook, CredentialEntry, CredentialSettings
 from tricorn.rules import platforms
+from tricorn.rules.peers import Grant, PeerRule
 from tricorn.rules.reach import Kind
 from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.runtime.verifiers import Verifiers
@@ -55,6 +56,7 @@ from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.mounts import MountService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import OperationService
+from tricorn.service.peers import PeerService
 from tricorn.service.policy import PolicyGate
 from tricorn.service.policy_checks import PolicyChecks
 from tricorn.service.process_streams import StreamPipes
@@ -111,12 +113,8 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         extractor = await enter(ExtractorPool())  # first: its server is forked while we are small
-        db = await enter(
-            Database.open(os.path.join(config.root, "db", "tricorn.db"), clock, config.budgets)
-        )
-        content = ContentStore(
-            os.path.join(config.root, "content"), db, clock, policy=config.content.sharing
-        )
+        db = await enter(Database.open(os.path.join(config.root, "db", "tricorn.db"), clock, config.budgets))
+        content = ContentStore(os.path.join(config.root, "content"), db, clock, policy=config.content.sharing)
         registry = await enter(
             RegistryClient(
                 config.registry.hosts_dir,
@@ -158,6 +156,13 @@ def credential_settings(config: RegistryConfig, environment: Mapping[str, str]) 
     )
 
 
+def peer_service(peers: Peers, workers: Workers, puller: Puller) -> PeerService:
+    """Return what other nodes may be served by; nobody asks it unless the configuration opens a door."""
+    rules = [PeerRule(entry.names, entry.repositories) for entry in peers.allow]
+    grant = Grant(peers.namespaces, peers.repositories, rules)
+    return PeerService(workers.db, workers.content, puller.coming, workers.registry.turns, grant)
+
+
 @define
 class Agent:
     """All services of one running agent."""
@@ -169,6 +174,7 @@ class Agent:
     recovery: Recovery
     supervisor: Supervisor
     figures: Figures
+    peers: PeerService
 
 
 @asynccontextmanager
@@ -216,9 +222,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
         reviver = Reviver(workers.content, workers.extractor, workers.runtime, bundles, machine)
         processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, reviver)
-        dumper = Dumper(
-            os.path.join(config.root, "dumps"), db, workers.content, workers.runtime, lifecycle
-        )
+        dumper = Dumper(os.path.join(config.root, "dumps"), db, workers.content, workers.runtime, lifecycle)
         collector = Collector(db, workers.content, snapshots.discard, clock, _pace(config))
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
         await mounts.recover()
@@ -303,7 +307,16 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         recovery = Recovery(
             db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id, dumper
         )
-        yield Agent(config, workers, services, collector, recovery, supervisor, figures)
+        yield Agent(
+            config,
+            workers,
+            services,
+            collector,
+            recovery,
+            supervisor,
+            figures,
+            peer_service(config.peers, workers, puller),
+        )
 
 
 def _pace(config: Config) -> Pace:

@@ -73,6 +73,36 @@ class Snapshots:
 
 
 @frozen
+class PeerAllowance:
+    """Peers that any of `names` fits (patterns of alternative names; `cn:…` for common names) may have
+    images that any of `repositories` fits.
+    """
+
+    names: tuple[str, ...]
+    repositories: tuple[str, ...] = ("**",)
+
+
+@frozen
+class Peers:
+    """Serving the content store to other nodes, as a read-only registry over mutual TLS: off without a
+    `listen` address (`HOST:PORT`). `namespaces` and `repositories` (patterns of `HOST/REPOSITORY`) say what
+    is served, `allow` to whom; without `allow`, to all whose certificate `client_ca` vouches for. `rate` is
+    in bytes per second for all peers together, 0 for no limit.
+    """
+
+    listen: str = ""
+    certificate: str = ""
+    key: str = ""
+    client_ca: str = ""
+    namespaces: tuple[str, ...] = ("default",)
+    repositories: tuple[str, ...] = ("**",)
+    allow: tuple[PeerAllowance, ...] = ()
+    connections: int = limits.PEER_CONNECTIONS
+    connections_each: int = limits.PEER_CONNECTIONS_EACH
+    rate: int = 0
+
+
+@frozen
 class PolicyConfig:
     """`file` is the image policy's absolute path; without one every image may be used."""
 
@@ -154,6 +184,7 @@ class Config:
     scrub: Scrub = Scrub()
     budgets: tuple[BudgetRule, ...] = ()
     policy: PolicyConfig = PolicyConfig()
+    peers: Peers = Peers()
     logs: Logs = Logs()
     access: tuple[Access, ...] = ()
 
@@ -217,6 +248,7 @@ def _check(config: Config) -> None:
         )
     _check_registry(config.registry)
     _absolute("policy.file", *filter(None, [config.policy.file]))
+    _check_peers(config.peers)
     for path in config.logs.programs:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
             raise InvalidArgument(
@@ -248,6 +280,21 @@ def _check_registry(registry: RegistryConfig) -> None:
     _absolute("registry.docker_config", *filter(None, [registry.docker_config]))
 
 
+def _check_peers(peers: Peers) -> None:
+    if not peers.listen:
+        return
+    host, _, port = peers.listen.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InvalidArgument("expected HOST:PORT", why=repr(peers.listen), field="peers.listen")
+    for key in ("certificate", "key", "client_ca"):
+        value = getattr(peers, key)
+        if not value:
+            raise InvalidArgument("serving other nodes needs mutual TLS", field=f"peers.{key}")
+        _absolute(f"peers.{key}", value)
+    if not peers.namespaces or not peers.repositories:
+        raise InvalidArgument("nothing would be served", field="peers.namespaces")
+
+
 def _absolute(field: str, *paths: str) -> None:
     for path in paths:
         if not os.path.isabs(path):
@@ -257,6 +304,9 @@ def _absolute(field: str, *paths: str) -> None:
 def _check_ranges(config: Config) -> None:
     ranges: tuple[tuple[str, float, float, float], ...] = (
         ("registry.credential_helper_timeout", config.registry.credential_helper_timeout, 0.1, 300),
+        ("peers.connections", config.peers.connections, 1, 4096),
+        ("peers.connections_each", config.peers.connections_each, 1, 4096),
+        ("peers.rate", config.peers.rate, 0, 2**40),
         ("registry.parallel_downloads", config.registry.parallel_downloads, 1, 32),
         ("logs.size", config.logs.size, 64 * limits.KIB, limits.GIB),
         ("logs.files", config.logs.files, 1, 100),

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -25,6 +26,9 @@ from tricorn.config import Config, changed_keys
 from tricorn.directories import prepare_directories, root_lock
 from tricorn.errors import TricornError
 from tricorn.systemd import Systemd
+
+if TYPE_CHECKING:
+    from tricorn.api.registry.serving import PeerRegistry
 
 log = structlog.get_logger(__name__)
 Reload = Callable[[], Config]
@@ -59,11 +63,12 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
                 await nursery.start(agent.services.scrub.run)
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
+            peers = await stack.enter_async_context(open_peers(config, agent))
             settle_memory()
             doors.ready.set()
             systemd.notify(READY="1", STATUS="serving")
             log.info("ready", version=tricorn.__version__, socket=config.socket_path, root=config.root)
-            await obey(received, config, reload, agent, doors, systemd)
+            await obey(received, config, reload, agent, doors, peers, systemd)
             nursery.cancel_scope.cancel()
         log.info("stopped")
 
@@ -119,16 +124,32 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
             nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def open_peers(config: Config, agent: Agent) -> AsyncIterator[PeerRegistry | None]:
+    """Serve other nodes, where the configuration says so; it takes no memory where it doesn't."""
+    if not config.peers.listen:
+        yield None
+        return
+    from tricorn.api.registry.serving import open_peer_registry
+
+    async with open_peer_registry(config.peers, agent.peers) as registry:
+        agent.services.node.facts["peers"] = registry.facts
+        agent.services.node.watch("peers", registry.door.statistics)
+        yield registry
+
+
 async def obey(
     received: AsyncIterator[int],
     config: Config,
     reload: Reload,
     agent: Agent,
     doors: Doors,
+    peers: PeerRegistry | None,
     systemd: Systemd,
 ) -> None:
-    """Return at the first SIGTERM or SIGINT; read the configuration and the image policy again at each
-    SIGHUP. A policy that has become unusable closes its gate, while a bad configuration changes nothing.
+    """Return at the first SIGTERM or SIGINT; read the configuration, the image policy and the certificates
+    for other nodes again at each SIGHUP. A policy that has become unusable closes its gate, while a bad
+    configuration changes nothing.
     """
     async for number in received:
         if number != signal.SIGHUP:
@@ -138,6 +159,8 @@ async def obey(
         systemd.notify(STATUS="reloading")
         config = await apply_reload(config, reload, doors)
         await agent.services.policy.load(config.policy.file)
+        if peers is not None:
+            await peers.reload()
         systemd.notify(STATUS="serving")
 
 

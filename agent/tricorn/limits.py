@@ -134,6 +134,18 @@ TIDYING: Final = 16  # deleted containers being cleared away behind the answers
 SECCOMP_FILTERS: Final = 64  # compiled profiles kept in memory
 SECCOMP_FILTER_SIZE: Final = 4096 * 8  # the kernel takes no more than BPF_MAXINSNS instructions
 
+# Nodes that serve each other
+PEER_CONNECTIONS: Final = 128
+PEER_CONNECTIONS_EACH: Final = 32  # of one peer
+PEER_HANDSHAKE: Final = 10.0
+PEER_SEND_STALL: Final = 30.0  # for a piece of TRANSFER_BUFFER bytes: slower peers are let go
+PEER_HOLD: Final = 10.0  # that a request waits for a blob on its way; below REGISTRY_STALL
+PEER_POLL: Final = 0.1  # between two looks at a blob on its way
+PEER_PATIENCE: Final = 30.0  # with a peer whose blob doesn't grow
+PEER_WAIT: Final = 1800.0  # with a peer, however much it grows
+PEER_SECOND_LOOK: Final = 0.15  # before the registry itself is asked
+PEER_DOCUMENTS: Final = 512  # whose children are remembered
+
 # The image policy
 POLICY_SIZE: Final = 256 * KIB  # the policy's file, and each key's
 POLICY_VERIFICATIONS: Final = 4  # at a time

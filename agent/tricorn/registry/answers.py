@@ -20,6 +20,7 @@ from tricorn.errors import (
 )
 from tricorn.registry.connection import Head
 from tricorn.registry.wire import Response
+from tricorn.rules.peers import HEADER
 
 _MESSAGES: Final = 4
 _MESSAGE_LENGTH: Final = 300
@@ -33,7 +34,10 @@ async def refusal(response: Response, who: str = "registry") -> TricornError:
     body = b""
     with suppress(Unavailable), trio.move_on_after(response.pacing.stall):  # the status says enough
         body = await response.read(limits.REGISTRY_ERROR_BODY, cut=True)
-    return _error(response.status, f"{who} answers {response.status}", registry_message(body), response.head)
+    error = _error(response.status, f"{who} answers {response.status}", registry_message(body), response.head)
+    if peer := response.head.get(HEADER):
+        error.details["peer"] = peer[:60]
+    return error
 
 
 def registry_message(body: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import Final, Self
 
 import trio
@@ -27,6 +28,7 @@ from tricorn.registry.push_to import PushTo
 from tricorn.registry.referrers import referrers_on
 from tricorn.registry.resolve import resolve_on
 from tricorn.registry.rounds import Attempts
+from tricorn.registry.turns import Turns
 from tricorn.registry.wire import Wire
 from tricorn.rules.hosts import RegistryHost, with_headers
 from tricorn.rules.registry_plan import plan_host
@@ -75,6 +77,7 @@ class RegistryClient:
         self._buffers = Buffers()
         self._random = random
         self._retries = 0
+        self.turns = Turns()
 
     async def __aenter__(self) -> Self:
         await self._wire.__aenter__()
@@ -142,7 +145,8 @@ class RegistryClient:
         attempts.offset = lambda: sink.offset
         transfer = Transfer(self._access, call, descriptor, sink, self._buffers)
         try:
-            await attempts.run(transfer.run)
+            with self.turns.taking(descriptor.digest, transfer.run, attempts.offset) as attempt:
+                await attempts.run(attempt)
         except SinkFailedError as error:
             raise error.error from None
         except NotFound as error:
@@ -172,7 +176,9 @@ class RegistryClient:
         what = f"can't fetch {descriptor.digest} of {reference.name}"
         attempts = self._attempts(what, call, "pull", _DOCUMENT_ATTEMPTS)
         try:
-            return await attempts.run(lambda host: self._document(call, descriptor, host))
+            fetch = partial(self._document, call, descriptor)
+            with self.turns.taking(descriptor.digest, fetch) as attempt:
+                return await attempts.run(attempt)
         finally:
             self._retries += attempts.retries
 

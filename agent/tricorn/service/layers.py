@@ -29,6 +29,7 @@ from tricorn.ports import (
     Snapshotter,
     WhiteoutFormat,
 )
+from tricorn.registry.turns import Turns
 from tricorn.rules.chains import added_source, source_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.nurseries import typed_nursery
@@ -81,13 +82,19 @@ class LayerPipeline:
     """Fetches and unpacks layers. Two pulls that want one blob at the same time transfer it once."""
 
     def __init__(
-        self, content: ContentStore, registry: Registry, extractor: Extractor, downloads: int
+        self,
+        content: ContentStore,
+        registry: Registry,
+        extractor: Extractor,
+        downloads: int,
+        turns: Turns | None = None,  # the registry's own, where other nodes ask for what this one brings
     ) -> None:
         self._content = content
         self._registry = registry
         self._extractor = extractor
         self._downloads = trio.CapacityLimiter(downloads)
         self._blobs = KeyedLock()
+        self.turns = turns or Turns()
 
     async def fetch_all(
         self, request: PullRequest, layers: Sequence[Layer], lease: str, backend: Snapshotter | None
@@ -108,7 +115,7 @@ class LayerPipeline:
         self, request: PullRequest, layer: Layer, lease: str, backend: Snapshotter | None
     ) -> None:
         digest = layer.descriptor.digest
-        async with self._blobs.hold(digest), self._downloads:
+        async with self._blobs.hold(digest), self._downloads, self.turns.bringing(digest):
             target = ""
             if layer.backend_id and backend:
                 await backend.create(layer.backend_id, SnapshotKind.ACTIVE, ())

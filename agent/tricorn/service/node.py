@@ -90,6 +90,10 @@ class NodeService:
             "default": name == self._snapshots.default,
         }
 
+    def watch(self, name: str, statistics: Callable[[], Mapping[str, Any]]) -> None:
+        """Take the figures of one more part of the agent in."""
+        self._sources = {**self._sources, name: statistics}
+
     def statistics(self) -> dict[str, Any]:
         """Return the figures of every part of the agent, by part."""
         return {name: dict(source()) for name, source in self._sources.items()}

@@ -7,7 +7,7 @@ it stopped; snapshots, labels and the image's name appear together, in one trans
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -32,6 +32,7 @@ from tricorn.model.records import Image, Snapshot
 from tricorn.ports import Clock, ContentStore, Registry
 from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
+from tricorn.service.bringing import Bringing
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, note_origin, origin_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.policy import PolicyGate
@@ -84,6 +85,7 @@ class Puller:
         self._snapshots = snapshots
         self._clock = clock
         self.gate = gate
+        self.coming = Bringing()
         self._images = KeyedLock()
         self._documents_lock = KeyedLock()
 
@@ -121,9 +123,14 @@ class Puller:
         """Refuse names of images that the namespace's budget has no room for. ResourceExhausted."""
         await self._db.read(lambda tx: [tx.budgets.admit_image(namespace, name) for name in names])
 
-    def image_lock(self, request: PullRequest, target: Descriptor) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def image_lock(self, request: PullRequest, target: Descriptor) -> AsyncIterator[None]:
         """Hold an image: pulls of one image wait for each other, then find all there."""
-        return self._images.hold(request.namespace, target.digest)
+        async with AsyncExitStack() as stack:
+            if request.source is None:
+                stack.enter_context(self.coming.target(request.namespace, request.reference.name, target))
+            await stack.enter_async_context(self._images.hold(request.namespace, target.digest))
+            yield
 
     @asynccontextmanager
     async def leased(self, request: PullRequest) -> AsyncIterator[str]:
@@ -188,7 +195,7 @@ class Puller:
         what it names, whoever brought it.
         """
         ns, digest = request.namespace, descriptor.digest
-        async with self._documents_lock.hold(digest):
+        async with self._documents_lock.hold(digest), self.pipeline.turns.bringing(digest):
             try:
                 async with self._content.writer(
                     ns, f"document-{digest}", total=descriptor.size, expected=digest, lease=lease

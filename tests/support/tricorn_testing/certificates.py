@@ -43,6 +43,11 @@ def make_certificates(directory: Path) -> Certificates:
     return Certificates(directory)
 
 
+def issue(certificates: Certificates, name: str, alternatives: str) -> None:
+    """Issue (or renew) `NAME.crt` and `NAME.key` for some alternative names."""
+    _issue(certificates.directory, name, alternatives)
+
+
 def _issue(directory: Path, name: str, alternatives: str) -> None:
     _openssl(directory, *["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
              "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip

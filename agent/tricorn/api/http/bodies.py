@@ -86,6 +86,7 @@ class InfoView:
     platform: str = ""
     interfaces: tuple[Mapping[str, Any], ...] = ()
     policy: Mapping[str, Any] = Factory(dict)
+    peers: Mapping[str, Any] = Factory(dict)
 
 
 @frozen

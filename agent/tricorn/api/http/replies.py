@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 
 from attrs import frozen
 
+from tricorn import limits
 from tricorn.api.http import problems
 from tricorn.errors import TricornError
 from tricorn.frames import Frame
@@ -56,14 +57,23 @@ class Lines:
     status: int = 200
 
 
+async def _at_once(_: int) -> None:
+    pass
+
+
 @frozen
 class Data:
-    """`size` bytes of the file at `path`."""
+    """`size` bytes of the file at `path`, from `offset` on. `sent` is called after each piece with its
+    length, and may hold the next one back; a client that takes no piece within `stall` seconds is let go.
+    """
 
     path: str
     size: int
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
+    offset: int = 0
+    sent: Callable[[int], Awaitable[None]] = _at_once
+    stall: float = limits.HTTP_SEND_STALL
 
 
 Write = Callable[[bytes | memoryview], Awaitable[None]]

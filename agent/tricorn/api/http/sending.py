@@ -184,15 +184,18 @@ async def send_data(sender: Sender, wire: Wire, reply: Data, *, close: bool) -> 
         log.error("blob not readable", path=reply.path, why=os.strerror(error.errno or 0))
         raise DataLoss("a blob's bytes are missing", hint="remove its image and pull it again") from None
     async with file:
-        await sender.send(wire.start(reply.status, headers, close=close), stall=limits.HTTP_SEND_STALL)
+        if reply.offset:
+            await file.seek(reply.offset)
+        await sender.send(wire.start(reply.status, headers, close=close), stall=reply.stall)
         left = reply.size
         while left and not wire.head_only:
             piece = await file.read(min(left, limits.TRANSFER_BUFFER))
             if not piece:
                 raise DataLoss("a blob is shorter than its record", why=f"{left} bytes are missing")
             left -= len(piece)
-            await sender.send(wire.part(piece), stall=limits.HTTP_SEND_STALL)
-    await sender.send(wire.finish(), stall=limits.HTTP_SEND_STALL)
+            await sender.send(wire.part(piece), stall=reply.stall)
+            await reply.sent(len(piece))
+    await sender.send(wire.finish(), stall=reply.stall)
 
 
 async def send_streamed(sender: Sender, wire: Wire, reply: Streamed, *, close: bool) -> None:

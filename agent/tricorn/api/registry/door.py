@@ -1,0 +1,102 @@
+"""The door for other nodes: mutual TLS, who they are, and how many connections each may have."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+import trio
+
+from tricorn import limits
+from tricorn.api.http.connection import Connection
+from tricorn.api.listen import Listener
+from tricorn.api.registry.pace import Pace
+from tricorn.api.registry.site import RegistrySite
+from tricorn.connections import Connections
+from tricorn.rules.authorise import Peer
+from tricorn.rules.peers import Identity, identity_of
+from tricorn.service.peers import PeerService
+
+log = structlog.get_logger(__name__)
+_NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)  # peers of this door have no rights on the API
+
+
+class PeerDoor:
+    """Serves peers on connections that are secured already; what a listener asks of a handler."""
+
+    def __init__(self, service: PeerService, *, rate: int, connections_each: int) -> None:
+        self._service = service
+        self._pace = Pace(rate)
+        self._each = connections_each
+        self._by_peer: Counter[str] = Counter()
+        self._connections: Connections[Connection] = Connections()
+
+    async def serve_peer(self, stream: trio.abc.Stream, certificate: dict[str, Any]) -> None:
+        """Serve one peer, if it is one of those that may have anything, until either side closes."""
+        peer = identity_of(certificate)
+        if not self._service.grant.knows(peer):
+            self._service.figures.refused += 1
+            log.warning("peer refused", names=sorted(peer.names), why="no rule of peers.allow names it")
+            return
+        self._by_peer[peer.label] += 1
+        try:
+            site = RegistrySite(self._service, peer, self._pace, self._crowd(peer))
+            await self._connections.serve(Connection(stream, _NOBODY, site, b""))
+        finally:
+            self._by_peer[peer.label] -= 1
+            if not self._by_peer[peer.label]:
+                del self._by_peer[peer.label]
+
+    def _crowd(self, peer: Identity) -> Callable[[], bool]:
+        return lambda: self._by_peer[peer.label] > self._each
+
+    async def serve_connection(self, stream: trio.SocketStream, peer: Peer, first_bytes: bytes) -> None:
+        """Never called: connections come through `serve_peer`."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Close idle connections now, busy ones after their answer."""
+        self._connections.drain()
+
+    def abort(self) -> None:
+        """Cut all requests off."""
+        self._connections.abort()
+
+    def shed(self) -> bool:
+        """Close the connection that has been idle longest, and return whether there was one."""
+        return self._connections.shed()
+
+    def statistics(self) -> dict[str, int]:
+        """Return connections and what was served."""
+        figures = {**self._connections.statistics(), **self._service.statistics()}
+        return {**figures, "peers": len(self._by_peer)}
+
+
+class PeerListener(Listener):
+    """Secures what it accepts. `context` gives the TLS settings of the moment."""
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        door: PeerDoor,
+        context: Callable[[], ssl.SSLContext],
+        connections: int,
+    ) -> None:
+        super().__init__(sockets, http1_handler=door, connections=connections)
+        self._door = door
+        self._context = context
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        secured = trio.SSLStream(stream, self._context(), server_side=True, https_compatible=True)
+        with trio.move_on_after(limits.PEER_HANDSHAKE) as patience:
+            try:
+                await secured.do_handshake()
+            except trio.BrokenResourceError as error:
+                log.info("peer not let in", why=str(error.__cause__ or error)[:200])
+                return
+        if not patience.cancelled_caught:
+            await self._door.serve_peer(secured, secured.getpeercert() or {})

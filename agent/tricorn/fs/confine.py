@@ -19,7 +19,10 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
 _PR_CAPBSET_DROP: Final = 24
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_FREE: Final = 16 << 20
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _CAPABILITIES: Final = Struct("=6I")  # effective, permitted, inheritable: low words, then high words
 
@@ -42,6 +45,21 @@ def name_process(name: bytes) -> None:
     _libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent has ended, so as to reap them."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep some MiB for the next buffer instead of giving them back to the kernel, which
+    would have to clear every page of every buffer anew. Does nothing with a libc that can't.
+    """
+    tune = getattr(_libc, "mallopt", None)
+    if tune is not None:
+        tune(_M_MMAP_THRESHOLD, _KEPT_FREE)
+        tune(_M_TRIM_THRESHOLD, _KEPT_FREE)
+
+
 def die_with_parent(parent: int) -> None:
     """Be killed when the process `parent` ends; end at once if it has ended already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -59,6 +77,16 @@ def limit_resources(open_files: int = _OPEN_FILES) -> None:
         _, hard = resource.getrlimit(kind)
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (bound, bound))
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every other descriptor of this process."""
+    first = 0
+    for fd in sorted(kept):
+        if first < fd:  # closerange(0, 0) would close all
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def enter_root(root: int) -> None:

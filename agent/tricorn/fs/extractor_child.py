@@ -13,26 +13,20 @@ import gc
 import hashlib
 import json
 import os
-import queue
 import select
 import signal
 import socket
-import struct
 import sys
-import threading
-from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
-from tricorn.errors import DataLoss, Internal, ResourceExhausted, TricornError
-from tricorn.fs import confine, decompress, diff_child, repack_child, seccomp
+from tricorn.errors import Internal, ResourceExhausted, TricornError
+from tricorn.fs import confine, diff_child, repack_child, seccomp, unpacking
 from tricorn.fs.archive import LayerApplier
 from tricorn.fs.entrychecks import in_user_namespace
 from tricorn.fs.tarstream import TarStream
+from tricorn.fs.unpacking import Unpacked
 
-COMPLETE: Final = 1 << 63  # set in an offset: the source ends there
-OFFSET: Final = struct.Struct("=Q")
 PACKET: Final = 65536  # of a result, which may take several
-_QUEUED_CHUNKS: Final = 4
 _REQUEST_SIZE: Final = 65536
 _DESCRIPTORS: Final = 4
 
@@ -52,6 +46,8 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the agent's affair
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     confine.name_process(b"tricorn-unpack")
+    confine.adopt_orphans()  # what an extractor that was killed leaves behind
+    confine.keep_freed_memory()
     os.umask(0)
     _warm_up()
     poller = select.poll()
@@ -146,11 +142,12 @@ def _answer(request: dict[str, Any], source: int, target: int, progress: int) ->
         confine.enter_root(target)
         confine.limit_resources()
         confine.forbid_tracing()
+        unpacked = unpacking.start(source, progress, request["compression"])
         # Only the opaque mark, a `trusted.` attribute, takes this wide a capability.
         more = {confine.SYS_ADMIN} if form == "overlay" else set()
         confine.keep_capabilities(_CAPABILITIES | more)
         seccomp.install()
-        return extract(Source(source, progress), target, request["compression"], form)
+        return extract(unpacked, target, form)
     except TricornError as error:
         return {"error": error.problem()}
     except MemoryError:
@@ -174,57 +171,14 @@ def _send(result: int, data: bytes) -> None:
         os.write(result, data[start : start + PACKET])
 
 
-class Source:
-    """The growing file: reads up to the offset that the agent has told, and waits for more.
-
-    The descriptor's own file position is the progress that the agent sees, since it shares it.
-    """
-
-    def __init__(self, fd: int, progress: int) -> None:
-        self._fd = fd
-        self._progress = progress
-        self._position = os.lseek(fd, 0, os.SEEK_CUR)
-        self._valid = 0
-        self._complete = False
-        self._partial = b""
-
-    def read(self, count: int) -> bytes:
-        """Return up to `count` bytes, b"" at the end. Ends the process when the agent is gone."""
-        while self._position >= self._valid:
-            if self._complete:
-                return b""
-            self._wait()
-        data = os.read(self._fd, min(count, self._valid - self._position))
-        if not data:
-            raise DataLoss("the layer's file is shorter than announced", why=f"{self._position} bytes")
-        self._position += len(data)
-        return data
-
-    def _wait(self) -> None:
-        data = self._partial + os.read(self._progress, 65536 - len(self._partial))
-        if len(data) == len(self._partial):
-            os._exit(1)  # the agent died or gave up: nobody wants the result
-        whole = len(data) - len(data) % OFFSET.size
-        self._partial = data[whole:]
-        for (offset,) in OFFSET.iter_unpack(data[:whole]):
-            if offset & COMPLETE:
-                self._complete = True
-            self._valid = max(self._valid, offset & ~COMPLETE)
-
-
-def extract(source: Source, target: int, compression: str, form: Any) -> dict[str, Any]:
-    """Apply the layer in `source` to the directory `target` and return the result as a document.
-
-    Three threads share the work: one decompresses, one hashes, this one writes files.
-    """
+def extract(unpacked: Unpacked, target: int, form: Any) -> dict[str, Any]:
+    """Apply the layer that `unpacked` gives to the directory `target`; return the result as a document."""
     gc.disable()
-    pipeline = Pipeline(source, compression)
-    pipeline.start()
     applier = LayerApplier(target, form, skip_devices=_confined_user)
-    stream = TarStream(pipeline.chunks())
+    stream = TarStream(unpacked.chunks())
     applier.run(stream)
     stream.drain()
-    diff_id, size = pipeline.finish()
+    diff_id, size = unpacked.finish()
     return {
         "diff_id": diff_id,
         "size": size,
@@ -232,63 +186,6 @@ def extract(source: Source, target: int, compression: str, form: Any) -> dict[st
         "warnings": applier.warnings,
         "implied": [os.fsdecode(name) for name in applier.implied],
     }
-
-
-class Pipeline:
-    """Decompresses and hashes in threads of its own; `chunks` yields the tar's bytes."""
-
-    def __init__(self, source: Source, compression: str) -> None:
-        self._source = source
-        self._compression = compression
-        self._to_apply: queue.Queue[bytes] = queue.Queue(_QUEUED_CHUNKS)
-        self._to_hash: queue.Queue[bytes] = queue.Queue(_QUEUED_CHUNKS)
-        self._failure: BaseException | None = None
-        self._hash = hashlib.sha256()
-        self._size = 0
-        self._threads = [
-            threading.Thread(target=self._decompress, daemon=True),
-            threading.Thread(target=self._digest, daemon=True),
-        ]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the decompressed chunks. Raises what decompression met."""
-        while chunk := self._to_apply.get():
-            yield chunk
-        self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def finish(self) -> tuple[str, int]:
-        """Return the diff ID and the size of the whole tar, once `chunks` has ended."""
-        for thread in self._threads:
-            thread.join()
-        self._raise_failure()
-        return f"sha256:{self._hash.hexdigest()}", self._size
-
-    def _decompress(self) -> None:
-        try:
-            start = self._source.read(decompress.DETECT_SIZE)
-            while len(start) < decompress.DETECT_SIZE and (more := self._source.read(512)):
-                start += more
-            read = decompress.prefixed(start, self._source.read)
-            for chunk in decompress.chunks(read, decompress.detect(start, self._compression)):
-                self._to_apply.put(chunk)
-                self._to_hash.put(chunk)
-        except BaseException as error:  # noqa: BLE001 - carried over to the thread that reports
-            self._failure = error
-        self._to_apply.put(b"")
-        self._to_hash.put(b"")
-
-    def _digest(self) -> None:
-        while chunk := self._to_hash.get():
-            self._hash.update(chunk)
-            self._size += len(chunk)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Collection
 from struct import Struct
 from typing import Final
 
@@ -34,6 +35,13 @@ _ALLOWED: Final[dict[str, tuple[int, int]]] = {
     "rseq": (334, 293), "membarrier": (324, 283), "umask": (95, 166), "writev": (20, 66),
     "readv": (19, 65), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
 }  # fmt: skip
+# What takes no more than descriptors it was lent, memory and threads.
+COMPUTE: Final = frozenset({
+    "read", "write", "lseek", "pread64", "futex", "close", "mmap", "munmap", "mprotect", "mremap", "madvise",
+    "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "sched_yield",
+    "sched_getaffinity", "getpid", "gettid", "tgkill", "exit", "exit_group", "clock_gettime",
+    "clock_nanosleep", "nanosleep", "getrandom", "set_robust_list", "rseq", "membarrier",
+})  # fmt: skip
 _CLONE: Final = (56, 220)  # threads only; clone3, which hides its flags, isn't there: libc falls back
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _CLONE_THREAD: Final = 0x10000
@@ -52,12 +60,12 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def program(machine: str) -> bytes | None:
+def program(machine: str, names: Collection[str] = _ALLOWED) -> bytes | None:
     """Return the BPF program for a machine type as `uname` names it, None for one not known."""
     if machine not in _ARCHITECTURES:
         return None
     column, architecture = _ARCHITECTURES[machine]
-    numbers = [pair[column] for pair in _ALLOWED.values()]
+    numbers = [pair[column] for name, pair in _ALLOWED.items() if name in names]
     count = len(numbers)
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -75,12 +83,12 @@ def program(machine: str) -> bytes | None:
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
 
 
-def install() -> None:
-    """Filter this process's calls for good; threads inherit it. Needs no_new_privs. Raises OSError.
+def install(names: Collection[str] = _ALLOWED) -> None:
+    """Let this process make the calls of `names` only, for good; threads inherit it. Needs no_new_privs.
 
-    Does nothing on a machine type or kernel that knows no filters.
+    Does nothing on a machine type or kernel that knows no filters. Raises OSError.
     """
-    code = program(os.uname().machine)
+    code = program(os.uname().machine, names)
     if code is None:
         return
     buffer = ctypes.create_string_buffer(code, len(code))

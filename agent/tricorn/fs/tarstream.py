@@ -33,14 +33,14 @@ from tricorn.fs.tarheader import (
 class TarStream:
     """Iterates over the members of an archive; the payload of each is read or skipped in between.
 
-    `chunks` yields non-empty byte strings of any size. Extension headers never show: PAX local and
-    GNU long names are merged, PAX global ones are dropped (as containerd does).
+    `chunks` yields non-empty pieces of any size, each needed until the next is asked for. Extension headers
+    never show: PAX local and GNU long names are merged, PAX global ones are dropped (as containerd does).
     """
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes | memoryview]) -> None:
         self._chunks = chunks
-        self._chunk = b""
         self._view = memoryview(b"")
+        self._end = 0  # of the chunk in `_view`
         self._position = 0
         self._left = 0  # payload of the current entry not read yet
         self._padding = 0
@@ -109,10 +109,10 @@ class TarStream:
 
     def _block(self) -> bytes | None:
         position = self._position
-        block = self._chunk[position : position + BLOCK]
-        if len(block) == BLOCK:
-            self._position = position + BLOCK
-            return block
+        end = position + BLOCK
+        if end <= self._end:
+            self._position = end
+            return self._view[position:end].tobytes()  # a copy: the memory may be shared
         block = self._gather(BLOCK)
         if block and len(block) != BLOCK:
             raise malformed("it ends within a header")
@@ -147,7 +147,7 @@ class TarStream:
         self._left -= count
         while count:
             position = self._position
-            available = len(self._chunk) - position
+            available = self._end - position
             if count <= available:
                 available = count
             elif not available:
@@ -160,27 +160,28 @@ class TarStream:
 
     def drain(self) -> None:
         """Read to the end of the source: what follows the archive belongs to its digest."""
-        self._position = len(self._chunk)
+        self._position = self._end
         while self._refill():
             pass
 
     def _refill(self) -> bool:
-        self._chunk = next(self._chunks, b"")
-        self._view = memoryview(self._chunk)
+        chunk = next(self._chunks, b"")
+        self._view = memoryview(chunk)
+        self._end = len(chunk)
         self._position = 0
-        return bool(self._chunk)
+        return bool(chunk)
 
     def _gather(self, count: int) -> bytes:
         """Return `count` bytes, fewer at the end of the source only."""
         position = self._position
-        data = self._chunk[position : position + count]
+        data = self._view[position : position + count].tobytes()
         self._position = position + len(data)
         if len(data) == count:
             return data
         parts = [data]
         missing = count - len(data)
         while missing and self._refill():
-            data = self._chunk[:missing]
+            data = self._view[:missing].tobytes()
             self._position = len(data)
             parts.append(data)
             missing -= len(data)
@@ -188,11 +189,11 @@ class TarStream:
 
     def _skip(self, count: int) -> None:
         position = self._position + count
-        if position <= len(self._chunk):
+        if position <= self._end:
             self._position = position
             return
         while count:
-            step = min(count, len(self._chunk) - self._position)
+            step = min(count, self._end - self._position)
             self._position += step
             count -= step
             if count and not self._refill():

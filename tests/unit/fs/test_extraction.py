@@ -22,7 +22,7 @@ import trio
 import zstandard
 
 from tricorn import limits
-from tricorn.errors import InvalidArgument, NotFound, ResourceExhausted, TricornError
+from tricorn.errors import Internal, InvalidArgument, NotFound, ResourceExhausted, TricornError
 from tricorn.fs.extraction import ExtractorPool
 from tricorn.ports import ExtractResult
 from tricorn_testing.tar_bytes import END, header, member, padded, pax_records, tree_state
@@ -430,9 +430,10 @@ async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target)
             while extraction.consumed < 2000:
                 await trio.sleep(0.01)
         (child,) = children_of(server_of(pool))
-        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
-        links = {os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")}
-        assert os.readlink(f"/proc/{child}/root") == str(target)
+        (unpacking,) = children_of(child)
+        status, links = confinement_of(child)
+        its_status, its_links = confinement_of(unpacking)
+        assert os.readlink(f"/proc/{child}/root") == os.readlink(f"/proc/{unpacking}/root") == str(target)
         await extraction.finish(len(TAR))
     # chown, dac_override, fowner, fsetid, mknod, setfcap
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 1 | 2 | 8 | 16 | 1 << 27 | 1 << 31
@@ -440,12 +441,48 @@ async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target)
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
     files = {link for link in links if link.startswith("/")}
-    assert {link for link in files if not link.startswith(f"{target}/")} == {
-        "/dev/null",
-        str(source),
-        str(target),
-    }
-    assert len(links - files) == 2  # the pipe of progress and the socket for the result
+    assert {link for link in files if not link.startswith(f"{target}/")} == {"/dev/null", str(target)}
+    assert len(links - files) == 2  # the sockets for the result and to what unpacks
+    assert {its_status[key] for key in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
+    assert its_status["NoNewPrivs"] == "1"
+    assert its_status["Seccomp"] == "2"
+    its_files = {link for link in its_links if link.startswith("/")}
+    assert its_files == {"/dev/null", str(source)}
+    assert len(its_links - its_files) == 2  # the pipe of progress and the socket to what applies
+
+
+def confinement_of(child: int) -> tuple[dict[str, str], set[str]]:
+    """Return what the kernel says of a process, and what its descriptors are."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
+    return status, {os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")}
+
+
+async def test_an_unpacking_process_that_is_killed_is_told_and_leaves_nothing(pool, tmp_path, target):
+    source = tmp_path / "blob"
+    source.write_bytes(TAR)
+    async with pool.start(str(source), str(target), "", "apply") as extraction:
+        extraction.grew(2000)
+        with trio.fail_after(30):
+            while extraction.consumed < 2000:
+                await trio.sleep(0.01)
+        (child,) = children_of(server_of(pool))
+        (unpacking,) = children_of(child)
+        os.kill(unpacking, signal.SIGKILL)
+        with pytest.raises(Internal, match="unpacking of the layer died"):
+            await extraction.finish(len(TAR))
+    assert await gone(pool)
+
+
+async def test_a_killed_extractor_takes_its_unpacking_process_with_it(pool, tmp_path, target):
+    source = tmp_path / "blob"
+    source.write_bytes(TAR)
+    async with pool.start(str(source), str(target), "", "apply") as extraction:
+        extraction.grew(2000)
+        with trio.fail_after(30):
+            while extraction.consumed < 2000:
+                await trio.sleep(0.01)
+        assert children_of(children_of(server_of(pool))[0])
+    assert await gone(pool)
 
 
 async def test_wrong_requests_are_told(pool, tmp_path, target):

@@ -67,3 +67,27 @@ def test_the_filter_in_a_process():
     )
     assert result.stdout.split("\n")[:2] == ["threads run", "done"], result.stderr
     assert result.returncode == 0
+
+
+NARROW = """
+import errno, os, threading
+from tricorn.fs import confine, seccomp
+confine._prctl(38, 1)
+reading, writing = os.pipe()
+seccomp.install(seccomp.COMPUTE)
+try:
+    os.open("/", os.O_RDONLY)
+except OSError as error:
+    assert error.errno == errno.ENOSYS
+    thread = threading.Thread(target=lambda: os.write(writing, b"x"))
+    thread.start(); thread.join()
+    os.write(1, b"done" + os.read(reading, 1))
+os._exit(0)
+"""
+
+
+def test_the_filter_of_what_only_computes():
+    result = subprocess.run(
+        [sys.executable, "-c", NARROW], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert result.stdout == "donex", result.stderr

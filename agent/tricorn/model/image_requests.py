@@ -103,14 +103,14 @@ class ReferrersResult:
 
 @frozen
 class MissingBlob:
-    """Content of an image that isn't as it must be: without a record (`missing`), or without its file
-    (`lost`).
+    """Content of an image that isn't as it must be: without a record (`missing`), without its file
+    (`lost`), or taken out of service because it was damaged on disk (`quarantined`).
     """
 
     digest: str
     size: int
     media_type: str
-    state: Literal["missing", "lost"]
+    state: Literal["missing", "lost", "quarantined"]
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import trio
 from attrs import frozen
@@ -64,15 +64,18 @@ class ImageCare:
         return [await self._catalog.find(namespace, name) for name in dict.fromkeys(names)]
 
     async def _checked(self, namespace: str, image: Image, parts: ImageParts) -> ImageCheck:
-        def read(tx: Transaction) -> tuple[set[Digest], list[Snapshot]]:
+        def read(tx: Transaction) -> tuple[set[Digest], set[Digest], list[Snapshot]]:
             there = {digest for digest in parts.blobs if tx.content.find(namespace, digest)}
-            return there, tx.snapshots.list(namespace, "", ())
+            damaged = {digest for digest in parts.blobs if tx.quarantine.misses(namespace, digest)}
+            return there, damaged, tx.snapshots.list(namespace, "", ())
 
-        recorded, snapshots = await self._db.read(read)
+        recorded, damaged, snapshots = await self._db.read(read)
         found = [parts.blobs[digest] for digest in recorded]
         lost = await trio.to_thread.run_sync(self._lost, found, limiter=_LIMITER)
         missing = [
-            _missing(blob, "missing") for digest, blob in parts.blobs.items() if digest not in recorded
+            _missing(blob, "quarantined" if digest in damaged else "missing")
+            for digest, blob in parts.blobs.items()
+            if digest not in recorded
         ]
         missing += [_missing(blob, "lost") for blob in lost]
         tops = {chain[-1] for chain in parts.chains if chain}
@@ -143,8 +146,8 @@ class ImageCare:
         ]  # fmt: skip
 
 
-def _missing(blob: Descriptor, state: str) -> MissingBlob:
-    return MissingBlob(str(blob.digest), blob.size, blob.media_type, "lost" if state == "lost" else "missing")
+def _missing(blob: Descriptor, state: Literal["missing", "lost", "quarantined"]) -> MissingBlob:
+    return MissingBlob(str(blob.digest), blob.size, blob.media_type, state)
 
 
 def _usage(held: _Held, blobs: Counter[str], layers: Counter[tuple[str, str]]) -> ImageUsage:

@@ -94,6 +94,11 @@ class Quarantine:
             found.setdefault(info.digest, []).append((row[0], info))
         return found
 
+    def misses(self, namespace: str, digest: str) -> bool:
+        """Tell whether a namespace has lost the blob to the quarantine."""
+        query = "SELECT 1 FROM quarantined WHERE namespace = ? AND digest = ?"
+        return self._session.one(query, namespace, str(digest)) is not None
+
     def files(self) -> set[str]:
         """Return the names of all files that records speak of."""
         return {row[0] for row in self._session.all("SELECT file FROM quarantine WHERE file != ''")}

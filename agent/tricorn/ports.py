@@ -141,7 +141,9 @@ class Snapshotter(Protocol):
         """
         ...
 
-    async def commit(self, backend_id: str) -> Usage: ...
+    async def commit(self, backend_id: str, usage: Usage | None = None) -> Usage:
+        """Complete the snapshot; return what it takes, which is measured unless the caller has."""
+        ...
 
     async def remove(self, backend_id: str) -> None: ...
 
@@ -162,6 +164,7 @@ class ExtractResult:
     # Directories that the layer has no entry for ("." is its root): made as 0755 root, to be given the
     # metadata that lower layers have for them before the snapshot is used.
     implied: tuple[str, ...] = ()
+    usage: Usage | None = None  # what it takes on disk, where that could be counted in passing
 
 
 class Extraction(Protocol):

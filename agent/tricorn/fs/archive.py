@@ -14,6 +14,7 @@ from typing import Final, Literal
 from tricorn.fs import sparse, whiteouts
 from tricorn.fs.directories import Directory, DirectoryTree, clean_name, is_plain
 from tricorn.fs.entrychecks import check_ranges, entry_error
+from tricorn.fs.tally import Tally
 from tricorn.fs.tarheader import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -45,8 +46,9 @@ _SPECIAL: Final = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: st
 class LayerApplier:
     """Applies one layer to the directory behind `root`. The process's umask must be 0.
 
-    After `run`, `warnings` says what was left out on purpose and `implied` names the directories that
-    were made without an entry of their own: their metadata belongs to a lower layer, if one has them.
+    After `run`, `warnings` says what was left out on purpose, `tally` what the layer takes on disk, and
+    `implied` names the directories that were made without an entry of their own: their metadata belongs to
+    a lower layer, if one has them.
     """
 
     def __init__(self, root: int, form: WhiteoutForm = "overlay", *, skip_devices: bool = False) -> None:
@@ -55,6 +57,8 @@ class LayerApplier:
         self._whiteouts = whiteouts.of_form(form, self._tree)
         # Only removals ask later what this layer brought: marks never touch it.
         self._note_unpacked = self._whiteouts.unpacked if form == "apply" else None
+        self.tally = Tally(root)
+        self.tally.known = form == "overlay"
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._times: dict[bytes, int] = {}
         self._acls: dict[bytes, bytes] = {}
@@ -120,7 +124,7 @@ class LayerApplier:
             name = base[len(whiteouts.PREFIX) :]
             if name in (b"", b".", b".."):
                 raise Refusal("a whiteout names nothing that can be removed")
-            self._whiteouts.hide(parent_path, name)
+            self.tally.inodes += self._whiteouts.hide(parent_path, name)
         else:
             return False
         return True
@@ -133,11 +137,11 @@ class LayerApplier:
             parent = self._displace(parent, base)
             fd = os.open(base, _CREATE, entry.mode, dir_fd=parent.fd)
         try:
-            if entry.pax is None and entry.segments is None:
-                if entry.size:
-                    stream.copy(fd, entry.size)
-            else:
+            plain = entry.pax is None and entry.segments is None
+            if not plain:
                 sparse.restore(stream, entry, fd)
+            elif entry.size:
+                stream.copy(fd, entry.size)
             foreign = entry.uid != self._uid or entry.gid != self._gid
             if foreign or not parent.plain:
                 os.fchown(fd, entry.uid, entry.gid)
@@ -145,6 +149,10 @@ class LayerApplier:
                 os.fchmod(fd, entry.mode)
             if entry.xattrs:
                 self._set_xattrs(entry, fd, path)
+            if plain and not entry.xattrs:
+                self.tally.file(entry.size)
+            else:
+                self.tally.measured(fd)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
@@ -201,6 +209,7 @@ class LayerApplier:
         except FileExistsError:
             parent = self._displace(parent, base)
             os.symlink(entry.link, base, dir_fd=parent.fd)
+        self.tally.symlink(entry.link)
         self._describe_by_name(entry, parent, path, base, chmod=False)
 
     def _special(self, _: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
@@ -220,6 +229,7 @@ class LayerApplier:
                 raise
             self._warn(f"{show(path)}: devices cannot be made in a user namespace")
             return
+        self.tally.special()
         self._describe_by_name(entry, parent, path, base, chmod=True)
 
     def _describe_by_name(
@@ -254,6 +264,7 @@ class LayerApplier:
     # ------------------------------------------------------------ shared steps
     def _displace(self, parent: Directory, base: bytes) -> Directory:
         """Remove what has the name already and return the parent, still open."""
+        self.tally.known = False
         status = os.stat(base, dir_fd=parent.fd, follow_symlinks=False)
         whiteouts.remove(parent.fd, base)
         if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
@@ -301,7 +312,7 @@ class LayerApplier:
             self.warnings.append(text)
 
     def _finish_directories(self) -> None:
-        """Set directories' default ACLs and times, which what came after would have changed."""
+        """Count directories, and set their default ACLs and times, which later entries would have changed."""
         for path, acl in self._acls.items():
             try:
                 os.setxattr(self._tree.existing(path).fd, _DEFAULT_ACL, acl)
@@ -313,5 +324,8 @@ class LayerApplier:
             try:
                 directory = self._tree.existing(parent).fd if path else self._tree.root.fd
                 os.utime(base or b".", ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
+                self.tally.directory(os.stat(base or b".", dir_fd=directory, follow_symlinks=False))
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a later entry replaced the directory
+        for path in (b"", *self._tree.implied) if self.tally.known else ():
+            self.tally.directory(os.fstat(self._tree.existing(path).fd))

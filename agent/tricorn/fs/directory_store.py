@@ -141,8 +141,8 @@ class DirectorySnapshotter:
 
     _store: DirectoryStore
 
-    async def commit(self, backend_id: str) -> Usage:
-        return await self.usage(backend_id)
+    async def commit(self, backend_id: str, usage: Usage | None = None) -> Usage:
+        return usage or await self.usage(backend_id)
 
     async def remove(self, backend_id: str) -> None:
         what = f"cannot remove the snapshot {backend_id}"

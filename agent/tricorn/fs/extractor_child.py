@@ -184,6 +184,7 @@ def extract(unpacked: Unpacked, target: int, form: Any) -> dict[str, Any]:
         "size": size,
         "entries": stream.entries,
         "warnings": applier.warnings,
+        "usage": applier.tally.usage,
         "implied": [os.fsdecode(name) for name in applier.implied],
     }
 

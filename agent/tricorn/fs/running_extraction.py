@@ -14,6 +14,7 @@ from tricorn.errors import Internal, TricornError
 from tricorn.fs.child_job import ChildJob, told_error
 from tricorn.fs.failures import typed
 from tricorn.model.ids import Digest
+from tricorn.model.records import Usage
 from tricorn.ports import ExtractResult
 
 _COMPLETE: Final = 1 << 63
@@ -92,8 +93,16 @@ def _parse_result(data: bytes) -> ExtractResult:
             entries=int(document["entries"]),
             warnings=tuple(str(text)[:1000] for text in document["warnings"][:100]),
             implied=tuple(map(str, document["implied"])),
+            usage=_usage(document["usage"]),
         )
     except TricornError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Internal("the layer extractor's answer is malformed", why=str(error)[:200]) from error
+
+
+def _usage(figures: list[int] | None) -> Usage | None:
+    if figures is None:
+        return None
+    size, inodes = (max(0, int(figure)) for figure in figures)
+    return Usage(size, inodes)

@@ -21,8 +21,8 @@ _XATTR: Final = "trusted.overlay.opaque"
 class Whiteouts(Protocol):
     """How a layer's deletions are put into effect. A deletion never touches the layer's own entries."""
 
-    def hide(self, parent_path: bytes, name: bytes) -> None:
-        """Delete `name` of lower layers."""
+    def hide(self, parent_path: bytes, name: bytes) -> int:
+        """Delete `name` of lower layers; return how many files were made for it."""
         ...
 
     def opaque(self, path: bytes) -> None:
@@ -58,7 +58,7 @@ class OverlayMarks:
     def __init__(self, tree: DirectoryTree) -> None:
         self._tree = tree
 
-    def hide(self, parent_path: bytes, name: bytes) -> None:
+    def hide(self, parent_path: bytes, name: bytes) -> int:
         parent = self._tree.ensure(parent_path)
         try:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent.fd)
@@ -66,6 +66,8 @@ class OverlayMarks:
             # The layer's own entry hides the lower one already, unless both are directories.
             if stat.S_ISDIR(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode):
                 self.seal(parent.fd, name)
+            return 0
+        return 1
 
     def opaque(self, path: bytes) -> None:
         os.setxattr(self._tree.ensure(path).fd, _XATTR, b"y")
@@ -91,17 +93,18 @@ class Removals:
         self._tree = tree
         self._own: set[bytes] = set()
 
-    def hide(self, parent_path: bytes, name: bytes) -> None:
+    def hide(self, parent_path: bytes, name: bytes) -> int:
         try:
             parent = self._tree.existing(parent_path)
         except (FileNotFoundError, NotADirectoryError):
-            return  # nothing there to delete
+            return 0  # nothing there to delete
         path = parent_path + b"/" + name if parent_path else name
         if path not in self._own:
             remove(parent.fd, name)
             self._tree.forget()
         elif self._is_directory(parent.fd, name):
             self._clear(path)
+        return 0
 
     def opaque(self, path: bytes) -> None:
         self._tree.ensure(path)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from tricorn.fs.durability import sync_filesystem
-from tricorn.model.records import Snapshot, SnapshotKind
+from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.service.reservations import Reservation
 from tricorn.service.snapshot_verbs import SnapshotVerbs
 from tricorn.store.transaction import Transaction
@@ -20,12 +20,13 @@ from tricorn.store.transaction import Transaction
 @frozen
 class Sealing:
     """A layer about to be committed: its chain id, its directory ("" when its snapshot was there before),
-    and the directories it has no entry for.
+    the directories it has no entry for, and what it takes on disk if that is known.
     """
 
     key: str
     backend_id: str
     implied: tuple[str, ...] = ()
+    usage: Usage | None = None
 
 
 class SnapshotService(SnapshotVerbs):
@@ -59,7 +60,7 @@ class SnapshotService(SnapshotVerbs):
         for layer in chain:
             if layer.backend_id:
                 await backend.adopt(layer.backend_id, below, layer.implied)
-                usage = await backend.commit(layer.backend_id)
+                usage = await backend.commit(layer.backend_id, layer.usage)
                 sealed.append(
                     Snapshot(
                         snapshotter, layer.key, SnapshotKind.COMMITTED, layer.backend_id, parent, usage=usage

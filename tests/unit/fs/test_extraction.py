@@ -23,7 +23,9 @@ import zstandard
 
 from tricorn import limits
 from tricorn.errors import Internal, InvalidArgument, NotFound, ResourceExhausted, TricornError
+from tricorn.fs import trees
 from tricorn.fs.extraction import ExtractorPool
+from tricorn.model.records import Usage
 from tricorn.ports import ExtractResult
 from tricorn_testing.tar_bytes import END, header, member, padded, pax_records, tree_state
 
@@ -350,6 +352,7 @@ async def test_the_end_of_the_pool_ends_server_and_children(tmp_path, target):
 AGENT = """
 import sys, trio
 from pathlib import Path
+from tricorn.fs import trees
 from tricorn.fs.extraction import ExtractorPool
 async def main():
     async with ExtractorPool() as pool, pool.start(sys.argv[1], sys.argv[2], "") as extraction:
@@ -449,6 +452,35 @@ async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target)
     its_files = {link for link in its_links if link.startswith("/")}
     assert its_files == {"/dev/null", str(source)}
     assert len(its_links - its_files) == 2  # the pipe of progress and the socket to what applies
+
+
+async def test_what_a_layer_takes_on_disk_is_counted_in_passing(pool, tmp_path, target):
+    blob = (
+        TAR[: -len(END)]
+        + b"".join(member(b"many/%d" % index, bytes(index)) for index in range(1, 300, 7))
+        + member(b"far/away/file", b"x" * 5000)
+        + member(b"same", kind=b"1", link=b"big")
+        + member(b"long", kind=b"2", link=b"x" * 200)
+        + pax_records({b"SCHILY.xattr.user.note": b"v" * 900})
+        + member(b"noted", b"text")
+        + member(b"many/", kind=b"5", mode=0o700)
+        + END
+    )
+    result = await extract(pool, tmp_path, target, blob)
+    assert result.usage == usage_of(target)
+
+
+async def test_what_replaces_itself_is_not_counted(pool, tmp_path, target):
+    blob = member(b"file", b"one") + member(b"file", b"two") + END
+    assert (await extract(pool, tmp_path, target, blob)).usage is None
+
+
+def usage_of(target: Path) -> Usage:
+    parent = os.open(target.parent, os.O_RDONLY)
+    try:
+        return Usage(*trees.disk_usage(parent, target.name))
+    finally:
+        os.close(parent)
 
 
 def confinement_of(child: int) -> tuple[dict[str, str], set[str]]:

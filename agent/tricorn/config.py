@@ -291,6 +291,10 @@ def _check_peers(peers: Peers) -> None:
         if not value:
             raise InvalidArgument("serving other nodes needs mutual TLS", field=f"peers.{key}")
         _absolute(f"peers.{key}", value)
+    if 0 < peers.rate < limits.MIB:
+        raise InvalidArgument(
+            "peers would give up before a piece is there", why="under 1 MiB/s", field="peers.rate"
+        )
     if not peers.namespaces or not peers.repositories:
         raise InvalidArgument("nothing would be served", field="peers.namespaces")
 

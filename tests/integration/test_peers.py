@@ -201,24 +201,6 @@ def test_only_peers_with_a_certificate_that_a_rule_names_are_heard(fleet: Fleet)
     assert fleet.ask("/v2/", client="node1")[0] == 200
 
 
-def test_checkpoints_are_never_served(fleet: Fleet, tmp_path: Path) -> None:
-    layout = _layout(tmp_path / "layout", "dump")
-    blob = layout.add_blob(
-        b"the memory of a process", "application/vnd.containerd.container.criu.checkpoint.criu.tar"
-    )
-    image = json.loads((layout.path / "index.json").read_text())["manifests"][0]
-    inner = {key: image[key] for key in ("mediaType", "digest", "size")}
-    layout.tag("dump", layout.add_index([inner, blob]))
-    archive = layout.archive(tmp_path / "dump.tar")
-    agent = fleet.agents[0]
-    imported = agent.cli("image", "import", "--no-unpack", "--all-platforms", str(archive))
-    name = json.loads(agent.cli("--json", "image", "ls").stdout)
-    assert imported.returncode in {0, 2, 4, 8}, imported
-    for path in (f"blobs/{blob['digest']}", "manifests/dump"):
-        for repository in {item["name"].rpartition(":")[0] for item in name}:
-            assert fleet.ask(f"/v2/{repository}/{path}")[0] in {400, 404}
-
-
 def test_renewed_certificates_are_taken(fleet: Fleet) -> None:
     agent = fleet.agents[2]
     issue(fleet.certificates, "node2", "DNS:node2.example,DNS:renewed.example,IP:127.0.0.1")

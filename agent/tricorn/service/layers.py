@@ -12,7 +12,7 @@ from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition
 from tricorn.failpoints import failpoint
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, Platform, layer_compression
-from tricorn.model.records import SnapshotKind
+from tricorn.model.records import SnapshotKind, Usage
 from tricorn.model.reference import Reference
 from tricorn.model.requests import ObjectPhase, ObjectProgress
 from tricorn.ports import (
@@ -63,6 +63,7 @@ class Layer:
     offset: int = 0
     resumed: int = 0  # bytes of `offset` that an earlier pull left
     implied: tuple[str, ...] = ()  # directories that the layer has no entry for
+    usage: Usage | None = None  # on disk, where it was counted
     extraction: Extraction | None = None
 
     def skipped(self) -> None:
@@ -226,7 +227,7 @@ def _ref(digest: Digest) -> str:
 
 
 def _verify(layer: Layer, result: ExtractResult) -> None:
-    layer.implied = result.implied
+    layer.implied, layer.usage = result.implied, result.usage
     if result.diff_id != layer.diff_id:
         raise DataLoss(
             f"layer {layer.descriptor.digest} unpacks to other bytes than its image says",

@@ -299,7 +299,9 @@ class Puller:
         return stored
 
     async def _seal(self, namespace: str, brought: Brought) -> Sequence[Snapshot]:
-        chain = [Sealing(layer.chain_id, layer.backend_id, layer.implied) for layer in brought.layers]
+        chain = [
+            Sealing(layer.chain_id, layer.backend_id, layer.implied, layer.usage) for layer in brought.layers
+        ]
         return await self._snapshots.seal(namespace, brought.snapshotter, chain)
 
 

@@ -102,30 +102,30 @@ async def check_nothing_stays(agent: Agent) -> None:
     await agent.services.gc.collect(dry_run=False)
     assert not await agent.workers.content.list("default")
     assert not await agent.workers.content.statuses("default")
-    assert not found(agent, "content/ingest/*", "content/blobs/sha256/*")
+    assert not found(agent, "content/ingests/*", "content/blobs/sha256/*")
 
 
 # ---------------------------------------------------------------- what passes
 PASSING = {
-    "closed at once": cut(-1),
-    "head only": cut(0),
-    "cut at 10": cut(10),
-    "429": status(429),
-    "429 in a day": status(429, {"Retry-After": "86400"}),
-    "429 until a date": status(
-        429, {"Retry-After": "Wed, 31 Dec 2098 23:59:59 GMT", "Date": "Sun, 22 Nov 2026 10:00:00 GMT"}
-    ),
-    "429 nonsense": status(429, {"Retry-After": "soon"}),
-    "500": status(500),
-    "502": status(502),
-    "503": status(503, {"Retry-After": "1"}),
+    "cut": [cut(-1), cut(0), cut(10)],
+    "429": [
+        status(429, {"Retry-After": "86400"}),
+        status(
+            429, {"Retry-After": "Wed, 31 Dec 2098 23:59:59 GMT", "Date": "Sun, 22 Nov 2026 10:00:00 GMT"}
+        ),
+        status(429, {"Retry-After": "soon"}),
+    ],
+    "5xx": [status(500), status(502), status(503, {"Retry-After": "1"})],
 }
 
 
-@pytest.mark.parametrize("fault", PASSING)
-async def test_what_passes_in_any_phase_is_gone_past(agent: Agent, registry: Opener, fault: str) -> None:
-    """The pull gets over the same fault in every phase, one after the other."""
-    async with registry(guarded=True, **{phase: [PASSING[fault]] for phase in PHASES}) as faulty:
+@pytest.mark.parametrize("faults", PASSING)
+async def test_what_passes_in_any_phase_is_gone_past(agent: Agent, registry: Opener, faults: str) -> None:
+    """The pull gets over the same faults in every phase."""
+    one, two, three = PASSING[faults]  # documents are tried three times, a token with what it is for
+    left = {"token": [one], "resolve": [two], "manifest": [one, three], "config": [two, three]}
+    left |= {"layer": [one, two, three], "rest": [three, two, one]}
+    async with registry(guarded=True, **left) as faulty:
         await pull(agent, faulty)
         await check_whole(agent, faulty)
         assert faulty.behaves()
@@ -139,7 +139,7 @@ async def test_silence_in_any_phase_is_gone_past(hasty_agent: Agent, registry: O
         assert faulty.behaves()
 
 
-@pytest.mark.parametrize("offset", [1, 1_000_000, 1 << 20, -1])
+@pytest.mark.parametrize("offset", [1, 1 << 20, -1])
 async def test_a_layer_goes_on_where_it_broke(agent: Agent, registry: Opener, offset: int) -> None:
     async with registry() as faulty:
         at = offset % faulty.size
@@ -180,7 +180,6 @@ async def test_a_token_that_ends_in_the_middle_of_a_layer(agent: Agent, registry
 ALWAYS = 50
 LASTING: dict[str, tuple[Fault, type[TricornError]]] = {
     "no answers": (cut(-1), Unavailable),
-    "429": (status(429, {"Retry-After": "86400"}), Unavailable),
     "503": (status(503), Unavailable),
     "403": (status(403), PermissionDenied),
     "404": (status(404), NotFound),
@@ -208,14 +207,13 @@ async def test_what_lasts_is_told_and_the_next_pull_is_whole(
 
 
 @pytest.mark.parametrize("phase", ["manifest", "config", "layer"])
-@pytest.mark.parametrize(
-    "fault", [other_bytes, too_long, too_short, endless], ids=["other", "long", "short", "endless"]
-)
 async def test_bytes_that_are_not_the_right_ones_are_not_kept(
-    agent: Agent, registry: Opener, phase: str, fault: Fault
+    agent: Agent, registry: Opener, phase: str
 ) -> None:
-    async with registry(**{phase: [fault] * ALWAYS}) as faulty:
-        await refused(agent, faulty, DataLoss)
+    async with registry() as faulty:
+        for fault in (other_bytes, too_long, too_short, endless):
+            faulty.have(phase, [fault] * ALWAYS)
+            await refused(agent, faulty, DataLoss)
         faulty.mend()
         await pull(agent, faulty)
         await check_whole(agent, faulty)

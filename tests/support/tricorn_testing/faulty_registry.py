@@ -67,6 +67,7 @@ class FaultyRegistry:
     digest: str
     faults: Mapping[str, Sequence[Fault]] = Factory(dict)
     guarded: bool = False
+    token: str = "token"  # what the tokens begin with
     tokens: set[str] = Factory(set)  # those that are good; tests may clear it
     server: Server = field(init=False)
     _left: dict[str, list[Fault]] = field(init=False)
@@ -135,7 +136,7 @@ class FaultyRegistry:
 
     def _content(self, exchange: Exchange, phase: str) -> tuple[bytes, dict[str, str]]:
         if phase == "token":
-            self.tokens.add(token := f"token-{self._numbers()}")
+            self.tokens.add(token := f"{self.token}-{self._numbers()}")
             return f'{{"token": "{token}"}}'.encode(), {}
         if phase in {"resolve", "manifest"}:
             media_type = self.layout.document(self.digest)["mediaType"]

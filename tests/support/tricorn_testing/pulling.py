@@ -81,4 +81,4 @@ async def check_whole(agent: Agent, registry: FaultyRegistry) -> None:
     assert view.unpacked
     assert len(view.layers) == 2
     assert not await agent.workers.content.statuses("default")
-    assert not found(agent, "content/ingest/*")
+    assert not found(agent, "content/ingests/*")

@@ -72,6 +72,7 @@ from tricorn.service.registries import RegistryService
 from tricorn.service.revival import Reviver
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
+from tricorn.service.snapshot_layers import SnapshotLayers
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
 from tricorn.service.streams import StreamService
@@ -197,8 +198,9 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         await gate.load(config.policy.file)
         puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock, gate)
         wide = WidePuller(puller, snapshots)
-        uploads = limits.REGISTRY_PARALLEL_UPLOADS
-        pusher = Pusher(db, workers.content, workers.registry, uploads, workers.registry)
+        pusher = Pusher(
+            db, workers.content, workers.registry, limits.REGISTRY_PARALLEL_UPLOADS, workers.registry
+        )
         transfer = TransferService(
             db,
             puller,
@@ -286,6 +288,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
                 db, workers.content, catalog, puller, workers.registry, pusher, transfer
             ),
             image_care=ImageCare(db, workers.content, catalog, machine),
+            snapshot_layers=SnapshotLayers(db, snapshots, diff, BlobService(db, workers.content)),
             mounts=mounts,
             leases=LeaseService(db, clock, gc.collect),
             gc=gc,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
+import tarfile
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,3 +195,29 @@ def test_a_crash_leaves_the_container_running(agent: Daemon) -> None:
     assert "example.com/crash:1" not in names
     run(agent, "commit", "work", "example.com/crash:1")
     assert run(agent, "run", "--rm", "--pull", "never", "example.com/crash:1", "cat", "/etc/made") == "made\n"
+
+
+def test_the_layer_alone(agent: Daemon, tmp_path: Path) -> None:
+    """A snapshot's changes taken away as a tar; the same each time; nothing of it stays."""
+    run(agent, "create", "--name", "taken", "--pull", "never", "example.com/crash:1")
+    path = tmp_path / "layer.tar"
+    for options, expected in (
+        (("--compression", "none", "work"), {"data/deep/x", "etc/made", "etc/.wh.group"}),
+        (("--compression", "none", "taken"), set()),
+        (("work", ""), {"data/deep/x", "etc/made", "bin/busybox"}),
+        (("--compression", "zstd", "taken", ""), None),
+    ):
+        run(agent, "snapshot", "diff", "--timestamp", "0", "-o", str(path), *options)
+        first = path.read_bytes()
+        run(agent, "snapshot", "diff", "--timestamp", "0", "-o", str(path), *options)
+        assert path.read_bytes() == first
+        if expected is not None:
+            with tarfile.open(path) as tar:
+                assert expected <= set(tar.getnames())
+                assert expected or not tar.getnames()
+    assert "not committed" in run(agent, "snapshot", "diff", "work", "taken", status=2)
+    assert "does not exist" in run(agent, "snapshot", "diff", "nothing", status=4)
+    digest = f"sha256:{hashlib.sha256(first).hexdigest()}"
+    agent.delete("/v1/default/containers/taken")
+    agent.post("/v1/gc", {})
+    assert digest not in {item["digest"] for item in agent.get("/v1/default/content")["items"]}

@@ -18,7 +18,7 @@ _VARIABLE: Final = "SOURCE_DATE_EPOCH"
 _COMMIT: Final = """\
 tricorn commit web registry.example/team/web:debug
 tricorn commit --change 'CMD ["nginx"]' --change 'ENV MODE=test' -m 'with tools' web web:tools
-SOURCE_DATE_EPOCH=0 tricorn commit --compression zstd build app:1"""
+tricorn commit --timestamp 0 --compression zstd build app:1"""
 
 
 @command("commit", examples=_COMMIT)

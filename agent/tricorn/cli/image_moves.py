@@ -99,15 +99,22 @@ def export(
             all_platforms=all_platforms,
             operation=operation,
         )
-        parts = settings.door.chunks(call)
-        first = next(parts, b"")  # an error comes before the file is touched
-        count = 0
-        with _written(output) as file:
-            for part in _chain(first, parts):
-                file.write(part)
-                count += len(part)
+        count = write_parts(settings.door.chunks(call), output)
     if settings.json and output != "-":
         emit_json({"file": output, "bytes": count})
+
+
+def write_parts(parts: Iterator[bytes], output: str) -> int:
+    """Write an answer to a file ("-": stdout); return how many bytes. An error comes before the file is
+    touched.
+    """
+    first = next(parts, b"")
+    count = 0
+    with _written(output) as file:
+        for part in _chain(first, parts):
+            file.write(part)
+            count += len(part)
+    return count
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

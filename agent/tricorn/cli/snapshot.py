@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 import click
 
 from tricorn.cli import complete
+from tricorn.cli.commit import timestamp as moment
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, size, truncate
+from tricorn.cli.image_moves import write_parts
 from tricorn.cli.output import each, emit_json, table
 from tricorn.cli.settings import Settings, command
 from tricorn.errors import InvalidArgument, NotFound
 
-snapshot_command = click.Group("snapshot", help="Look at and remove snapshots.")
+snapshot_command = click.Group("snapshot", help="Look at and remove snapshots, take layers of them.")
 _snapshotter = click.option("--snapshotter", default="", metavar="NAME", help="Only of this snapshotter.")
 
 
@@ -72,5 +75,35 @@ def _home(settings: Settings, key: str) -> str:
     return homes[0]
 
 
+_DIFF: Final = """\
+tricorn snapshot diff -o layer.tar.gz web
+tricorn snapshot diff --compression none web | tar -tv
+tricorn snapshot diff --timestamp 0 web ''"""
+
+
+@command("diff", examples=_DIFF)
+@click.option("--snapshotter", default="", metavar="NAME", help="The one that has it.")
+@click.option("-o", "--output", metavar="FILE", default="-", help="Write there instead of to stdout.")
+@click.option("--compression", type=click.Choice(["gzip", "zstd", "none"]), default="gzip", show_default=True)
+@click.option("--timestamp", metavar="TIME", help="Of the latest files: seconds or RFC 3339.")
+@click.argument("key", shell_complete=complete.snapshots)
+@click.argument("parent", required=False)
+def diff(
+    settings: Settings, key: str, parent: str | None, snapshotter: str, output: str, compression: str,
+    timestamp: str | None,
+) -> None:  # fmt: skip
+    """Write what a snapshot adds to its parent, or to PARENT ('': to nothing), as a layer."""
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("a layer is nothing for a terminal: give --output FILE, or a pipe")
+    call = calls.snapshot_diff(
+        settings.namespace, snapshotter or _home(settings, key), key, parent=parent, compression=compression,
+        timestamp=moment(timestamp, "--timestamp") if timestamp else "",
+    )  # fmt: skip
+    count = write_parts(settings.door.chunks(call), output)
+    if settings.json and output != "-":
+        emit_json({"file": output, "bytes": count})
+
+
+snapshot_command.add_command(diff)
 snapshot_command.add_command(ls)
 snapshot_command.add_command(rm)

@@ -322,6 +322,16 @@ class Snapshots(Noun):
     async def delete(self, snapshotter: str, key: str) -> None:
         await self._pool.call(calls.delete_snapshot(self._ns, snapshotter, key))
 
+    def diff(
+        self, snapshotter: str, key: str, *, parent: str | None = None, compression: str = "gzip",
+        timestamp: str = "",
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:  # fmt: skip
+        """Give the bytes of the layer that a snapshot adds to its parent, or to another ("": nothing)."""
+        call = calls.snapshot_diff(
+            self._ns, snapshotter, key, parent=parent, compression=compression, timestamp=timestamp
+        )
+        return open_bytes(self._pool, call)
+
 
 class Leases(Noun):
     async def list(self, filters: Sequence[str] = ()) -> list[Lease]:

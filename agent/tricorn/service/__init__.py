@@ -37,6 +37,7 @@ from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
+from tricorn.service.snapshot_layers import SnapshotLayers
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
@@ -66,6 +67,7 @@ class Services:
     converter: Converter
     referrers: ReferrerService
     image_care: ImageCare
+    snapshot_layers: SnapshotLayers
     mounts: MountService
     leases: LeaseService
     gc: GcService

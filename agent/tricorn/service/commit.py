@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -13,7 +13,7 @@ from tricorn.errors import Aborted, FailedPrecondition
 from tricorn.failpoints import failpoint
 from tricorn.model.ids import Digest
 from tricorn.model.image_requests import CommitResult, ContainerCommit
-from tricorn.model.oci import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Platform, parse_image_config
+from tricorn.model.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, Platform, parse_image_config
 from tricorn.model.records import Container, Image, Snapshot, SnapshotKind
 from tricorn.model.reference import Reference
 from tricorn.ports import FilesystemMount
@@ -30,6 +30,7 @@ from tricorn.service.locks import KeyedLock
 from tricorn.service.made_content import UNCOMPRESSED, ContentMaker
 from tricorn.service.progress import Reporter
 from tricorn.service.pull_wide import Unpack, Wide, WidePuller
+from tricorn.service.snapshot_layers import LAYER_TYPES
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.still_container import held_still
 from tricorn.service.tasks import TaskService
@@ -38,7 +39,6 @@ from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
-_MEDIA_TYPES: Final = {"gzip": f"{OCI_LAYER}+gzip", "zstd": f"{OCI_LAYER}+zstd", "none": OCI_LAYER}
 
 
 @frozen
@@ -143,7 +143,7 @@ class CommitService:
         left = self._mounts_below(standing, base)
         right = await self._right(namespace, standing)
         epoch = None if request.timestamp is None else int(request.timestamp.timestamp())
-        media_type = _MEDIA_TYPES[request.compression]
+        media_type = LAYER_TYPES[request.compression]
         if request.pause:
             async with held_still(self._db, self._tasks, namespace, container.id):
                 layer = await self._diff.diff(

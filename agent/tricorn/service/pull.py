@@ -32,6 +32,7 @@ from tricorn.model.records import Image, Snapshot
 from tricorn.ports import Clock, ContentStore, Registry
 from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
+from tricorn.rules.checkpoint_index import checkpoint_parts
 from tricorn.service.bringing import Bringing
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, note_origin, origin_label
 from tricorn.service.locks import KeyedLock
@@ -53,6 +54,7 @@ class Documents:
     manifest: Manifest
     config: ImageConfig
     chain: tuple[str, ...]
+    parts: tuple[Descriptor, ...] = ()  # of a checkpoint: what its index holds beside its image
 
 
 @frozen
@@ -121,7 +123,7 @@ class Puller:
 
     async def admit(self, namespace: str, names: Sequence[str]) -> None:
         """Refuse names of images that the namespace's budget has no room for. ResourceExhausted."""
-        await self._db.read(lambda tx: [tx.budgets.admit_image(namespace, name) for name in names])
+        await self._db.read(lambda tx: tx.budgets.admit_images(namespace, names))
 
     @asynccontextmanager
     async def image_lock(self, request: PullRequest, target: Descriptor) -> AsyncIterator[None]:
@@ -179,6 +181,7 @@ class Puller:
     async def documents(self, request: PullRequest, target: Descriptor, lease: str) -> Documents:
         """Bring the documents of what suits the request's platform best."""
         descriptor = target
+        parts: tuple[Descriptor, ...] = ()
         for _ in range(limits.INDEX_DEPTH):
             document = parse_image_document(
                 await self.document(request, descriptor, lease), descriptor.media_type
@@ -186,7 +189,9 @@ class Puller:
             if isinstance(document, Manifest):
                 config = parse_image_config(await self.document(request, document.config, lease))
                 failpoint("pull.documents")
-                return Documents(descriptor, document, config, chain_ids(diff_ids_of(document, config)))
+                chain = chain_ids(diff_ids_of(document, config))
+                return Documents(descriptor, document, config, chain, parts)
+            parts += checkpoint_parts(document)
             descriptor = platforms.choose(document.manifests, request.platform)
         raise InvalidArgument("indexes are nested too deeply", why=f"over {limits.INDEX_DEPTH} levels")
 
@@ -236,7 +241,7 @@ class Puller:
 
         ResourceExhausted before the first byte if the namespace's budget has no room for them.
         """
-        blobs = {layer.digest: layer.size for layer in documents.manifest.layers}
+        blobs = {layer.digest: layer.size for layer in (*documents.manifest.layers, *documents.parts)}
         await self._db.read(lambda tx: tx.budgets.admit_blobs(request.namespace, blobs))
         diff_ids = diff_ids_of(documents.manifest, documents.config)
         layers = [
@@ -247,11 +252,12 @@ class Puller:
         ]
         board.extend(layers)
         backend = self._snapshots.backend(request.snapshotter) if request.snapshotter else None
-        there = await self._snapshots.committed(request.namespace, request.snapshotter, documents.chain)
+        there = await self._snapshots.hold(request.namespace, request.snapshotter, documents.chain, lease)
         side_by_side = backend is not None and backend.layer_root("probe") is not None
         for layer in layers:
             if side_by_side and layer.chain_id not in there:
                 layer.backend_id = reservation.take()
+        await self.fetch_parts(request, documents.parts, lease, board)
         await self.pipeline.fetch_all(request, layers, lease, backend)
         parents: tuple[str, ...] = ()
         for layer in layers if backend and not side_by_side else ():
@@ -260,6 +266,15 @@ class Puller:
                 await self.pipeline.unpack_on_parent(layer, backend, parents)  # type: ignore[arg-type]  # not None here
             parents = (layer.backend_id or there[layer.chain_id], *parents)
         return layers
+
+    async def fetch_parts(
+        self, request: PullRequest, parts: Sequence[Descriptor], lease: str, board: list[Layer]
+    ) -> None:
+        """Fetch the parts of a checkpoint, which are nothing to unpack."""
+        blobs = [Layer(part, None, "") for part in parts]
+        board.extend(blobs)
+        if blobs:
+            await self.pipeline.fetch_all(evolve(request, snapshotter=""), blobs, lease, None)
 
     # ------------------------------------------------------------ the record
     async def record(

@@ -6,10 +6,11 @@ before its directory. So whatever a crash leaves is a directory without a record
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
+from tricorn.errors import Aborted
 from tricorn.fs.durability import sync_filesystem
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.service.reservations import Reservation
@@ -34,16 +35,24 @@ class SnapshotService(SnapshotVerbs):
 
     async def committed(self, namespace: str, snapshotter: str, keys: Sequence[str]) -> dict[str, str]:
         """Return the backend ids of those of `keys` that are committed snapshots of the namespace."""
+        if not snapshotter:
+            return {}
+        return await self._db.read(lambda tx: _committed(tx, namespace, snapshotter, keys))
 
-        def find(tx: Transaction) -> dict[str, str]:
-            found = {key: tx.snapshots.find(namespace, snapshotter, key) for key in keys}
-            return {
-                key: item.backend_id
-                for key, item in found.items()
-                if item and item.kind is SnapshotKind.COMMITTED
-            }
+    async def hold(self, namespace: str, snapshotter: str, keys: Sequence[str], lease: str) -> dict[str, str]:
+        """As `committed`, and have the lease hold what is there: the image that it came with may go while
+        it is built upon.
+        """
+        if not await self.committed(namespace, snapshotter, keys):
+            return {}
 
-        return await self._db.read(find) if snapshotter else {}
+        def hold(tx: Transaction) -> dict[str, str]:
+            there = _committed(tx, namespace, snapshotter, keys)
+            for key in there:
+                tx.leases.protect(namespace, lease, f"snapshots/{snapshotter}", key)
+            return there
+
+        return await self._db.write(hold, durable=False)
 
     async def seal(self, namespace: str, snapshotter: str, chain: Sequence[Sealing]) -> list[Snapshot]:
         """Complete and commit the directories of new layers; return their records-to-be.
@@ -66,7 +75,7 @@ class SnapshotService(SnapshotVerbs):
                         snapshotter, layer.key, SnapshotKind.COMMITTED, layer.backend_id, parent, usage=usage
                     )
                 )
-            below = (layer.backend_id or known[layer.key], *below)
+            below = (layer.backend_id or _still_there(known, layer.key), *below)
             parent = layer.key
         if self._sync:
             mounts = backend.mounts(sealed[0].backend_id, SnapshotKind.ACTIVE, ())
@@ -81,6 +90,20 @@ class SnapshotService(SnapshotVerbs):
         """Remove a directory that no record names any more (the collector's door)."""
         if snapshotter in self._backends:
             await self._backends[snapshotter].remove(backend_id)
+
+
+def _committed(tx: Transaction, namespace: str, snapshotter: str, keys: Sequence[str]) -> dict[str, str]:
+    found = {key: tx.snapshots.find(namespace, snapshotter, key) for key in keys}
+    return {
+        key: item.backend_id for key, item in found.items() if item and item.kind is SnapshotKind.COMMITTED
+    }
+
+
+def _still_there(known: Mapping[str, str], key: str) -> str:
+    try:
+        return known[key]
+    except KeyError:
+        raise Aborted(f"snapshot {key} was removed meanwhile", hint="pull the image again") from None
 
 
 __all__ = ["Reservation", "Sealing", "SnapshotService"]

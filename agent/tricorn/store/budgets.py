@@ -79,9 +79,10 @@ class Budgets:
         reserved = sum((self._session.one(coming, namespace, digest) or (0,))[0] for digest in missing)
         self.admit_bytes(namespace, sum(size for d, size in sizes.items() if str(d) in missing) - reserved)
 
-    def admit_image(self, namespace: str, name: str) -> None:
-        """Refuse the image `name` if it is one more than the budget allows. ResourceExhausted."""
-        if not self._session.one("SELECT 1 FROM images WHERE namespace = ? AND name = ?", namespace, name):
+    def admit_images(self, namespace: str, names: Sequence[str]) -> None:
+        """Refuse a new name of an image if it is one more than the budget allows. ResourceExhausted."""
+        here = "SELECT 1 FROM images WHERE namespace = ? AND name = ?"
+        if any(not self._session.one(here, namespace, name) for name in names):
             self.admit(namespace, "images")
 
     def room(self, namespace: str, ref: str) -> int | None:

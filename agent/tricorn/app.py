@@ -70,6 +70,9 @@ from tricorn.service.referrers import ReferrerService
 from tricorn.service.refetch import Refetcher
 from tricorn.service.registries import RegistryService
 from tricorn.service.revival import Reviver
+from tricorn.service.sandbox_controller import SandboxController
+from tricorn.service.sandbox_holders import SandboxHolders
+from tricorn.service.sandbox_members import SandboxMembers
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshot_layers import SnapshotLayers
@@ -224,6 +227,13 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
         reviver = Reviver(workers.content, workers.extractor, workers.runtime, bundles, machine)
         processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, reviver)
+        sandbox_controller = await stack.enter_async_context(
+            SandboxController.open(
+                db, workers.runtime, SandboxHolders(config.state, workers.runtime), specs,
+                ContainerRecords(db, workers.runtime, lifecycle, specs, gate), SandboxMembers(db, processes),
+                lifecycle, clock, boot_id, machine,
+            )
+        )  # fmt: skip
         dumper = Dumper(os.path.join(config.root, "dumps"), db, workers.content, workers.runtime, lifecycle)
         collector = Collector(db, workers.content, snapshots.discard, clock, _pace(config))
         mounts = MountService(os.path.join(config.state, "mounts"), db, clock)
@@ -234,8 +244,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         diff = DiffService(workers.content, workers.extractor, differ, mounts, snapshots)
         repacker = LayerRepacker(workers.extractor, reading)
         operations = await stack.enter_async_context(OperationService.open(clock))
-        streams = StreamService()
-        workers.runtime.use_streams(await stack.enter_async_context(StreamPipes.open(streams)))
+        streams = await _open_streams(stack, workers.runtime)
         gc = GcService(collector, snapshots)
         images.collector = gc
         figures = Figures(db)
@@ -253,6 +262,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
                 "live": supervisor.live(),
                 "execs": execs.running(),
                 "tidying": tidier.running(),
+                "sandboxes": sandbox_controller.running(),
             },
             "containers": figures.containers,
             "content": figures.content,
@@ -275,7 +285,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             archive_files=ArchiveFiles(db, catalog, transfer, machine),
             lease_states=LeaseStates(db, clock),
             containers=ContainerService(db, images, lifecycle, tasks),
-            container_records=ContainerRecords(db, workers.runtime, lifecycle, specs, gate),
+            container_records=sandbox_controller.records,
             tasks=tasks,
             processes=processes,
             content=BlobService(db, workers.content),
@@ -297,6 +307,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             transfer=transfer,
             streams=streams,
             sandboxes=SandboxService(db),
+            sandbox_controller=sandbox_controller,
             registries=RegistryService(workers.registry.explain),
             scrub=scrub,
             usage=UsageService(db, snapshots),
@@ -327,6 +338,13 @@ def _pace(config: Config) -> Pace:
     return Pace(
         gc.pause_threshold, gc.deletion_threshold, gc.mutation_threshold, gc.schedule_delay, gc.startup_delay
     )
+
+
+async def _open_streams(stack: AsyncExitStack, runtime: ConmonRuntime) -> StreamService:
+    """Open the streams of clients, which processes can have as their stdio."""
+    streams = StreamService()
+    runtime.use_streams(await stack.enter_async_context(StreamPipes.open(streams)))
+    return streams
 
 
 def _boot_id() -> str:

@@ -38,6 +38,7 @@ _PARTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("io.containerd.lease.v1", "manager", (_METADATA,)),
     ("io.containerd.streaming.v1", "manager", (_METADATA,)),
     ("io.containerd.sandbox.store.v1", "local", (_METADATA,)),
+    ("io.containerd.sandbox.controller.v1", "shim", ("io.containerd.event.v1",)),
     ("io.containerd.transfer.v1", "local", (_METADATA, "io.containerd.lease.v1", "io.containerd.differ.v1")),
 )
 _ON_A_PLATFORM: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (

@@ -35,6 +35,7 @@ from tricorn.service.records import (
 )
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
+from tricorn.service.sandbox_controller import SandboxController
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshot_layers import SnapshotLayers
@@ -76,6 +77,7 @@ class Services:
     transfer: TransferService
     streams: StreamService
     sandboxes: SandboxService
+    sandbox_controller: SandboxController
     introspection: IntrospectionService
     policy: PolicyGate
     dumper: Dumper

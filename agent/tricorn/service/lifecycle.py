@@ -63,6 +63,7 @@ class Lifecycle:
         self.bundles = bundles
         self.supervisor = supervisor
         self.locks = KeyedLock()
+        self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
 
     # ------------------------------------------------------------ creation
     async def create(
@@ -168,9 +169,10 @@ class Lifecycle:
         if container.desired:
             return container.spec
         rootfs = self.bundles.rootfs(namespace, container.id) if mounted else ""
-        return runnable_spec(
+        spec = runnable_spec(
             container.spec, rootfs=rootfs, cgroup=self._specs.cgroup_path(namespace, container.id)
         )
+        return self.join(namespace, container.sandbox, spec) if container.sandbox and self.join else spec
 
     def task_of(self, ref: BundleRef, created: Created | None) -> Task:
         """Return the record of a task that was created; without processes, of one that will be restored."""

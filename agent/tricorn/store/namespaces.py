@@ -16,7 +16,8 @@ from tricorn.store.journal import Events
 from tricorn.store.session import Session
 
 _KINDS: Final = (
-    "images", "containers", "tasks", "sandboxes", "snapshots", "content", "quarantined", "leases", "ingests",
+    "images", "containers", "tasks", "sandboxes", "sandbox_instances", "snapshots", "content", "quarantined",
+    "leases", "ingests",
 )  # fmt: skip
 
 

@@ -120,6 +120,13 @@ _SCRUBBING: Final = (
     "CREATE INDEX quarantined_digest ON quarantined (digest)",
 )
 
+_SANDBOX_INSTANCES: Final = (
+    """CREATE TABLE sandbox_instances (
+        namespace TEXT NOT NULL REFERENCES namespaces (name), id TEXT NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (namespace, id)
+    ) STRICT, WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    _FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS, _SCRUBBING,
+    _FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS, _SCRUBBING, _SANDBOX_INSTANCES,
 )  # fmt: skip

@@ -21,6 +21,7 @@ from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
 from tricorn.store.namespaces import Namespaces
 from tricorn.store.quarantine import BlobChecks, Quarantine
+from tricorn.store.sandbox_instances import SandboxInstances
 from tricorn.store.sandboxes import Sandboxes
 from tricorn.store.session import Session
 from tricorn.store.snapshots import Snapshots
@@ -33,7 +34,8 @@ class Transaction:
 
     __slots__ = (
         "blob_checks", "budgets", "containers", "content", "events", "images", "ingests", "intents", "leases",
-        "namespaces", "quarantine", "sandboxes", "session", "snapshots", "tasks", "verifications",
+        "namespaces", "quarantine", "sandbox_instances", "sandboxes", "session", "snapshots",
+        "tasks", "verifications",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,7 @@ class Transaction:
         self.blob_checks = BlobChecks(self.session)
         self.intents = Intents(self.session)
         self.sandboxes = Sandboxes(self.session, self.namespaces)
+        self.sandbox_instances = SandboxInstances(self.session, self.namespaces)
         self.verifications = Verifications(self.session)
 
     @property

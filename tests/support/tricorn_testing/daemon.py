@@ -134,7 +134,7 @@ class Daemon(AgentClient):
         """End the agent and every container it left (they outlive it on purpose), and undo its mounts."""
         if self.process is not None:
             self.kill()
-        for pid_file in self.state.glob("bundles/*/*/pid"):
+        for pid_file in [*self.state.glob("bundles/*/*/pid"), *self.state.glob("sandboxes/*/*/pid")]:
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
         kill_naming(f"{self.directory}/")

@@ -95,10 +95,13 @@ def diff(
     """Write what a snapshot adds to its parent, or to PARENT ('': to nothing), as a layer."""
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("a layer is nothing for a terminal: give --output FILE, or a pipe")
-    call = calls.snapshot_diff(
-        settings.namespace, snapshotter or _home(settings, key), key, parent=parent, compression=compression,
-        timestamp=moment(timestamp, "--timestamp") if timestamp else "",
-    )  # fmt: skip
+    body: dict[str, Any] = {"compression": compression}
+    if parent is not None:
+        body["parent"] = parent
+    if timestamp:
+        body["timestamp"] = moment(timestamp, "--timestamp")
+    where = snapshotter or _home(settings, key)
+    call = calls.snapshot_diff(settings.namespace, where, key, body)
     count = write_parts(settings.door.chunks(call), output)
     if settings.json and output != "-":
         emit_json({"file": output, "bytes": count})

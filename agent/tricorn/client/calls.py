@@ -271,18 +271,9 @@ def delete_snapshot(ns: str, snapshotter: str, key: str) -> Call:
     return Call("DELETE", path(ns, "snapshots", snapshotter, key))
 
 
-def snapshot_diff(
-    ns: str,
-    snapshotter: str,
-    key: str,
-    *,
-    parent: str | None = None,
-    compression: str = "",
-    timestamp: str = "",
-) -> Call:
+def snapshot_diff(ns: str, snapshotter: str, key: str, wanted: Any) -> Call:
     """Return the question for the bytes of a layer."""
-    fields = query(parent=parent, compression=compression or None, timestamp=timestamp or None)
-    return Call("GET", path(ns, "snapshots", snapshotter, key, "diff"), fields)
+    return Call("POST", path(ns, "snapshots", snapshotter, key, "diff"), body=wanted)
 
 
 def leases(ns: str, filters: Iterable[str] = ()) -> Call:

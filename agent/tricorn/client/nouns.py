@@ -20,6 +20,7 @@ from tricorn.model.image_requests import (
     ImageUsages,
     ReferrersQuery,
     ReferrersResult,
+    SnapshotDiff,
 )
 from tricorn.model.policy import PolicyAnswer, PolicyQuestion, PolicyView
 from tricorn.model.records import ContentInfo, Lease, LeaseResource, Namespace, Snapshot
@@ -323,13 +324,10 @@ class Snapshots(Noun):
         await self._pool.call(calls.delete_snapshot(self._ns, snapshotter, key))
 
     def diff(
-        self, snapshotter: str, key: str, *, parent: str | None = None, compression: str = "gzip",
-        timestamp: str = "",
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:  # fmt: skip
-        """Give the bytes of the layer that a snapshot adds to its parent, or to another ("": nothing)."""
-        call = calls.snapshot_diff(
-            self._ns, snapshotter, key, parent=parent, compression=compression, timestamp=timestamp
-        )
+        self, snapshotter: str, key: str, wanted: SnapshotDiff | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give the bytes of the layer that a snapshot adds to its parent or to another."""
+        call = calls.snapshot_diff(self._ns, snapshotter, key, plain(wanted or SnapshotDiff()))
         return open_bytes(self._pool, call)
 
 

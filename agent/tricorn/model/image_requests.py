@@ -33,6 +33,17 @@ class ContainerCommit:
 
 
 @frozen
+class SnapshotDiff:
+    """Body of `POST /v1/{namespace}/snapshots/{snapshotter}/{key}/diff`. No `parent`: what the snapshot
+    stands on; an empty one: nothing. `timestamp` bounds all times: the same files give the same bytes.
+    """
+
+    parent: str | None = None
+    compression: LayerCompression = "gzip"
+    timestamp: datetime | None = None
+
+
+@frozen
 class CommitResult:
     """The image that a container became; `layer` is "" when its files are the base image's."""
 

@@ -24,7 +24,10 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "compression": "zstd",
     },
     "ReferrersQuery": {"type": "application/spdx+json", "fetch": True},
+    "SnapshotDiff": {"compression": "zstd", "timestamp": "2026-01-31T12:00:00Z"},
     "ContainerCommit": {"reference": "registry.example/team/app:debug", "changes": ["ENV MODE=test"]},
+    "CheckpointRequest": {"image": "registry.example/team/web:live", "leave_running": True},
+    "RestoreRequest": {"image": "registry.example/team/web:live", "id": "web-2"},
     "ContainerDesired": {
         "image": "docker.io/library/redis:7",
         "state": "started",

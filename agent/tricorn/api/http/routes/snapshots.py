@@ -7,6 +7,7 @@ from tricorn.api.http.query import FILTER, Query
 from tricorn.api.http.replies import Streamed, Write
 from tricorn.api.http.routing import Call, Route, Shape
 from tricorn.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.model.image_requests import SnapshotDiff
 from tricorn.rules.authorise import Role
 
 
@@ -29,15 +30,14 @@ async def delete(call: Call) -> object:
 
 
 async def diff(call: Call) -> object:
-    path, query = call.path, call.query
-    moment = query["timestamp"]
+    path, body = call.path, call.body
     layer = call.services.snapshot_layers.layer(
         call.namespace,
         path["snapshotter"],
         path["key"],
-        parent=query["parent"],
-        compression=query["compression"],
-        epoch=None if moment is None else int(moment.timestamp()),
+        parent=body.parent,
+        compression=body.compression,
+        epoch=None if body.timestamp is None else int(body.timestamp.timestamp()),
     )
 
     async def run(write: Write) -> None:
@@ -71,16 +71,12 @@ ROUTES = (
         errors=(NotFound, FailedPrecondition),
     ),
     Route(
-        "GET",
+        "POST",
         f"{_ONE}/diff",
         diff,
-        "The layer that a snapshot adds to what it stands on",
+        "The layer that a snapshot adds to what it stands on; nothing of it is kept",
         shape=Shape.BYTES,
-        query=(
-            Query("parent", "text", "compare with this one; empty: with nothing"),
-            Query("compression", "text", "of the layer", default="gzip", choices=("gzip", "zstd", "none")),
-            Query("timestamp", "time", "no file is younger: the same files give the same bytes"),
-        ),
+        body=SnapshotDiff,
         role=Role.OPERATE,
         errors=(NotFound, InvalidArgument, Aborted),
     ),

@@ -206,6 +206,102 @@ def test_check_mode_tells_and_does_nothing(agent: Daemon, ansible: Ansible, imag
     assert len(agent.get(f"/v1/{namespace}/images")["items"]) == 1
 
 
+def test_images_in_motion(
+    agent: Daemon, ansible: Ansible, image: str, registry: Registry, tmp_path: Path
+) -> None:
+    """Each task twice, then what undoes it, then once more: changed, not changed, changed."""
+    space = {"namespace": "motion"}
+    pull = task("image", name=image, plain_http=True, state="latest", **space)
+    names = [f"{registry.address}/motion/copy:{tag}" for tag in "ab"]
+    tag = task("image_tag", name=image, tags=names, **space)
+    untag = task("image", name=names[0], state="absent", **space)
+    push = task("image_push", name=image, reference=names[1], plain_http=True, **space)
+    archive = str(tmp_path / "image.tar")
+    export = task("image_export", names=[image], dest=archive, **space)
+    drop = {"ansible.builtin.file": {"path": archive, "state": "absent"}}
+    load = task("image_import", src=archive, namespace="imported")
+    forget = task("image", name=image, state="absent", namespace="imported")
+    check = {"keywords": {"check_mode": True, "diff": True}}
+    steps = [
+        pull, pull, tag, tag, untag, tag, push, push, export, export, drop, export, load, load, forget, load,
+        task("image", name=image, plain_http=True, platforms=["linux/riscv64"], namespace="nowhere", **check),
+        task("image_tag", name=image, tags=["one.more/name:1"], **space, **check),
+        task("image_push", name=image, reference=f"{names[1]}x", plain_http=True, **space, **check),
+        task("image_export", names=[image], dest=f"{archive}.new", **space, **check),
+        task("image_import", src=archive, namespace="nowhere", **check),
+        task("image", name=image, plain_http=True, verify=True, **space),
+        task("image_tag", name=names[0], tags=[image], namespace="none-of-it"),
+    ]  # fmt: skip
+    played = ansible.play(agent.socket_path, *steps, way="relay")
+    assert [result["msg"] for result in played.results[:21] if result["failed"]] == []
+    assert played.changed[:21] == [
+        True, False,  # image
+        True, False, True, True,  # image_tag, around a name that goes
+        True, False,  # image_push
+        True, False, True, True,  # image_export, around a file that goes
+        True, False, True, True,  # image_import, around an image that goes
+        True, True, True, True, True,  # in check mode
+    ]  # fmt: skip
+    digest = played.results[0]["image"]["digest"]
+    assert played.results[3]["names"] == dict.fromkeys(names, digest)
+    assert [action["object"] for action in played.results[5]["actions"]] == [f"image/{names[0]}"]
+    assert played.results[7]["image"] == {"reference": names[1], "digest": digest}
+    assert played.results[9]["archive"]["size"] == os.stat(archive).st_size
+    assert played.results[13]["images"] == {image: digest}
+    assert played.results[20]["diff"]["after"] == {"images": {image: digest}}
+    unverified, missing = played.results[21:]
+    assert "no rule of the node's image policy" in unverified["msg"]
+    assert missing["error"]["code"] == "NotFound"
+    assert "+++ after: archive" in played.output
+    assert not Path(f"{archive}.new").exists()
+    assert agent.get("/v1/nowhere/images")["items"] == []
+
+
+def test_what_keeps_content(agent: Daemon, ansible: Ansible, image: str) -> None:
+    space = {"namespace": "keeping"}
+    agent.put("/v1/keeping/images", {"reference": image, "plain_http": True})
+    layer = agent.get("/v1/keeping/content")["items"][0]["digest"]
+    named = task("namespace", name="keeping", labels={"team": "{{ 'we' + 'b' }}"})
+    held = [{"type": "images", "id": image}]
+    lease = task("lease", name="keep", expires_in=0, resources=held, labels={"for": "tests"}, **space)
+    steps = [
+        named, named, lease, lease,
+        task("lease", name="keep", renew=True, expires_in=3600, **space),
+        task("lease_info", name=["keep", "none"], **space),
+        task("lease_info", filters=["labels.for==tests"], **space),
+        task("namespace_info", filters=["labels.team==web"]),
+        task("content_info", digest=[layer], **space),
+        task("content_info", filters=["size==1"], **space),
+        task("snapshot_info", snapshotter="overlayfs", **space),
+        task("image", name=image, state="absent", **space),
+        task("lease", name="keep", state="absent", **space),
+        task("lease", name="keep", state="absent", **space),
+        task("gc", keywords={"check_mode": True, "diff": True}),
+        task("gc"),
+        task("gc"),
+    ]  # fmt: skip
+    played = ansible.play(agent.socket_path, *steps, way="relay")
+    assert not [result["msg"] for result in played.results if result["failed"]]
+    assert played.changed[:5] == [True, False, True, False, True]
+    assert played.results[1]["namespace"]["labels"] == {"team": "web"}
+    renewed, found, filtered = played.results[4:7]
+    assert "containerd.io/gc.expire" in renewed["lease"]["labels"]
+    assert (found["exists"], filtered["exists"]) == (False, True)
+    assert found["leases"][0]["resources"] == filtered["leases"][0]["resources"] == held
+    assert [each["name"] for each in played.results[7]["namespaces"]] == ["keeping"]
+    assert played.results[8]["content"][0]["digest"] == layer
+    assert (played.results[9]["exists"], played.results[9]["content"]) == (False, [])
+    assert {each["snapshotter"] for each in played.results[10]["snapshots"]} == {"overlayfs"}
+    assert played.changed[11:14] == [True, True, False]
+    for result in played.results[14:]:
+        assert result["changed"] is bool(result["removed"])
+    assert played.changed[16] is False
+
+    empty = task("namespace", name="keeping", state="absent")
+    as_modules = ansible.play(agent.socket_path, empty, empty, task("gc"), way="module")
+    assert as_modules.changed == [True, False, False]
+
+
 @pytest.mark.parametrize("way", ["relay", "module"])
 def test_refusals_name_the_remedy(agent: Daemon, ansible: Ansible, way: str) -> None:
     played = ansible.play(

@@ -36,6 +36,19 @@ options:
     default: default
 """
 
+    # Who somebody is at a registry
+    LOGIN = r"""
+options:
+  registry_username:
+    description:
+      - User at the registry.
+    type: str
+  registry_password:
+    description:
+      - Password at the registry. It serves this one task and is stored nowhere.
+    type: str
+"""
+
     # Where an image comes from
     SOURCE = r"""
 options:

@@ -20,21 +20,99 @@ IMAGE_SOURCE = {
     "snapshotter": {"type": "str"},
 }
 
+LOGIN = {
+    "registry_username": {"type": "str"},
+    "registry_password": {"type": "str", "no_log": True},
+}
+
 IMAGE = dict(
     NAMESPACED,
     name={"type": "str", "required": True, "aliases": ["reference"]},
-    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-    registry_username={"type": "str"},
-    registry_password={"type": "str", "no_log": True},
+    state={"type": "str", "choices": ["present", "latest", "absent"], "default": "present"},
+    platforms={"type": "list", "elements": "str"},
+    verify={"type": "bool", "default": False},
     unpack={"type": "bool", "default": True},
     labels={"type": "dict"},
-    **IMAGE_SOURCE
+    **dict(IMAGE_SOURCE, **LOGIN)
+)
+
+IMAGE_PUSH = dict(
+    NAMESPACED,
+    name={"type": "str", "required": True},
+    reference={"type": "str", "aliases": ["repository"]},
+    platform={"type": "str"},
+    plain_http={"type": "bool", "default": False},
+    **LOGIN
+)
+
+IMAGE_TAG = dict(
+    NAMESPACED,
+    name={"type": "str", "required": True},
+    tags={"type": "list", "elements": "str", "required": True, "aliases": ["references"]},
+    force={"type": "bool", "default": False},
+)
+
+PLATFORM_CHOICE = {
+    "platform": {"type": "str"},
+    "all_platforms": {"type": "bool", "default": False},
+}
+
+IMAGE_EXPORT = dict(
+    NAMESPACED,
+    names={"type": "list", "elements": "str", "required": True, "aliases": ["name"]},
+    dest={"type": "str", "required": True, "aliases": ["path"]},
+    **PLATFORM_CHOICE
+)
+
+IMAGE_IMPORT = dict(
+    NAMESPACED,
+    src={"type": "str", "required": True, "aliases": ["path"]},
+    base_name={"type": "str"},
+    unpack={"type": "bool", "default": True},
+    compress={"type": "bool", "default": False},
+    **PLATFORM_CHOICE
 )
 
 INFO = dict(
     NAMESPACED,
     name={"type": "list", "elements": "str", "aliases": ["names"]},
     filters={"type": "list", "elements": "str"},
+)
+
+NODE_INFO = dict(NODE, **{key: INFO[key] for key in ("name", "filters")})
+
+CONTENT_INFO = dict(
+    NAMESPACED,
+    digest={"type": "list", "elements": "str", "aliases": ["digests"]},
+    filters={"type": "list", "elements": "str"},
+)
+
+SNAPSHOT_INFO = dict(
+    NAMESPACED,
+    snapshotter={"type": "str"},
+    filters={"type": "list", "elements": "str"},
+)
+
+NAMESPACE = dict(
+    NODE,
+    name={"type": "str", "required": True},
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    labels={"type": "dict"},
+)
+
+HELD = {
+    "type": {"type": "str", "required": True},
+    "id": {"type": "str", "required": True},
+}
+
+LEASE = dict(
+    NAMESPACED,
+    name={"type": "str", "required": True, "aliases": ["id"]},
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    labels={"type": "dict"},
+    expires_in={"type": "float"},
+    renew={"type": "bool", "default": False},
+    resources={"type": "list", "elements": "dict", "options": HELD},
 )
 
 MOUNT = {
@@ -120,12 +198,23 @@ CONTAINER_EXEC = dict(
 )
 
 # What AnsibleModule and ArgumentSpecValidator take beside the options, by module.
+_LOGIN_TOGETHER = [("registry_username", "registry_password")]
+_ONE_CHOICE = [("platform", "all_platforms")]
+
 MODULES = {
-    "image": {
-        "argument_spec": IMAGE,
-        "required_together": [("registry_username", "registry_password")],
-    },
+    "image": {"argument_spec": IMAGE, "required_together": _LOGIN_TOGETHER},
     "image_info": {"argument_spec": INFO, "mutually_exclusive": [("name", "filters")]},
+    "image_push": {"argument_spec": IMAGE_PUSH, "required_together": _LOGIN_TOGETHER},
+    "image_tag": {"argument_spec": IMAGE_TAG},
+    "image_export": {"argument_spec": IMAGE_EXPORT, "mutually_exclusive": _ONE_CHOICE},
+    "image_import": {"argument_spec": IMAGE_IMPORT, "mutually_exclusive": _ONE_CHOICE},
+    "content_info": {"argument_spec": CONTENT_INFO, "mutually_exclusive": [("digest", "filters")]},
+    "snapshot_info": {"argument_spec": SNAPSHOT_INFO},
+    "namespace": {"argument_spec": NAMESPACE},
+    "namespace_info": {"argument_spec": NODE_INFO, "mutually_exclusive": [("name", "filters")]},
+    "lease": {"argument_spec": LEASE},
+    "lease_info": {"argument_spec": INFO, "mutually_exclusive": [("name", "filters")]},
+    "gc": {"argument_spec": NODE},
     "container": {
         "argument_spec": CONTAINER,
         "required_if": [("state", "present", ("image",))],

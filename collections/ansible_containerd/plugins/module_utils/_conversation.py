@@ -11,7 +11,8 @@ is its C(plan=true), the diff is the C(before) and C(after) of its answer.
 
 from __future__ import annotations
 
-from ansible_collections.tricorn.containerd.plugins.module_utils import _desired
+from ansible_collections.tricorn.containerd.plugins.module_utils import _desired, _distribution
+from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up, plan, removed
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, request
 
 
@@ -26,61 +27,37 @@ def converse(conversation, deliver):
         responses = deliver(requests)
 
 
-def _plan(check_mode):
-    return [("plan", "true")] if check_mode else []
-
-
-def _changed(change, kind, name):
-    """Return the module result for the agent's C(Change) of an object."""
-    before, after = change.get("before") or {}, change.get("after") or {}
-    result = {
-        "changed": change["changed"],
-        "actions": change.get("actions", []),
-        "diff": {
-            "before": before,
-            "after": after,
-            "before_header": "%s %s" % (kind, name),
-            "after_header": "%s %s" % (kind, name),
-        },
-        kind: after,
-    }
-    if change.get("warnings"):
-        result["warnings"] = change["warnings"]
-    return result
-
-
-def _removed(response, kind, name):
-    """Return the module result of a C(DELETE); what isn't there needs no removal."""
-    return _changed({"changed": False} if response.missing else response.result(), kind, name)
-
-
 def image(options, check_mode):
     namespace, name = options["namespace"], options["name"]
     if options["state"] == "absent":
-        (response,) = yield [request("DELETE", namespace, "images", name, query=_plan(check_mode))]
-        return _removed(response, "image", name)
+        (response,) = yield [request("DELETE", namespace, "images", name, query=plan(check_mode))]
+        return removed(response, "image", name)
+    policy = (yield from _distribution.verified(options)) if options["verify"] else None
     body = _desired.image(options)
-    (response,) = yield [request("PUT", namespace, "images", query=_plan(check_mode), body=body)]
-    return _changed(response.result(), "image", name)
+    (response,) = yield [request("PUT", namespace, "images", query=plan(check_mode), body=body)]
+    result = changed(response.result(), "image", name)
+    if policy is not None:
+        result["policy"] = policy
+    return result
 
 
 def container(options, check_mode):
     namespace, name, state = options["namespace"], options["name"], options["state"]
     place = (namespace, "containers", name)
     if state == "absent":
-        query = _plan(check_mode)
+        query = plan(check_mode)
         if options["force"]:
             query.append(("force", "true"))
             if options["stop_timeout"] is not None:
                 query.append(("stop_timeout", "%g" % options["stop_timeout"]))
         (response,) = yield [request("DELETE", *place, query=query)]
-        return _removed(response, "container", name)
+        return removed(response, "container", name)
     if options["image"] is None:
         result, verbs = yield from _as_it_is(place, state)
     else:
         body = dict(_desired.container(options), state="started" if state == "restarted" else state)
-        (response,) = yield [request("PUT", *place, query=_plan(check_mode), body=body)]
-        result = _changed(response.result(), "container", name)
+        (response,) = yield [request("PUT", *place, query=plan(check_mode), body=body)]
+        result = changed(response.result(), "container", name)
         started = any(action["verb"] == "start" for action in result["actions"])
         verbs = ["stop", "start"] if state == "restarted" and not started else []
     yield from _perform(place, verbs, options["stop_timeout"], result, check_mode)
@@ -96,7 +73,7 @@ def _as_it_is(place, state):
     running = summary["status"] in ("running", "paused")
     stop, start = ["stop"] * running, ["start"]
     verbs = {"started": start * (not running), "stopped": stop, "restarted": stop + start}[state]
-    return _changed({"changed": False, "before": summary, "after": summary}, "container", place[-1]), verbs
+    return changed({"changed": False, "before": summary, "after": summary}, "container", place[-1]), verbs
 
 
 def _perform(place, verbs, stop_timeout, result, check_mode):
@@ -128,18 +105,7 @@ def container_info(options, check_mode):
 
 
 def _info(options, kind):
-    """Look names up one by one, all in one delivery, or list what the filters match."""
-    namespace = options["namespace"]
-    if options["name"] is not None:
-        responses = yield [request("GET", namespace, kind, name) for name in options["name"]]
-        found = [response.result() for response in responses if not response.missing]
-        exists = len(found) == len(responses)
-    else:
-        query = [("filter", text) for text in options["filters"] or ()]
-        (response,) = yield [request("GET", namespace, kind, query=query)]
-        found = response.result()["items"]
-        exists = bool(found)
-    return {"changed": False, "exists": exists, kind: found}
+    return (yield from look_up((options["namespace"], kind), options["name"], options["filters"], kind))
 
 
 def node_info(options, check_mode):
@@ -207,8 +173,19 @@ def _executed(outcome, options, result):
 CONVERSATIONS = {
     "image": image,
     "image_info": image_info,
+    "image_push": _distribution.image_push,
+    "image_tag": _distribution.image_tag,
+    "image_export": _distribution.image_export,
+    "image_import": _distribution.image_import,
     "container": container,
     "container_info": container_info,
     "container_exec": container_exec,
+    "content_info": _distribution.content_info,
+    "snapshot_info": _distribution.snapshot_info,
+    "namespace": _distribution.namespace,
+    "namespace_info": _distribution.namespace_info,
+    "lease": _distribution.lease,
+    "lease_info": _distribution.lease_info,
+    "gc": _distribution.gc,
     "node_info": node_info,
 }

@@ -60,10 +60,19 @@ def words(option, text):
 
 def image(options):
     """Return the body of C(PUT /v1/{namespace}/images)."""
-    body = given({key: options[key] for key in ("pull", "platform", "plain_http", "snapshotter", "unpack")})
+    keys = ("pull", "platform", "platforms", "snapshotter", "unpack")
+    body = dict(registry(options), **given({key: options[key] for key in keys}))
     body.update(reference=options["name"], state="present")
+    if options["state"] == "latest":
+        body["pull"] = "always"
     if options["labels"] is not None:
         body["labels"] = texts("labels", options["labels"])
+    return body
+
+
+def registry(options):
+    """Return how a registry is reached: as the bodies of pulls, pushes and questions to the policy have it."""
+    body = {"plain_http": options["plain_http"]}
     if options["registry_username"] is not None:
         body["auth"] = {"username": options["registry_username"], "password": options["registry_password"]}
     return body

@@ -16,6 +16,7 @@ extends_documentation_fragment:
   - tricorn.containerd.node
   - tricorn.containerd.node.namespace
   - tricorn.containerd.node.source
+  - tricorn.containerd.node.login
   - tricorn.containerd.attributes
   - tricorn.containerd.attributes.desired
 options:
@@ -29,18 +30,25 @@ options:
   state:
     description:
       - V(present) makes sure that the image is there, V(absent) that its name is not.
+      - V(latest) asks the registry whether there is a newer one, too, whatever O(pull) says.
       - The content of a removed image goes at the next garbage collection when nothing else needs it.
     type: str
-    choices: [present, absent]
+    choices: [present, latest, absent]
     default: present
-  registry_username:
+  platforms:
     description:
-      - User at the registry.
-    type: str
-  registry_password:
+      - Further platforms, such as V(linux/arm64), whose content comes along and stays packed.
+      - An image that is to be pushed or exported for several platforms needs this.
+    type: list
+    elements: str
+    version_added: 0.2.0
+  verify:
     description:
-      - Password at the registry. It serves this one task and is stored nowhere.
-    type: str
+      - Ask the node's image policy first, in check mode too, and fail unless one of its rules allows the image.
+      - The agent holds each pull to its policy anyway. This fails the task where no rule speaks of the image, too.
+    type: bool
+    default: false
+    version_added: 0.2.0
   unpack:
     description:
       - Unpack the layers as well, so that containers start at once.
@@ -52,6 +60,10 @@ options:
     type: dict
 seealso:
   - module: tricorn.containerd.image_info
+  - module: tricorn.containerd.image_push
+  - module: tricorn.containerd.image_tag
+  - module: tricorn.containerd.image_export
+  - module: tricorn.containerd.image_import
   - module: tricorn.containerd.container
 """
 
@@ -63,9 +75,15 @@ EXAMPLES = r"""
 - name: Follow a tag of a private registry
   tricorn.containerd.image:
     name: registry.example.org/team/web:stable
-    pull: always
+    state: latest
     registry_username: deploy
     registry_password: "{{ registry_password }}"
+
+- name: Bring an image for two platforms that the node's policy vouches for
+  tricorn.containerd.image:
+    name: registry.example.org/team/web:1
+    platforms: [linux/amd64, linux/arm64]
+    verify: true
 
 - name: Remove an image
   tricorn.containerd.image:
@@ -94,6 +112,16 @@ actions:
     - verb: pull
       object: image/docker.io/library/redis:7
       reason: not on the node
+policy:
+  description: What the image policy says of the image.
+  returned: with O(verify)
+  type: dict
+  sample:
+    reference: registry.example.org/team/web:1
+    allowed: true
+    rule: our own
+    reason: signed by release
+    digest: sha256:1ef2d1b1c4d4b1b2f1c5a5f0b8b0a1c8f6bb5a1b3f7f0c6d8a1e5a3c2d4f6e8a
 error:
   description: The agent's problem document (RFC 9457).
   returned: when the agent refused the request

@@ -76,6 +76,12 @@ def default_name(container: str, now: datetime) -> str:
     return f"containerd.io/checkpoint/{container}:{now.strftime(_DATE)}"
 
 
-def is_checkpoint(index: Index) -> bool:
-    """Return whether an index holds a dump of processes."""
-    return any(entry.media_type == checkpoints.DUMP for entry in index.manifests)
+def checkpoint_parts(index: Index) -> tuple[Descriptor, ...]:
+    """Return what the index of a checkpoint holds beside images; nothing for any other index."""
+    if not any(entry.media_type == checkpoints.DUMP for entry in index.manifests):
+        return ()
+    return tuple(
+        entry
+        for entry in index.manifests
+        if checkpoints.is_secret(entry.media_type) or entry.media_type in layer_types()
+    )

@@ -14,8 +14,9 @@ from attrs import Factory, define, evolve
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, NotFound, ResourceExhausted
+from tricorn.model.checkpoints import is_secret
 from tricorn.model.ids import Digest
-from tricorn.model.oci import Descriptor, Platform
+from tricorn.model.oci import Descriptor, Platform, layer_types
 
 _PART: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SYSTEMS: Final = frozenset(
@@ -86,7 +87,7 @@ def choose(manifests: Iterable[Descriptor], wanted: Platform) -> Descriptor:
     attestations (unknown/unknown) never. Raises NotFound naming what is offered.
     """
     order = {_key(platform): rank for rank, platform in enumerate(preference(wanted))}
-    offered = [entry for entry in manifests if not _is_attestation(entry)]
+    offered = [entry for entry in manifests if not _is_attestation(entry) and _is_document(entry)]
     last = len(order)
     ranked = [
         (order.get(_key(normalise(entry.platform)), last + 1) if entry.platform else last, entry)
@@ -96,6 +97,11 @@ def choose(manifests: Iterable[Descriptor], wanted: Platform) -> Descriptor:
     if best is None or rank > last:
         raise _nothing_suits(offered, wanted)
     return best
+
+
+def _is_document(entry: Descriptor) -> bool:
+    """Tell images from the other parts that the index of a checkpoint holds."""
+    return not is_secret(entry.media_type) and entry.media_type not in layer_types()
 
 
 @define

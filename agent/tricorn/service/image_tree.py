@@ -19,6 +19,7 @@ from tricorn.model.oci import (
 )
 from tricorn.ports import ContentStore
 from tricorn.rules import platforms
+from tricorn.rules.checkpoint_index import checkpoint_parts
 
 Choice = Callable[[Index], Sequence[Descriptor]]
 
@@ -34,8 +35,10 @@ class Node:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """What a manifest names: its config, then its layers."""
-        return (self.document.config, *self.document.layers) if isinstance(self.document, Manifest) else ()
+        """What a manifest names: its config, then its layers; of a checkpoint's index, its other parts."""
+        if isinstance(self.document, Index):
+            return checkpoint_parts(self.document)
+        return (self.document.config, *self.document.layers)
 
 
 def everything(index: Index) -> Sequence[Descriptor]:
@@ -83,7 +86,8 @@ async def _walk(
     data = await read_document(content, namespace, descriptor)
     document = parse_image_document(data, descriptor.media_type)
     if isinstance(document, Index):
-        for child in choice(document):
+        whole = checkpoint_parts(document)  # it restores on that very image
+        for child in document.manifests if whole else choice(document):
             if child.media_type in INDEX_TYPES | MANIFEST_TYPES:
                 below = _walk(content, namespace, child, choice, budget, (*parents, descriptor))
                 async for node in below:

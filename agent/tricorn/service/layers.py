@@ -10,6 +10,7 @@ from attrs import Factory, define, frozen
 
 from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition
 from tricorn.failpoints import failpoint
+from tricorn.model.checkpoints import PRIVATE, is_secret
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, Platform, layer_compression
 from tricorn.model.records import SnapshotKind, Usage
@@ -155,6 +156,8 @@ class LayerPipeline:
             labels = origin_label(request)
             if layer.diff_id:
                 labels["containerd.io/uncompressed"] = str(layer.diff_id)
+            if is_secret(layer.descriptor.media_type):
+                labels[PRIVATE] = "true"
             await _commit(request, layer.descriptor, writer, labels)
             failpoint("pull.committed")
             if layer.extraction:

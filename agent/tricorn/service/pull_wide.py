@@ -27,6 +27,7 @@ from tricorn.model.oci import (
 from tricorn.model.records import Image
 from tricorn.rules import platforms
 from tricorn.rules.chains import diff_ids_of
+from tricorn.rules.checkpoint_index import checkpoint_parts
 from tricorn.service.layers import Layer, PullRequest
 from tricorn.service.nurseries import typed_nursery
 from tricorn.service.progress import Reporter
@@ -166,6 +167,8 @@ class WidePuller:
             for child in children:
                 if child.media_type in INDEX_TYPES | MANIFEST_TYPES:
                     nursery.start_soon(self._others, work, child, nursery, depth + 1)
+            parts = () if work.wide.platforms else checkpoint_parts(document)
+            await self._puller.fetch_parts(work.wide.request, parts, work.lease, work.board)
         elif work.wide.platforms:
             await self._puller.document(work.wide.request, document.config, work.lease)
         else:

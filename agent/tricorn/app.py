@@ -245,6 +245,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         repacker = LayerRepacker(workers.extractor, reading)
         operations = await stack.enter_async_context(OperationService.open(clock))
         streams = await _open_streams(stack, workers.runtime)
+        collector.collectibles[Kind.STREAM] = streams
         gc = GcService(collector, snapshots)
         images.collector = gc
         figures = Figures(db)

@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,36 @@ async def test_an_activation_ends_with_its_lease(client, agent):
     assert not Path(made.active[0].mount_point).exists()
     with refused(Code.NOT_FOUND):
         await client.call(MOUNTS, "Deactivate", name="m")
+
+
+async def test_an_activation_lasts_as_long_as_what_its_labels_tie_it_to(client, agent):
+    """It keeps what its own labels name, and goes with the image that a back reference names."""
+    await prepare(client, "k")
+    await commit(client, "below", "k")
+    labels = {
+        "containerd.io/gc.bref.image": "of-the-mount",
+        "containerd.io/gc.ref.snapshot.overlayfs": "below",
+    }
+    target = {"digest": f"sha256:{'1' * 64}", "size": 1, "media_type": "application/octet-stream"}
+    await client.call("images.v1.Images", "Create", image={"name": "of-the-mount", "target": target})
+    mounts = [MOUNT(type="tmpfs", source="tmpfs", options=["size=64k"])]
+    fields = {"name": "tied", "mounts": mounts, "temporary": True, "labels": labels}
+    point = Path((await client.call(MOUNTS, "Activate", **fields)).info.active[0].mount_point)
+    update = {"info": {"name": "below", "labels": {}}, "update_mask": {"paths": ["labels"]}}
+    await client.call(SNAPSHOTS, "Update", snapshotter="overlayfs", **update)
+    await trio.to_thread.run_sync(agent.post, "/v1/gc")
+    assert point.exists()
+    assert (await client.call(SNAPSHOTS, "Stat", snapshotter="overlayfs", key="below")).info.name == "below"
+    explain = partial(agent.get, f"/v1/{client.namespace}/gc/explain", object="mount/tied")
+    told = await trio.to_thread.run_sync(explain)
+    assert [keeper["object"] for keeper in told["keepers"]] == ["image/of-the-mount"]
+    await client.call("images.v1.Images", "Delete", name="of-the-mount", sync=True)
+    assert not point.exists()
+    with refused(Code.NOT_FOUND):
+        await client.call(MOUNTS, "Info", name="tied")
+    await trio.to_thread.run_sync(agent.post, "/v1/gc")
+    with refused(Code.NOT_FOUND):
+        await client.call(SNAPSHOTS, "Stat", snapshotter="overlayfs", key="below")
 
 
 async def test_a_half_made_activation_is_taken_down_at_the_start(client, agent):

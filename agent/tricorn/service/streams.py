@@ -15,7 +15,9 @@ from attrs import frozen
 
 from tricorn import limits
 from tricorn.errors import AlreadyExists, Canceled, InvalidArgument, NotFound, ResourceExhausted
+from tricorn.rules.reach import Kind, Node, Object
 from tricorn.service.nurseries import typed_nursery
+from tricorn.store.gc_graph import Outside
 
 _AHEAD: Final = 64  # messages of the client that wait for the worker; then the client has to
 _NAME: Final = 256
@@ -52,9 +54,11 @@ class MessageStream:
         outgoing: trio.MemorySendChannel[Any],
         incoming: trio.MemoryReceiveChannel[Any],
         framing: Framing | None = None,
+        lease: str = "",
     ) -> None:
         self.name = name
         self.framing = framing
+        self.lease = lease
         self.taken = False
         self._outgoing = outgoing
         self._incoming = incoming
@@ -125,22 +129,38 @@ class StreamService:
                 return found
             await self._opened.wait()
 
+    def outside(self) -> list[Outside]:
+        """Return the streams as the collector sees them."""
+        return [
+            Outside(Object(Node(Kind.STREAM, namespace, name), pinned=_in_use(stream)), stream.lease)
+            for (namespace, name), stream in self._streams.items()
+        ]
+
+    async def collect(self, node: Node) -> None:
+        """End a stream whose lease is gone."""
+        stream = self.find(node.namespace, node.key)
+        if stream is not None:
+            stream.close()
+        await trio.lowlevel.checkpoint()
+
     async def serve(
         self,
         namespace: str,
         name: str,
         *,
         framing: Framing | None = None,
+        lease: str = "",
         opened: Callable[[], Awaitable[None]],
         send: Callable[[Any], Awaitable[None]],
         receive: Callable[[], Awaitable[Any | None]],
     ) -> None:
         """Have a stream of this name while its worker wants it, between `send` and `receive` of the
-        client's connection; `opened` is called once others can find it.
+        client's connection; `opened` is called once others can find it. One that was opened under a lease
+        ends with the lease, unless a process has it by then.
 
         Raises AlreadyExists, ResourceExhausted, InvalidArgument for an id that is none.
         """
-        async with self._registered(namespace, name, framing) as (stream, outgoing, incoming):
+        async with self._registered(namespace, name, framing, lease) as (stream, outgoing, incoming):
             await opened()
             async with typed_nursery() as nursery:
                 nursery.start_soon(self._read, stream, receive, incoming)
@@ -150,7 +170,7 @@ class StreamService:
 
     @asynccontextmanager
     async def _registered(
-        self, namespace: str, name: str, framing: Framing | None
+        self, namespace: str, name: str, framing: Framing | None, lease: str
     ) -> AsyncIterator[tuple[MessageStream, trio.MemoryReceiveChannel[Any], trio.MemorySendChannel[Any]]]:
         key = namespace, name
         if not name or len(name) > _NAME:
@@ -161,7 +181,7 @@ class StreamService:
             raise ResourceExhausted("too many streams are open", why=f"at most {limits.STREAMS}")
         out_in, out_out = trio.open_memory_channel[Any](0)
         in_in, in_out = trio.open_memory_channel[Any](_AHEAD)
-        stream = self._streams[key] = MessageStream(name, out_in, in_out, framing)
+        stream = self._streams[key] = MessageStream(name, out_in, in_out, framing, lease)
         self._opened.set()
         self._opened = trio.Event()
         try:
@@ -183,3 +203,9 @@ class StreamService:
             return  # the worker has closed its end
         stream.ended = True
         incoming.close()
+
+
+def _in_use(stream: MessageStream) -> str:
+    if stream.taken:
+        return "a process has it"
+    return "" if stream.lease else "its client has it open"

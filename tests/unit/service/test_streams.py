@@ -12,6 +12,7 @@ from attrs import define, field
 
 from tricorn import limits
 from tricorn.errors import AlreadyExists, Canceled, InvalidArgument, NotFound, ResourceExhausted
+from tricorn.rules.reach import Kind, Node
 from tricorn.service.streams import MessageStream, StreamService
 
 
@@ -26,7 +27,9 @@ class Client:
     scope: trio.CancelScope = field(factory=trio.CancelScope)
 
 
-async def begin(nursery: trio.Nursery, streams: StreamService, name: str = "s", ns: str = "n") -> Client:
+async def begin(
+    nursery: trio.Nursery, streams: StreamService, name: str = "s", ns: str = "n", lease: str = ""
+) -> Client:
     send, receive = trio.open_memory_channel[Any](0)
     client = Client(send)
 
@@ -44,7 +47,7 @@ async def begin(nursery: trio.Nursery, streams: StreamService, name: str = "s", 
 
     async def serve() -> None:
         with client.scope:
-            await streams.serve(ns, name, opened=opened, send=take, receive=next_message)
+            await streams.serve(ns, name, lease=lease, opened=opened, send=take, receive=next_message)
         client.ended.set()
 
     nursery.start_soon(serve)
@@ -143,3 +146,24 @@ async def test_a_client_cannot_pile_up_messages() -> None:
                 sent += 1
         assert sent < 100
         assert [await stream.receive() for _ in range(sent)] == list(range(sent))
+
+
+async def test_the_collector_ends_what_its_lease_kept() -> None:
+    streams = StreamService()
+    async with trio.open_nursery() as nursery:
+        leased = await begin(nursery, streams, "leased", lease="l")
+        taken = await begin(nursery, streams, "taken", lease="l")
+        free = await begin(nursery, streams, "free")
+        streams.get("n", "taken").taken = True
+        seen = {item.object.node.key: (item.lease, item.object.pinned) for item in streams.outside()}
+        assert seen == {
+            "leased": ("l", ""), "taken": ("l", "a process has it"), "free": ("", "its client has it open"),
+        }  # fmt: skip
+        await streams.collect(Node(Kind.STREAM, "n", "leased"))
+        with trio.fail_after(10):
+            await leased.ended.wait()
+        await streams.collect(Node(Kind.STREAM, "n", "leased"))  # gone is gone
+        assert {item.object.node.key for item in streams.outside()} == {"taken", "free"}
+        assert not taken.ended.is_set()
+        assert not free.ended.is_set()
+        nursery.cancel_scope.cancel()

@@ -37,5 +37,11 @@ class StreamingFace(Face):
             return None if message is None else wire.unpack(message)
 
         await self.services.streams.serve(
-            call.namespace, init.id, framing=BYTES, opened=opened, send=send, receive=receive
+            call.namespace,
+            init.id,
+            framing=BYTES,
+            lease=call.lease,
+            opened=opened,
+            send=send,
+            receive=receive,
         )

@@ -64,7 +64,7 @@ actions:
   sample:
     - verb: create
       object: namespace/shop
-      reason: 
+      reason: ''
 error:
   description: The agent's problem document (RFC 9457).
   returned: when the agent refused the request

@@ -132,9 +132,18 @@ async def open_peers(config: Config, agent: Agent) -> AsyncIterator[PeerRegistry
         return
     from tricorn.api.registry.serving import open_peer_registry
 
-    async with open_peer_registry(config.peers, agent.peers) as registry:
-        agent.services.node.facts["peers"] = registry.facts
-        agent.services.node.watch("peers", registry.door.statistics)
+    async with AsyncExitStack() as stack:
+        node = agent.services.node
+        try:
+            registry = await stack.enter_async_context(open_peer_registry(config.peers, agent.peers))
+        except TricornError as error:  # a certificate that has expired must not take the containers along
+            why = {"listen": config.peers.listen, "error": error.one_line()}
+            log.error("other nodes are not served", **why)
+            node.facts["peers"] = lambda: why
+            yield None
+            return
+        node.facts["peers"] = registry.facts
+        node.watch("peers", registry.door.statistics)
         yield registry
 
 

@@ -227,3 +227,12 @@ def test_peers_that_are_away_cost_no_pull(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.pull(fleet.agents[0], reference)["changed"]
     with pytest.raises(ApiError):
         fleet.pull(fleet.agents[0], fleet.registry.reference("fleet/away:missing"))
+
+
+def test_an_agent_whose_certificate_cannot_be_used_runs_and_says_so(fleet: Fleet) -> None:
+    agent = fleet.agents[1]
+    Path(fleet.certificates.file("node1.key")).write_text("no key")
+    agent.start()
+    peers = agent.get("/v1/info")["peers"]
+    assert "can't serve peers" in peers["error"]
+    assert "error: " in agent.cli("info").stdout

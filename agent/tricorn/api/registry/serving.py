@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import structlog
@@ -63,38 +63,43 @@ async def load_tls(files: TlsFiles) -> tuple[ssl.SSLContext, Identity]:
 
 
 def _load(files: TlsFiles) -> tuple[ssl.SSLContext, Identity]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.set_alpn_protocols(["http/1.1"])
     try:
-        # An encrypted key must fail here rather than ask the terminal for its passphrase.
-        context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+        context = _server_context(files)
         context.load_verify_locations(cafile=files.client_ca)
-        with open(files.certificate, "rb") as file:
-            pem = file.read()
+        names = _names(_server_context(files), files.certificate)
     except (OSError, ssl.SSLError) as error:
-        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or str(error)
         place = f"{files.certificate}, {files.key} or {files.client_ca}"
         raise FailedPrecondition(f"can't serve peers with {place}", why=str(why), field="peers") from None
-    return context, identity_of(_names(pem))
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context, identity_of(names)
 
 
-def _names(pem: bytes) -> dict[str, Any]:
-    """Return a certificate's names in the form that `getpeercert` gives those of others in."""
-    from cryptography import x509
+def _server_context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    # An encrypted key must fail here rather than ask the terminal for its passphrase.
+    context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+    return context
 
-    certificate = x509.load_pem_x509_certificates(pem)[0]
-    common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    subject = tuple((("commonName", str(each.value)),) for each in common)
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return {"subject": subject}
-    names = [("DNS", text) for text in extension.get_values_for_type(x509.DNSName)]
-    names += [("URI", text) for text in extension.get_values_for_type(x509.UniformResourceIdentifier)]
-    names += [("IP Address", str(each)) for each in extension.get_values_for_type(x509.IPAddress)]
-    return {"subject": subject, "subjectAltName": tuple(names)}
+
+def _names(server: ssl.SSLContext, certificate: str) -> dict[str, Any]:
+    """Return what our certificate says of us, in the words that peers' are read in: shown to ourselves in a
+    handshake in memory, for the standard library reads no certificate otherwise. One that has expired fails.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(cafile=certificate)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(to_server, to_client, server_side=True)
+    theirs = client.wrap_bio(to_client, to_server)
+    for _ in range(4):
+        for side in (theirs, ours):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return theirs.getpeercert() or {}
 
 
 class PeerSettings(Protocol):

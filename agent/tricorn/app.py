@@ -69,6 +69,7 @@ from tricorn.service.recovery import Recovery
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.refetch import Refetcher
 from tricorn.service.registries import RegistryService
+from tricorn.service.restarts import Restarter
 from tricorn.service.revival import Reviver
 from tricorn.service.sandbox_controller import SandboxController
 from tricorn.service.sandbox_holders import SandboxHolders
@@ -176,6 +177,7 @@ class Agent:
     services: Services
     collector: Collector
     recovery: Recovery
+    restarter: Restarter
     supervisor: Supervisor
     figures: Figures
     peers: PeerService
@@ -328,6 +330,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             services,
             collector,
             recovery,
+            Restarter(db, lifecycle, processes, clock, boot_id),
             supervisor,
             figures,
             peer_service(config.peers, workers, puller),

@@ -63,6 +63,7 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
                 await nursery.start(agent.services.scrub.run)
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
+            nursery.start_soon(agent.restarter.run)
             peers = await stack.enter_async_context(open_peers(config, agent))
             settle_memory()
             doors.ready.set()
@@ -114,6 +115,7 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
         sockets = [listen(config.socket_path, config.socket_group)]
     listener = Listener(sockets, http1_handler=http, http2_handler=grpc)
     metrics.watch("listener", listener.statistics)
+    metrics.watch("restarts", agent.restarter.statistics)
     async with trio.open_nursery() as nursery:
         await nursery.start(listener.serve)
         try:

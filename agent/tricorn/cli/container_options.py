@@ -32,6 +32,9 @@ OPTIONS: Final = (
     click.option("--hostname", metavar="NAME"),
     click.option("--stop-signal", metavar="SIGNAL"),
     click.option("--stop-timeout", type=float, metavar="SECONDS", help="Before stop turns to SIGKILL."),
+    click.option(
+        "--restart", metavar="POLICY", help="no, always, unless-stopped, on-failure or on-failure:N."
+    ),
     # files
     click.option(
         "--mount", **_MANY, metavar="type=bind,src=S,dst=D,options=ro", help="Several options: ro:nosuid."

@@ -24,6 +24,7 @@ _SAME: Final = {
     "hostname": "hostname",
     "stop_signal": "stop_signal",
     "stop_timeout": "stop_timeout",
+    "restart": "restart",
     "read_only": "read_only",
     "device": "devices",
     "cap_add": "cap_add",

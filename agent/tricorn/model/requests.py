@@ -174,7 +174,9 @@ class ContainerDesired:
     `entrypoint`/`args` replace the image's Entrypoint/Cmd when not None. `network` is `private` (an own
     network namespace with loopback up), `host`, or the path of a namespace. `namespaces` joins others by
     kind (pid, ipc, uts, mount, cgroup, user): `private`, `host` or a path. `seccomp` is `default`,
-    `unconfined` or an absolute path of a profile on the node.
+    `unconfined` or an absolute path of a profile on the node. `restart` says when a container that has ended
+    is started again: after any end (`always`), after any end unless it was stopped by hand, or after
+    failures, N in a row at most.
     """
 
     image: str
@@ -210,6 +212,7 @@ class ContainerDesired:
     snapshotter: str = ""
     stop_signal: str = ""
     stop_timeout: float = 10.0
+    restart: str = "no"  # always, unless-stopped, on-failure or on-failure:N
     log_size: int = 0  # bytes per log file; 0: the config's default
     log_files: int = 0
 

@@ -22,6 +22,7 @@ from tricorn.model.requests import (
     StopRequest,
 )
 from tricorn.rules.plan import Steps, canonical, container_steps, summary
+from tricorn.rules.restarts import parse_policy
 from tricorn.runtime.network import interfaces
 from tricorn.service.images import ImageService
 from tricorn.service.lifecycle import ALIVE, Lifecycle
@@ -82,6 +83,7 @@ class ContainerService:
         """Bring a container to the desired state, or under `plan` only say what that would take."""
         ids.identifier(container_id, "container")
         ids.labels(desired.labels)
+        parse_policy(desired.restart)
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, task = await self._find(namespace, container_id)
             before = self._summary(namespace, container, task)
@@ -138,6 +140,7 @@ class ContainerService:
         if steps.update:
             await self._update(namespace, container_id, desired)
         if steps.start and not steps.create:
+            await self._lifecycle.note_hand(namespace, container_id, stopped=False)
             await self._lifecycle.start(namespace, container_id)
         return warnings
 
@@ -162,6 +165,7 @@ class ContainerService:
         """Create a container, with a made-up id if none is given. AlreadyExists for a known one."""
         container_id = container_id or _made_up_id()
         ids.identifier(container_id, "container")
+        parse_policy(desired.restart)
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, _ = await self._find(namespace, container_id)
             if container:

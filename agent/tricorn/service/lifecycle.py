@@ -6,7 +6,7 @@ An intent is written before the first side effect and ends in the transaction th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
 from tricorn.rules.client_spec import runnable_spec
 from tricorn.rules.plan import canonical
+from tricorn.rules.restarts import labels_of_hand
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.locks import KeyedLock
@@ -327,6 +328,17 @@ class Lifecycle:
             await self._snapshots.discard(data["snapshotter"], data["backend_id"])
         failpoint("delete.snapshot")
 
+    async def note_hand(self, namespace: str, container_id: str, *, stopped: bool) -> None:
+        """Write down that a container with a restart policy is started or stopped by hand."""
+        if not await self._db.look(lambda tx: _hand(tx, namespace, container_id, stopped=stopped)):
+            return
+
+        def write(tx: Transaction) -> None:
+            labels = _hand(tx, namespace, container_id, stopped=stopped)
+            tx.containers.update(namespace, container_id, labels=labels)
+
+        await self._db.write(write)
+
     # ------------------------------------------------------------ records
     async def records(self, namespace: str, container_id: str) -> tuple[Container, Task | None]:
         """Return a container and its task. NotFound names the container."""
@@ -358,6 +370,11 @@ class Lifecycle:
                 hint=f"start it: `tricorn -n {namespace} start {container_id}`",
             )
         return self.bundles.ref(namespace, container, task), container, task
+
+
+def _hand(tx: Transaction, namespace: str, container_id: str, *, stopped: bool) -> Mapping[str, str]:
+    container = tx.containers.find(namespace, container_id)
+    return labels_of_hand(container, stopped=stopped) if container else {}
 
 
 def created_of(task: Task | None) -> Created | None:

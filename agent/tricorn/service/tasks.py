@@ -53,6 +53,7 @@ class TaskService:
     async def start(self, namespace: str, container_id: str) -> ContainerView:
         """Start a container; one that runs is left alone."""
         async with self._lifecycle.locks.hold(namespace, container_id):
+            await self._lifecycle.note_hand(namespace, container_id, stopped=False)
             await self._lifecycle.start(namespace, container_id)
         return await self._view(namespace, container_id)
 
@@ -65,6 +66,7 @@ class TaskService:
     async def stop_held(self, namespace: str, container_id: str, request: StopRequest) -> None:
         """Stop, for callers that hold the container's lock."""
         container, task = await self._lifecycle.records(namespace, container_id)
+        await self._lifecycle.note_hand(namespace, container_id, stopped=True)  # before its end is seen
         if task is None or task.status not in ALIVE:
             return
         ref = self._lifecycle.bundles.ref(namespace, container, task)

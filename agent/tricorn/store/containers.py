@@ -117,6 +117,14 @@ class Containers:
         rows = self._session.all(_SELECT + "ORDER BY namespace, id")
         return [(row[0], _container(row)) for row in rows]
 
+    def list_restartable(self) -> list[tuple[str, Container]]:
+        """Return the containers, each with its namespace, that a request or labels give a restart policy."""
+        rows = self._session.all(
+            _SELECT + "WHERE instr(labels, 'containerd.io/restart.') OR (instr(desired, '\"restart\":\"') "
+            'AND NOT instr(desired, \'"restart":"no"\')) ORDER BY namespace, id'
+        )
+        return [(row[0], _container(row)) for row in rows]
+
     def delete(self, namespace: str, id: str) -> None:
         """Remove the record, whether or not a task exists (that's the caller's to check). NotFound."""
         if not self._session.run("DELETE FROM containers WHERE namespace = ? AND id = ?", namespace, id):

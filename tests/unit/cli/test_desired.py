@@ -69,6 +69,7 @@ def test_options_after_the_image_are_the_programs() -> None:
         (["--snapshotter", "native"], "snapshotter", "native"),
         (["--stop-signal", "SIGINT"], "stop_signal", "SIGINT"),
         (["--stop-timeout", "0"], "stop_timeout", 0.0),
+        (["--restart", "on-failure:3"], "restart", "on-failure:3"),
         (["--sysctl", "net.ipv4.ip_forward=1"], "sysctls", {"net.ipv4.ip_forward": "1"}),
         (
             ["--ulimit", "nofile=1024:4096"],

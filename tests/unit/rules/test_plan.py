@@ -50,7 +50,9 @@ def test_a_removed_option_is_seen() -> None:
     assert container_steps(existing(before), TaskStatus.RUNNING, BASE, DIGEST).create
 
 
-@pytest.mark.parametrize("change", [{"labels": {}}, {"stop_timeout": 1.0}, {"stop_signal": "SIGINT"}])
+@pytest.mark.parametrize(
+    "change", [{"labels": {}}, {"stop_timeout": 1.0}, {"stop_signal": "SIGINT"}, {"restart": "always"}]
+)
 def test_what_the_record_alone_holds_is_updated_in_place(change: dict[str, Any]) -> None:
     steps = container_steps(existing(), TaskStatus.RUNNING, attrs.evolve(BASE, **change), DIGEST)
     assert [action.verb for action in steps.actions("c")] == ["update"]

@@ -177,6 +177,7 @@ CONTAINER = dict(
     runtime={"type": "str"},
     stop_signal={"type": "str"},
     stop_timeout={"type": "float"},
+    restart_policy={"type": "str"},
     log_size={"type": "str"},
     log_files={"type": "int"},
     **IMAGE_SOURCE

@@ -21,7 +21,9 @@ _SAME = (
     "snapshotter", "stop_signal", "stop_timeout", "log_files", "rlimits",
 )
 _TEXTS = ("env", "namespaces", "sysctls", "annotations", "labels")
-_RENAMED = {"capabilities_add": "cap_add", "capabilities_drop": "cap_drop", "tty": "terminal"}
+_RENAMED = {
+    "capabilities_add": "cap_add", "capabilities_drop": "cap_drop", "tty": "terminal", "restart_policy": "restart",
+}
 _SIZES = ("memory", "memory_swap", "memory_reservation")
 
 

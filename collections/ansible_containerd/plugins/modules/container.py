@@ -246,6 +246,14 @@ options:
     description:
       - Seconds between that signal and the kill. The agent's default is 10.
     type: float
+  restart_policy:
+    description:
+      - When a container that has ended is started again, by the agent and without Ansible.
+      - V(always) after any end, after a reboot of the node too; V(unless-stopped) the same, but a container that was
+        stopped by hand stays so; V(on-failure) when its exit code isn't 0, V(on-failure:5) five times in a row at most;
+        V(no) never, which is the agent's default.
+      - Attempts in a row have growing pauses between them, from 0.1 seconds to a minute.
+    type: str
   log_size:
     description:
       - Size at which a log file is rotated, as a number of bytes or with a unit. The agent's default when left out.

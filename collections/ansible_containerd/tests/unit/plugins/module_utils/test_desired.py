@@ -55,6 +55,7 @@ def test_options_take_the_names_of_the_agent():
             log_size="1m",
             env={"A": 1},
             stop_timeout=2,
+            restart_policy="on-failure:3",
         )
     )
     assert body["terminal"] is True
@@ -70,6 +71,7 @@ def test_options_take_the_names_of_the_agent():
     assert body["log_size"] == 1024 * 1024
     assert body["env"] == {"A": "1"}
     assert body["stop_timeout"] == 2
+    assert body["restart"] == "on-failure:3"
 
 
 def test_sizes_of_resources_are_bytes():

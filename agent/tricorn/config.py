@@ -53,13 +53,14 @@ class Credential:
 @frozen
 class RegistryConfig:
     """`hosts_dir` lists trees of hosts.toml files, separated by colons. `docker_config` is the path of a
-    config.json with credentials; `credential_helpers` are the absolute paths of the helpers that it may name.
+    config.json with credentials, which may be missing; `credential_helpers` are the absolute paths of the
+    helpers that it may name.
     """
 
     hosts_dir: str = "/etc/tricorn/hosts.d:/etc/docker/certs.d"
     parallel_downloads: int = limits.REGISTRY_PARALLEL_DOWNLOADS
     credentials: tuple[Credential, ...] = ()
-    docker_config: str = ""
+    docker_config: str = "/etc/tricorn/docker/config.json"
     credential_helpers: tuple[str, ...] = ()
     credential_helper_timeout: float = limits.REGISTRY_HELPER_TIMEOUT
 

@@ -7,6 +7,7 @@ event loop. Credentials of a request go before all of these (`access.py`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -45,8 +46,8 @@ class CredentialEntry:
 
 @frozen
 class CredentialSettings:
-    """`docker_config` is the path of a config.json ("" for none); `helpers` are the absolute paths of the
-    programs that may be run, `helper_timeout` is in seconds.
+    """`docker_config` is the path of a config.json, which may be missing; `helpers` are the absolute paths of
+    the programs that may be run, `helper_timeout` is in seconds.
     """
 
     entries: tuple[CredentialEntry, ...] = ()
@@ -111,7 +112,7 @@ class CredentialBook:
 
     async def _docker(self, host: str) -> DockerEntry | None:
         path = self._settings.docker_config
-        if not path:
+        if not path or not await trio.to_thread.run_sync(os.path.lexists, path, limiter=_READERS):
             return None
         text = await trio.to_thread.run_sync(read_secret, path, "Docker's configuration", limiter=_READERS)
         return docker_entry(text, host, path)

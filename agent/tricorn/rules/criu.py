@@ -19,7 +19,7 @@ _ERROR: Final = re.compile(r"^\(\d+\.\d+\)\s+(?:\d+:\s+)?Error \((?P<place>[^)]*
 # They end up in every log of a machine without CAP_SYS_RESOURCE, or follow from the error before.
 _NOISE: Final = ("Can't setup RLIMIT_NOFILE for self", "recv req error", "Can't write", "close fd -1")
 INSTALL: Final = (
-    "the role `agent` installs a newer one with `tricorn_criu: true`; elsewhere "
+    "the role `agent` installs a newer one with `agent_criu: true`; elsewhere "
     "`criu_beside.sh PREFIX` does, and `runtimes.criu` names it"
 )
 

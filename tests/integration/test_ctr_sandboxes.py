@@ -11,13 +11,11 @@ import pytest
 from tricorn_testing.ctr import Ctr
 from tricorn_testing.daemon import Daemon
 
-pytestmark = [pytest.mark.integration, pytest.mark.root]
-
-
-@pytest.fixture(autouse=True)
-def _sandboxes_known(ctr: Ctr) -> None:
-    if ctr.version == "1.6":
-        pytest.skip("ctr 1.6 knows no sandboxes")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.root,
+    pytest.mark.parametrize("ctr", ["2.1"], indirect=True, scope="module"),
+]
 
 
 @pytest.fixture
@@ -51,8 +49,10 @@ def test_the_life_of_a_sandbox(ctr: Ctr, ctr_agent: Daemon, config: str) -> None
 
 
 def test_a_container_in_a_sandbox(ctr: Ctr, busybox: str, sandbox: str, container: str) -> None:
-    shown = ctr.run("run", "--rm", "--sandbox", sandbox, busybox, container, "hostname")
-    assert shown.stdout.strip() == "pod"
+    script = "hostname; ip -o addr show lo"
+    shown = ctr.run("run", "--rm", "--sandbox", sandbox, busybox, container, "sh", "-c", script).stdout
+    assert shown.startswith("pod\n")
+    assert "127.0.0.1/8" in shown
 
 
 def test_removing_a_sandbox_ends_its_containers(ctr: Ctr, busybox: str, sandbox: str, container: str) -> None:

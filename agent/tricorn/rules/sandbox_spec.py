@@ -121,7 +121,7 @@ def joined_spec(spec: bytes, shared: Mapping[str, str]) -> bytes:
         for item in linux.get("namespaces") or ()
     ]
     joined = {**document, "linux": {**linux, "namespaces": namespaces}}
-    if any(isinstance(item, dict) and item.get("path") == shared.get("uts") for item in namespaces):
+    if "uts" in shared and {"type": "uts", "path": shared["uts"]} in namespaces:
         for name in _NAMES:
             joined.pop(name, None)
     return msgspec.json.encode(joined)

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from tricorn.client import Client
+from tricorn.model.image_requests import ContainerCommit, ImageConversion, SnapshotDiff
+from tricorn.model.requests import ContainerDesired
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon, segment
 from tricorn_testing.images import DOCKER, OCI, ImageLayout, LayerBuilder, find_busybox
 from tricorn_testing.registry import Registry
@@ -383,3 +386,25 @@ def test_many_platforms_through_skopeo(agent: Daemon, layout: ImageLayout, regis
         agent.root / "content/blobs" / target(agent, "example.com/all:two").replace(":", "/")
     ).read_bytes()
     assert f"sha256:{hashlib.sha256(data).hexdigest()}" == registry.digest("work/all:1")
+
+
+async def test_the_python_client(agent: Daemon, images: dict[str, str]) -> None:
+    """What the command line can do, a program can."""
+    async with Client(agent.socket_path) as client:
+        wanted = ImageConversion("example.com/client:1", form="docker", platforms=("linux/amd64",))
+        async with client.images.convert_work(images["two"], wanted) as work:
+            async for progress in work:
+                assert progress.phase
+        assert work.result.media_type == DOCKER["index"]
+        assert (await client.images.label("example.com/client:1", {"a": "1"})).labels == {"a": "1"}
+        (checked,) = await client.images.check(["example.com/client:1"])
+        assert checked.complete
+        assert (await client.images.usage(["example.com/client:1"])).images[0].content_unique > 0
+        assert (await client.images.referrers(images["two"])).referrers == ()
+        desired = ContainerDesired("example.com/client:1", pull="never", state="present")
+        await client.containers.put("taken", desired)
+        request = ContainerCommit("example.com/client:2", changes=("USER 1",))
+        assert (await client.containers.commit("taken", request)).layer == ""
+        async with client.snapshots.diff("overlayfs", "taken", SnapshotDiff(compression="none")) as parts:
+            assert b"".join([part async for part in parts]) == bytes(1024)
+        await client.containers.delete("taken")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,30 @@ async def test_progress(client: Client, image: str) -> None:
     assert layer.progress == layer.total == layer.desc.size
     assert layer.parents[0].startswith("manifest-")
     assert last[image].event == "saved"
+
+
+async def test_a_transfer_is_an_operation_that_can_be_cancelled(client: Client, agent: Daemon) -> None:
+    operations = f"/v1/{client.namespace}/operations"
+    refusals: list[RpcError] = []
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # a registry that never answers
+        name = f"127.0.0.1:{mute.getsockname()[1]}/none/app:1"
+
+        async def pull() -> None:
+            refusals.append(await client.refused(origin(name, default_scheme="http"), store(name)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pull)
+            found: list[Any] = []
+            with trio.fail_after(30):
+                while not found:
+                    found = (await trio.to_thread.run_sync(agent.get, operations))["items"]
+            assert [(each["kind"], each["object"], each["state"]) for each in found] == [
+                ("pull", name, "running")
+            ]
+            await trio.to_thread.run_sync(agent.delete, f"{operations}/{found[0]['id']}")
+    assert refusals[0].status.code.name == "CANCELLED"
+    ended = await trio.to_thread.run_sync(agent.get, f"{operations}/{found[0]['id']}")
+    assert ended["state"] == "cancelled"
 
 
 @define

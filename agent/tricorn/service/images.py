@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import attrs
 
 from tricorn.errors import InvalidArgument, NotFound, TricornError
-from tricorn.model.oci import Platform
+from tricorn.model.oci import Descriptor, Platform
 from tricorn.model.records import Image
 from tricorn.model.reference import Reference
 from tricorn.model.requests import Action, Change, ImageDesired, ImageView
@@ -20,6 +20,7 @@ from tricorn.service.layers import PullRequest
 from tricorn.service.policy import PolicyGate
 from tricorn.service.progress import Reporter
 from tricorn.service.pull import Puller, subject_of
+from tricorn.service.pull_wide import Unpack, Wide, WidePuller
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 
@@ -77,12 +78,31 @@ class ImageService:
             return Change(bool(actions), actions, shown, after)
         if action:
             descriptor = target or await self._puller.resolve(request)
-            image = await self._puller.pull(request, descriptor, report or Reporter())
+            image = await self._pull(request, descriptor, desired.platforms, before, report or Reporter())
         else:
             image = await self._db.write(
                 lambda tx: tx.images.update_labels(namespace, str(reference), labels)
             )
         return Change(changed=True, actions=actions, before=shown, after=await self._view(namespace, image))
+
+    async def _pull(
+        self,
+        request: PullRequest,
+        target: Descriptor,
+        others: Sequence[str],
+        before: ResolvedImage | None,
+        reporter: Reporter,
+    ) -> Image:
+        """Pull for one platform and unpack; with `others`, their content comes along."""
+        if not others:
+            return await self._puller.pull(request, target, reporter)
+        unpacks = [Unpack(request.platform, request.snapshotter)] if request.snapshotter else []
+        labels = {**(before.image.labels if before else {}), **request.labels}
+        image = Image(str(request.reference), target, labels)
+        wanted = [request.platform, *(platforms.parse(each, self._platform) for each in others)]
+        wide = Wide(request, list(dict.fromkeys(wanted)), unpacks, lambda _: [image])
+        (stored,) = await WidePuller(self._puller, self._snapshots).pull(wide, target, reporter)
+        return stored
 
     async def _request(self, namespace: str, reference: Reference, desired: ImageDesired) -> PullRequest:
         snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
@@ -113,6 +133,7 @@ class ImageService:
         """Return the transfer that is needed, if any, and its target where that is known already."""
         name = f"image/{request.reference}"
         whole = before is not None and not before.missing and (before.unpacked or not request.snapshotter)
+        whole = whole and await self._have(request.namespace, before, desired.platforms)
         if desired.pull == "never":
             if before is None:
                 raise NotFound(
@@ -128,6 +149,18 @@ class ImageService:
         if target.digest != before.image.target.digest:
             return Action("pull", name, f"the registry has {target.digest.short}"), target
         return (None if whole else Action("pull", name, "incomplete")), target
+
+    async def _have(self, namespace: str, image: ResolvedImage | None, platform_names: Sequence[str]) -> bool:
+        """Whether the content of an image is here for these platforms."""
+        for text in platform_names if image else ():
+            platform = platforms.parse(text, self._platform)
+            try:
+                found = await self._catalog.resolve(namespace, image.image, platform)  # type: ignore[union-attr]
+            except TricornError:
+                return False
+            if found.missing:
+                return False
+        return image is not None
 
     async def ensure(
         self, namespace: str, desired: ImageDesired, report: Reporter | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from attrs import frozen
 
@@ -26,11 +25,9 @@ from tricorn.service.pull import Puller
 from tricorn.service.pull_wide import Unpack, Wide, WidePuller
 from tricorn.service.push import Pusher, PushRequest
 from tricorn.service.snapshots import SnapshotService
-from tricorn.service.transfer_progress import Parts, PushBoard
+from tricorn.service.transfer_progress import Parts, PushBoard, silent
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
-
-_SILENT: Final[Tell] = lambda _: None  # noqa: E731 - a default
 
 
 @frozen
@@ -80,7 +77,7 @@ class TransferService:
         store: ImageStoreEnd,
         *,
         lease: str = "",
-        tell: Tell = _SILENT,
+        tell: Tell = silent,
         reporter: Reporter | None = None,
     ) -> list[Image]:
         """Bring an image for the store's platforms, unpack it as the store wants, and name it.
@@ -120,7 +117,7 @@ class TransferService:
         destination: RegistryEnd,
         *,
         wanted: Sequence[Platform] = (),
-        tell: Tell = _SILENT,
+        tell: Tell = silent,
         reporter: Reporter | None = None,
     ) -> Descriptor:
         """Push an image (its index with what suits the platforms; all of it without them) under the
@@ -191,7 +188,7 @@ class TransferService:
         *,
         compress: bool = False,
         lease: str = "",
-        tell: Tell = _SILENT,
+        tell: Tell = silent,
         reporter: Reporter | None = None,
     ) -> list[Image]:
         """Import an archive; its images are named by the store's references. See `Importer.load`."""

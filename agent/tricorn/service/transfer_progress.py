@@ -35,6 +35,10 @@ def key_of(descriptor: Descriptor) -> str:
     return f"{'unknown' if kind == 'other' else kind}-{descriptor.digest}"
 
 
+def silent(event: TransferEvent) -> None:
+    """Tell nobody."""
+
+
 @define
 class _Part:
     descriptor: Descriptor
@@ -62,7 +66,10 @@ class Parts:
 
     @asynccontextmanager
     async def following(self, reporter: Reporter) -> AsyncIterator[None]:
-        """Tell what `reporter` shows while the context is open, and the last of it."""
+        """Tell what `reporter` shows while the context is open, and the last of it; nothing to nobody."""
+        if self.tell is silent:
+            yield
+            return
         async with typed_nursery() as nursery:
             nursery.start_soon(self._follow, reporter)
             yield

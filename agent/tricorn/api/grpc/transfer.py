@@ -29,6 +29,7 @@ from tricorn.service.nurseries import typed_nursery
 from tricorn.service.progress import Reporter
 from tricorn.service.streams import MessageStream
 from tricorn.service.transfer import RegistryEnd
+from tricorn.service.transfer_progress import silent
 
 EMPTY: Final = wire.message("google.protobuf.Empty")
 _PACKAGE: Final = "containerd.types.transfer."
@@ -164,7 +165,7 @@ class TransferFace(Face):
     async def _telling(self, call: FaceCall, name: str) -> AsyncIterator[Callable[[TransferEvent], None]]:
         """Send events to the stream `name` while the context is open; "" for none."""
         if not name:
-            yield lambda _: None
+            yield silent
             return
         stream = self.services.streams.get(call.namespace, name)
         news = _News()

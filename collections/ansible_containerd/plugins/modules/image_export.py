@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 archive:
-  description: The file as it is now, or would be in check mode; RV(archive.index) tells archives apart.
+  description: The file as it is now, or would be in check mode. Its C(index) tells archives apart.
   returned: success
   type: dict
   sample:

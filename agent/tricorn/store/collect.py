@@ -78,6 +78,7 @@ class Collector:
         self.protected: set[str] = set()
         self.collectibles: dict[Kind, Collectible] = {}
         self._schedule = Schedule(db, clock, pace or Pace())
+        self._scheduled = False  # somebody runs `run`
         self._leftover: dict[Directory, None] = {}
         self._lock = trio.Lock()
 
@@ -176,7 +177,8 @@ class Collector:
         graph, _ = await self.db.read(lambda tx: self._mark(tx, outside))
         if node not in graph.objects:
             raise NotFound(f"{object} does not exist in namespace {namespace}")
-        return explanation(object, reasons.fate(graph, node, self.clock.now()), self._schedule.due_at())
+        due = self._schedule.due_at() if self._scheduled else None
+        return explanation(object, reasons.fate(graph, node, self.clock.now()), due)
 
     async def next_expiry(self) -> datetime | None:
         """Return when time alone frees something next, None if never."""
@@ -188,6 +190,7 @@ class Collector:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Collect whenever the schedule says so, for ever. A failure is logged and tried again later."""
+        self._scheduled = True
         task_status.started()
         await self._schedule.start_up()
         while True:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Container, Image, Snapshot, SnapshotKind
+from tricorn.rules.reach import shown
 from tricorn.store.collect import Collector
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
-from tricorn.store.gc_schedule import MUTATIONS, Schedule
+from tricorn.store.gc_schedule import MUTATIONS, Pace, Schedule
 
 NS = "team"
 EXPIRE = "containerd.io/gc.expire"
@@ -215,6 +216,23 @@ async def test_explanations(node: Node) -> None:
             await node.collector.explain(NS, bad)
 
 
+async def test_explanations_tell_until_when(node: Node) -> None:
+    held = await node.blob(b"held")
+    await node.lease("l", seconds=60)
+    await node.db.write(lambda tx: tx.leases.protect(NS, "l", "content", held))
+    told = await node.collector.explain(NS, f"content/{held}")
+    assert told.until == node.clock.now() + timedelta(seconds=60)
+    assert [(keeper.object, keeper.until) for keeper in told.keepers] == [("lease/l", told.until)]
+    node.clock.advance(61)
+    told = await node.collector.explain(NS, f"content/{held}")
+    assert told.lapsed == (f"lease/l holds it, but expired at {shown(told_at(node, -1))}",)
+    assert told.collected_at is None  # nobody collects by schedule here
+
+
+def told_at(node: Node, seconds: float) -> datetime:
+    return node.clock.now() + timedelta(seconds=seconds)
+
+
 async def test_namespaces_are_collected_apart(node: Node) -> None:
     one = await node.blob(b"same")
     await node.blob(b"same", namespace="other")
@@ -277,6 +295,26 @@ async def test_few_changes_are_no_reason_and_many_are(db: Database, clock) -> No
     assert not await due(schedule, 0.7)
     await db.write(lambda tx: tx.namespaces.create("last"))
     assert await due(schedule, 0.7)
+
+
+async def test_the_pace_can_be_set(db: Database, clock) -> None:
+    pace = Pace(pause_threshold=0.5, deletion_threshold=2, mutation_threshold=0, schedule_delay=0.2)
+    schedule = Schedule(db, clock, pace)
+    schedule.end(schedule.begin(), 0, 0.01)
+    assert schedule.interval == pytest.approx(0.01)
+    for number in range(MUTATIONS + 1):
+        await db.write(lambda tx, n=number: tx.namespaces.create(f"n{n}"))
+    for name in ("a", "b"):
+        await db.write(lambda tx, n=name: tx.leases.create("n", n))
+        await db.write(lambda tx, n=name: tx.leases.delete("n", n))
+    assert not await due(schedule, 0.3)
+    assert schedule.due_at() is None
+    await db.write(lambda tx: tx.leases.create("n", "c"))
+    await db.write(lambda tx: tx.leases.delete("n", "c"))
+    assert schedule.due_at() is not None
+    start = trio.current_time()
+    assert await due(schedule, 10)
+    assert trio.current_time() - start >= 0.2
 
 
 async def test_pauses_are_long_in_relation_to_the_work(db: Database, clock) -> None:

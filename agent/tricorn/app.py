@@ -161,6 +161,12 @@ def credential_settings(config: RegistryConfig, environment: Mapping[str, str]) 
     )
 
 
+def policy_gate(workers: Workers, environment: Mapping[str, str]) -> PolicyGate:
+    """Return the gate; it has no policy yet."""
+    checks = PolicyChecks(workers.registry, workers.registry, Verifiers(environment))
+    return PolicyGate(workers.db, workers.registry, checks)
+
+
 def peer_service(peers: Peers, workers: Workers, puller: Puller) -> PeerService:
     """Return what other nodes may be served by; nobody asks it unless the configuration opens a door."""
     rules = [PeerRule(entry.names, entry.repositories) for entry in peers.allow]
@@ -199,7 +205,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             config.registry.parallel_downloads,
             workers.registry.turns,
         )
-        gate = PolicyGate(db, workers.registry, PolicyChecks(workers.registry, Verifiers(environment)))
+        gate = policy_gate(workers, environment)
         await gate.load(config.policy.file)
         puller = Puller(db, workers.content, workers.registry, pipeline, snapshots, clock, gate)
         wide = WidePuller(puller, snapshots)

@@ -248,7 +248,13 @@ def test_signatures(site: Site, own_namespace: str, tmp_path: Path) -> None:
     push_signatures(
         site.registry, "policy/signed", digest, [(good, theirs.sign(good)), (good, ours.sign(good))]
     )
+    asked = site.agent.cli("policy", "check", "--plain-http", reference)
+    assert (asked.returncode, "signer    release passed" in asked.stdout) == (0, True), asked
+    push_signatures(site.registry, "policy/signed", digest, [(good, theirs.sign(good))])
+    assert "another key" in site.denied(own_namespace, reference)["why"]
+    push_signatures(site.registry, "policy/signed", digest, [(good, ours.sign(good))], referrer=True)
     site.pull(own_namespace, reference)
+    push_signatures(site.registry, "policy/signed", digest, [(good, theirs.sign(good))], referrer=True)
     # What has passed is remembered for containers, and a question asks afresh.
     push_signatures(site.registry, "policy/signed", digest, [(good, theirs.sign(good))])
     site.create(own_namespace, reference)

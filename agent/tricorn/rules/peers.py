@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from attrs import frozen
 
 from tricorn.errors import InvalidArgument, NotFound, OutOfRange
+from tricorn.model.checkpoints import is_secret
 from tricorn.model.ids import Digest
 from tricorn.model.oci import (
     DOCKER_CONFIG,
@@ -32,7 +33,6 @@ from tricorn.rules.simple_signing import PAYLOAD_TYPE
 
 HEADER: Final = "Tricorn-Peer"  # of refusals: `none`, or `bringing N` with the bytes that have come so far
 SERVED: Final = INDEX_TYPES | MANIFEST_TYPES | {OCI_CONFIG, DOCKER_CONFIG, PAYLOAD_TYPE} | layer_types()
-_CHECKPOINT: Final = "application/vnd.containerd.container."
 _CHECKPOINT_NOTES: Final = ("org.criu.checkpoint.", "io.podman.annotations.checkpoint.",
                             "io.kubernetes.cri-o.annotations.checkpoint.")  # fmt: skip
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -152,7 +152,7 @@ def parse_range(text: str, size: int) -> tuple[int, int] | None:
 
 def is_private(document: Manifest | Index, media_types: Iterable[str]) -> bool:
     """Whether a document is of a checkpoint: the memory of a process is for no other node to have."""
-    if any(media_type.startswith(_CHECKPOINT) for media_type in media_types):
+    if any(map(is_secret, media_types)):
         return True
     return any(key.startswith(_CHECKPOINT_NOTES) for key in document.annotations)
 

@@ -1,8 +1,8 @@
 """Signatures of images as cosign makes them: "simple signing" payloads signed with a key pair.
 
-The signature of an image lies beside it under the tag `sha256-<hex>.sig`: a manifest whose layers are
-payloads, each with its signature as an annotation. Source: cosign's specs/SIGNATURE_SPEC.md. The
-cryptography is `cryptography`'s, which is imported when the first key is read.
+The signature of an image lies beside it under the tag `sha256-<hex>.sig`, or is listed as its referrer: a
+manifest whose layers are payloads, each with its signature as an annotation. Source: cosign's
+specs/SIGNATURE_SPEC.md. The cryptography is `cryptography`'s, which is imported when the first key is read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tricorn.model.reference import Reference
 from tricorn.rules.policy import Signer, matches, parsed
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
+REFERRER_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
 _ANNOTATION: Final = "dev.cosignproject.cosign/signature"
 _KIND: Final = "cosign container image signature"
 _RSA_BITS: Final = 2048

@@ -16,6 +16,7 @@ from attrs import define, frozen
 
 from tricorn import limits
 from tricorn.errors import NotFound, TricornError, Unavailable
+from tricorn.model.checkpoints import PRIVATE
 from tricorn.model.ids import Digest
 from tricorn.model.oci import (
     INDEX_TYPES,
@@ -202,6 +203,8 @@ class PeerService:
             try:
                 info = await self._content.info(place.namespace, descriptor.digest)
             except NotFound:
+                continue
+            if PRIVATE in info.labels:
                 continue
             path = self._content.blob_path(info.digest)
             return ServedBlob(info.digest, descriptor.media_type, path, info.size)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import trio
 from attrs import field, frozen
 
@@ -10,11 +13,14 @@ from tricorn.errors import FailedPrecondition, NotFound, TricornError
 from tricorn.model.oci import Descriptor, Manifest, parse_image_document
 from tricorn.model.policy import PolicyFinding
 from tricorn.model.reference import Reference
-from tricorn.ports import DEFAULT_WAY, Auth, Registry, RegistryWay
+from tricorn.ports import DEFAULT_WAY, Auth, Referrals, Registry, RegistryWay
 from tricorn.rules.policy import Decision, parsed
-from tricorn.rules.simple_signing import problem_of, signature_tag, signatures_in
+from tricorn.rules.simple_signing import REFERRER_TYPE, problem_of, signature_tag, signatures_in
 from tricorn.runtime.verifiers import Verifiers
 from tricorn.service.policy_files import LoadedPolicy
+
+Signed = tuple[bytes, bytes]  # a signature and what it is of
+_TAG_LENGTH: Final = 128
 
 
 @frozen
@@ -32,8 +38,9 @@ class Subject:
 class PolicyChecks:
     """Verifies; a few images at a time."""
 
-    def __init__(self, registry: Registry, verifiers: Verifiers) -> None:
+    def __init__(self, registry: Registry, referrals: Referrals, verifiers: Verifiers) -> None:
         self._registry = registry
+        self._referrals = referrals
         self._verifiers = verifiers
         self._limiter = trio.CapacityLimiter(limits.POLICY_VERIFICATIONS)
 
@@ -57,47 +64,82 @@ class PolicyChecks:
     async def _signatures(
         self, loaded: LoadedPolicy, decision: Decision, subject: Subject
     ) -> list[PolicyFinding]:
-        found = await self._fetch(subject)
-        digest = subject.target.digest
-        findings = []
-        for name in decision.signed_by:
-            signer = loaded.policy.signers[name]
-            checks = [loaded.checks[key] for key in signer.keys]
-            problems = [
-                problem_of(signer, checks, signature, payload, subject.name, digest)
-                for signature, payload in found
-            ]
-            passed = "" in problems
-            reason = "; ".join(dict.fromkeys(problems)) or "it has no signatures"
-            findings.append(PolicyFinding("signer", name, passed, "signed" if passed else reason))
+        found = await self._tagged(subject)
+        findings = _judged(loaded, decision, subject, found)
+        if not all(each.passed for each in findings):
+            found += await self._referring(subject)
+            findings = _judged(loaded, decision, subject, found)
         return findings
 
-    async def _fetch(self, subject: Subject) -> list[tuple[bytes, bytes]]:
-        """Return the image's signatures with their payloads; none if it has none."""
-        reference = parsed(subject.name)
-        if reference is None:
+    async def _tagged(self, subject: Subject) -> list[Signed]:
+        """Return the signatures under the image's signature tag, with their payloads; none if it has none."""
+        place = _place(subject)
+        if place is None:
             return []
-        place = Reference(reference.host, reference.path, signature_tag(subject.target.digest))
         try:
             descriptor = await self._registry.resolve(
                 place, auth=subject.auth, plain_http=subject.plain_http, way=subject.way
             )
-            manifest = parse_image_document(
-                await self._document(subject, place, descriptor), descriptor.media_type
-            )
-            signatures = signatures_in(manifest) if isinstance(manifest, Manifest) else []
-            return [
-                (each.signature, await self._document(subject, place, each.payload)) for each in signatures
-            ]
+            return await self._signed(subject, place, descriptor)
         except NotFound:
             return []
         except TricornError as error:
             raise _unverifiable(subject, error) from None
 
+    async def _referring(self, subject: Subject) -> list[Signed]:
+        """Return the signatures that the registry lists as referrers of the image."""
+        place = _place(subject)
+        if place is None:
+            return []
+        found: list[Signed] = []
+        try:
+            listed = await self._referrals.referrers(
+                place, subject.target.digest, REFERRER_TYPE,
+                auth=subject.auth, plain_http=subject.plain_http, way=subject.way,
+            )  # fmt: skip
+            for descriptor in listed[: limits.SIGNATURES_PER_IMAGE]:
+                found += await self._signed(subject, place, descriptor)
+        except NotFound:
+            return found
+        except TricornError as error:
+            raise _unverifiable(subject, error) from None
+        return found[: limits.SIGNATURES_PER_IMAGE]
+
+    async def _signed(self, subject: Subject, place: Reference, descriptor: Descriptor) -> list[Signed]:
+        data = await self._document(subject, place, descriptor)
+        manifest = parse_image_document(data, descriptor.media_type)
+        signatures = signatures_in(manifest) if isinstance(manifest, Manifest) else []
+        return [(each.signature, await self._document(subject, place, each.payload)) for each in signatures]
+
     async def _document(self, subject: Subject, place: Reference, descriptor: Descriptor) -> bytes:
         return await self._registry.fetch_document(
             place, descriptor, auth=subject.auth, plain_http=subject.plain_http, way=subject.way
         )
+
+
+def _place(subject: Subject) -> Reference | None:
+    """Where signatures lie: beside the image. None for a name that is no reference, or whose digest is too
+    long for a tag.
+    """
+    reference, tag = parsed(subject.name), signature_tag(subject.target.digest)
+    return Reference(reference.host, reference.path, tag) if reference and len(tag) <= _TAG_LENGTH else None
+
+
+def _judged(
+    loaded: LoadedPolicy, decision: Decision, subject: Subject, found: Sequence[Signed]
+) -> list[PolicyFinding]:
+    findings = []
+    for name in decision.signed_by:
+        signer = loaded.policy.signers[name]
+        checks = [loaded.checks[key] for key in signer.keys]
+        problems = [
+            problem_of(signer, checks, signature, payload, subject.name, subject.target.digest)
+            for signature, payload in found
+        ]
+        passed = "" in problems
+        reason = "; ".join(dict.fromkeys(problems)) or "it has no signatures"
+        findings.append(PolicyFinding("signer", name, passed, "signed" if passed else reason))
+    return findings
 
 
 def _unverifiable(subject: Subject, error: TricornError) -> TricornError:

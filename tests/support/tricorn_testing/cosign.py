@@ -16,6 +16,8 @@ from tricorn_testing.registry import Registry
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+REFERRER = "application/vnd.dev.cosign.artifact.sig.v1+json"
 
 
 class KeyPair:
@@ -60,9 +62,16 @@ def payload_of(repository: str, digest: str, **critical: Any) -> bytes:
 
 
 def push_signatures(
-    registry: Registry, repository: str, digest: str, signed: list[tuple[bytes, bytes]]
+    registry: Registry,
+    repository: str,
+    digest: str,
+    signed: list[tuple[bytes, bytes]],
+    *,
+    referrer: bool = False,
 ) -> None:
-    """Put a signature manifest of (payload, signature) pairs where cosign puts it."""
+    """Put a signature manifest of (payload, signature) pairs where cosign puts it: under its tag, or as a
+    referrer in the list that registries without the referrers API keep.
+    """
     config = b"{}"
     layers = [
         {
@@ -83,8 +92,17 @@ def push_signatures(
         },
         "layers": layers,
     }
-    path = f"/v2/{repository}/manifests/{digest.replace(':', '-')}.sig"
-    registry.request("PUT", path, json.dumps(manifest).encode(), {"Content-Type": MANIFEST}, expect=201)
+    place = f"/v2/{repository}/manifests/"
+    data = json.dumps(manifest).encode()
+    if not referrer:
+        name = f"{digest.replace(':', '-')}.sig"
+        registry.request("PUT", place + name, data, {"Content-Type": MANIFEST}, expect=201)
+        return
+    name = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    registry.request("PUT", place + name, data, {"Content-Type": MANIFEST}, expect=201)
+    entry = {"mediaType": MANIFEST, "digest": name, "size": len(data), "artifactType": REFERRER}
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode()
+    registry.request("PUT", place + digest.replace(":", "-"), index, {"Content-Type": INDEX}, expect=201)
 
 
 def _push(registry: Registry, repository: str, data: bytes) -> str:

@@ -91,7 +91,7 @@ def test_info_says_which_criu(agent):
 
 def test_by_the_command_line_a_counter_goes_on_where_it_was(agent, image, names):
     first, second = names
-    start(agent, first, image)
+    start(agent, first, image, labels={"secret": "1"}, annotations={"vendor.example/device": "all"})
     wait_until(lambda: len(ticks(agent, first)) > 3)
     made = agent.cli("--json", "checkpoint", first, "test/cli:1")
     assert made.returncode == 0, made.stderr
@@ -100,6 +100,7 @@ def test_by_the_command_line_a_counter_goes_on_where_it_was(agent, image, names)
     assert 0 < result["frozen_ms"] < 60_000
     task = agent.get(f"/v1/{NS}/containers/{first}")["task"]
     assert (task["status"], task["exit_code"], task["exit_note"]) == ("stopped", 137, "checkpointed")
+    named = agent.get(f"/v1/{NS}/images")
     done = agent.cli("restore", result["image"], second, "-l", "tier=web", "-m", "64m")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == second
@@ -107,7 +108,9 @@ def test_by_the_command_line_a_counter_goes_on_where_it_was(agent, image, names)
     seen = ticks(agent, second)
     assert seen == list(range(1, len(seen) + 1))
     view = agent.get(f"/v1/{NS}/containers/{second}")
-    assert view["labels"]["tier"] == "web"
+    assert (view["labels"]["tier"], view["labels"].get("secret")) == ("web", None)
+    assert view["spec"]["annotations"] == {}
+    assert agent.get(f"/v1/{NS}/images") == named  # a checkpoint gives no image a name (CVE-2026-50195)
     assert view["spec"]["linux"]["resources"]["memory"]["limit"] == 64 << 20
     log = agent.cli("logs", second)
     assert int(log.stdout.split()[0]) > 1  # the new log begins where the old one ended

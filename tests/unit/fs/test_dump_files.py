@@ -1,0 +1,82 @@
+"""Dumps on disk: packed, and looked at before CRIU reads them."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tricorn.errors import InvalidArgument, ResourceExhausted
+from tricorn.fs import dump_files
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made = tmp_path / "a/dump"
+    dump_files.make_directory(str(made))
+    (made / "core-1.img").write_bytes(b"core")
+    (made / "pages-1.img").write_bytes(os.urandom(700_000))
+    return made
+
+
+def test_nobody_else_may_read_it(directory: Path) -> None:
+    for path in (directory, directory.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+    (directory / "core-1.img").chmod(0o644)
+    assert dump_files.close_up(str(directory)) == 700_004
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+def test_the_archive_holds_the_files_and_is_the_same_each_time(directory: Path) -> None:
+    pieces: list[bytes] = []
+    dump_files.pack(str(directory), pieces.append)
+    again: list[bytes] = []
+    dump_files.pack(str(directory), again.append)
+    assert b"".join(pieces) == b"".join(again)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.getnames() == ["core-1.img", "pages-1.img"]
+        member = archive.extractfile("pages-1.img")
+        assert member is not None
+        assert member.read() == (directory / "pages-1.img").read_bytes()
+
+
+def test_files_are_closed_up_and_named(directory: Path) -> None:
+    (directory / "core-1.img").chmod(0o666)
+    assert sorted(dump_files.check_files(str(directory))) == ["core-1.img", "pages-1.img"]
+    assert (directory / "core-1.img").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "directory", "fifo", "parent"])
+def test_anything_but_files_is_refused(directory: Path, tmp_path: Path, kind: str) -> None:
+    """CRIU would follow a link, and give a process the bytes of a file of the host (CVE-2026-53489)."""
+    outside = tmp_path / "shadow"
+    outside.write_text("secret")
+    outside.chmod(0o644)
+    odd = directory / ("parent" if kind == "parent" else "pages-2.img")
+    if kind in {"symlink", "parent"}:
+        odd.symlink_to(outside)
+    elif kind == "hard link":
+        odd.hardlink_to(outside)
+    elif kind == "directory":
+        odd.mkdir()
+    else:
+        os.mkfifo(odd)
+    with pytest.raises(InvalidArgument) as caught:
+        dump_files.check_files(str(directory))
+    assert odd.name in str(caught.value)
+    assert bool(caught.value.hint) is (kind == "parent")
+    assert outside.stat().st_mode & 0o777 == 0o644
+
+
+def test_only_the_small_images_are_read_and_not_too_much_of_them(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["core-1.img", "pages-1.img"]
+    read = dump_files.read_images(str(directory), names, lambda name: name.startswith("core"))
+    assert read == {"core-1.img": b"core"}
+    monkeypatch.setattr("tricorn.limits.DUMP_IMAGE_READ", 1000)
+    with pytest.raises(ResourceExhausted):
+        dump_files.read_images(str(directory), names, lambda _: True)

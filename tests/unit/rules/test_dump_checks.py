@@ -1,0 +1,143 @@
+"""A dump is restored only with what its target grants: judged on a dump that was recorded of a real container
+(two shells, runc's default spec with a seccomp profile).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tricorn.errors import InvalidArgument, PermissionDenied, TricornError
+from tricorn.rules.dump_checks import check_dump
+from tricorn.rules.dump_images import Dump, Filter, read_dump, wanted
+from tricorn.runtime.syscall_names import TOKENS, numbers_of
+
+RECORDED = Path(__file__).with_name("recorded_dump")
+IMAGES = {path.name: path.read_bytes() for path in sorted(RECORDED.glob("*.img"))}
+SPEC = json.loads((RECORDED / "spec.json").read_text())
+HIDDEN = ["/proc/acpi", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/bus", "/proc/fs", "/proc/irq",
+          "/proc/sys"]  # fmt: skip
+ALLOW_ALL = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
+needs_libseccomp = pytest.mark.skipif(
+    numbers_of(["read"], TOKENS["SCMP_ARCH_X86_64"]) is None, reason="no libseccomp.so.2 on this machine"
+)
+
+
+def dump() -> Dump:
+    return read_dump(IMAGES, list(IMAGES))
+
+
+def check(found: Dump, spec: dict[str, Any] = SPEC, existing: list[str] = HIDDEN) -> None:
+    check_dump(
+        found, spec, existing=existing, architecture="amd64", tokens=TOKENS, numbers=numbers_of
+    )  # fmt: skip
+
+
+def changed(**paths: Any) -> dict[str, Any]:
+    """Return the spec with some members replaced; `__` stands for a dot."""
+    spec = copy.deepcopy(SPEC)
+    for path, value in paths.items():
+        *parents, last = path.split("__")
+        part = spec
+        for name in parents:
+            part = part[name]
+        part[last] = value
+    return spec
+
+
+def test_what_is_read() -> None:
+    found = dump()
+    assert [thread.file for thread in found.threads] == ["core-1.img", "core-13.img"]
+    assert {thread.machine for thread in found.threads} == {"amd64"}
+    assert {mount.point for mount in found.mounts} >= {"/", "/proc", "/sys/firmware", "/dev/pts"}
+    assert [mount.key for mount in found.mounts if mount.point == "/proc/keys"] == ["/dev/null"]
+    assert all(wanted(name) for name in IMAGES)
+    assert not wanted("pages-1.img")
+
+
+@needs_libseccomp
+def test_with_the_spec_it_was_dumped_with_it_is_restored() -> None:
+    check(dump())
+
+
+@needs_libseccomp
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (changed(process__capabilities__bounding=["CAP_KILL"]), "CAP_AUDIT_WRITE"),
+        (changed(process__user={"uid": 1000, "gid": 1000}), "user 0, not 1000"),
+        (changed(process__apparmorProfile="strict"), "label"),
+        (changed(mounts=[item for item in SPEC["mounts"] if item["destination"] != "/dev/shm"]), "/dev/shm"),
+        (
+            changed(linux__maskedPaths=[*SPEC["linux"]["maskedPaths"], "/proc/kmsg"]),
+            "/proc/kmsg isn't masked",
+        ),
+        (changed(linux__readonlyPaths=["/proc/tty"]), "/proc/tty isn't read-only"),
+        (changed(root__readonly=True), "root file system is writable"),
+        (changed(linux__seccomp={**SPEC["linux"]["seccomp"], "syscalls": []}), "lets more through"),
+    ],
+    ids=["capability", "user", "label", "mount", "mask", "read-only path", "root", "seccomp"],
+)
+def test_what_exceeds_the_targets_spec_is_refused(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(PermissionDenied) as caught:
+        check(dump(), spec, [*HIDDEN, "/proc/kmsg", "/proc/tty"])
+    assert words in str(caught.value)
+
+
+@needs_libseccomp
+def test_one_call_less_in_the_profile_is_noticed() -> None:
+    rule = SPEC["linux"]["seccomp"]["syscalls"][0]
+    for name in ("getcwd", "execve", "chdir"):
+        fewer = {**rule, "names": [known for known in rule["names"] if known != name]}
+        with pytest.raises(PermissionDenied):
+            check(dump(), changed(linux__seccomp={**SPEC["linux"]["seccomp"], "syscalls": [fewer]}))
+
+
+def test_processes_without_what_the_target_demands_are_refused() -> None:
+    found = dump()
+    thread = found.threads[0]
+    for weaker in (
+        evolve(thread, no_new_privileges=False),
+        evolve(thread, seccomp_mode=0, filter=None),
+        evolve(thread, effective=thread.effective | 1 << 21),
+        evolve(thread, inheritable=1),
+        evolve(thread, lsm="another"),
+    ):
+        with pytest.raises(PermissionDenied):
+            check(evolve(found, threads=(weaker, *found.threads[1:])))
+    with pytest.raises(PermissionDenied):
+        check(evolve(found, mounts=()))
+    with pytest.raises(InvalidArgument):
+        check(evolve(found, threads=(evolve(thread, machine="arm64"),)))
+
+
+def test_a_filter_that_lets_all_through_is_refused() -> None:
+    found = dump()
+    with pytest.raises(PermissionDenied) as caught:
+        check(evolve(found, filters=(Filter(ALLOW_ALL, None), Filter(ALLOW_ALL, None))))
+    assert "lets more through" in str(caught.value) or "can't be compared" in str(caught.value)
+
+
+def test_filters_in_a_circle_are_refused() -> None:
+    found = dump()
+    circle = tuple(evolve(item, previous=0) for item in found.filters)
+    with pytest.raises(InvalidArgument):
+        check(evolve(found, filters=circle))
+
+
+@given(st.sampled_from(sorted(IMAGES)), st.integers(0, 4000), st.binary(max_size=8))
+def test_a_damaged_image_is_a_typed_error_or_another_dump(name: str, at: int, noise: bytes) -> None:
+    data = IMAGES[name]
+    at %= len(data)
+    with suppress(TricornError):
+        read_dump({**IMAGES, name: data[:at] + noise + data[at + len(noise) :]}, list(IMAGES))
+    with suppress(TricornError):
+        read_dump({**IMAGES, name: data[:at]}, list(IMAGES))

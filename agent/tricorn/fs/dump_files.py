@@ -26,10 +26,15 @@ def make_directory(path: str) -> None:
     os.mkdir(path, 0o700)
 
 
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
 def close_up(directory: str) -> int:
     """Take everybody else's rights to the files of a dump; return their size in bytes together."""
     size = 0
-    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+    for entry in _entries(directory):
         os.chmod(entry.path, _MODE)
         size += entry.stat(follow_symlinks=False).st_size
     return size
@@ -57,7 +62,7 @@ def check_files(directory: str) -> list[str]:
     """
     names = []
     os.chmod(directory, 0o700)
-    for entry in os.scandir(directory):
+    for entry in _entries(directory):
         found = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             why = f"{entry.name[:80]!r} is no regular file"

@@ -4,8 +4,8 @@ takes samples, each at their own pace. So nobody is flooded, and a slow reader h
 
 from __future__ import annotations
 
-import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import Final, Protocol
@@ -27,7 +27,8 @@ from tricorn.model.requests import ObjectPhase, ObjectProgress, Progress
 INTERVAL: Final = 0.1  # seconds between two lines for one reader
 OVER: Final = frozenset({"done", "skipped", "mounted"})
 _THERE: Final = frozenset({"skipped", "mounted"})  # bytes that didn't have to move
-_RATE_WINDOW: Final = 2.0  # seconds over which a rate is averaged
+_BULK: Final = frozenset({"layer", "other"})  # documents are too small to tell a rate
+_RATE_WINDOW: Final = 3.0  # seconds over which a rate is averaged
 _SHORTEST: Final = 0.05  # seconds that say something about a rate
 
 
@@ -64,25 +65,24 @@ def kind_of(media_type: str) -> str:
     return "config" if media_type in {OCI_CONFIG, DOCKER_CONFIG} else "other"
 
 
-@define
 class _Rate:
-    """Bytes per second of a growing count, smoothed exponentially over the last moments."""
+    """Bytes per second of a growing count over its last moments, which begin when it first grows."""
 
-    now: float
-    count: int
-    rate: float = 0.0
-    fresh: bool = True
+    __slots__ = ("_samples",)
+
+    def __init__(self, now: float, count: int) -> None:
+        self._samples = deque([(now, count)])
 
     def at(self, now: float, count: int) -> float:
-        elapsed = now - self.now
-        if count < self.count:
-            self.now, self.count, self.rate, self.fresh = now, count, 0.0, True
-        elif elapsed >= _SHORTEST:
-            current = (count - self.count) / elapsed
-            weight = 1.0 if self.fresh else 1 - math.exp(-elapsed / _RATE_WINDOW)
-            self.rate += weight * (current - self.rate)
-            self.now, self.count, self.fresh = now, count, False
-        return round(self.rate, 1) if self.rate >= 1 else 0.0
+        samples = self._samples
+        if count < samples[-1][1] or (len(samples) == 1 and count == samples[0][1]):
+            samples.clear()
+        if not samples or now - samples[-1][0] >= _SHORTEST:
+            samples.append((now, count))
+        while len(samples) > 2 and now - samples[0][0] > _RATE_WINDOW:
+            samples.popleft()
+        (start, before), (end, after) = samples[0], samples[-1]
+        return round((after - before) / (end - start), 1) if end > start else 0.0
 
 
 @define
@@ -221,14 +221,21 @@ class Reporter:
         objects = [each.shown for each in self._seen.values()]
         if self._told is None:
             offset, total = sum(each.offset for each in objects), sum(each.total for each in objects)
-            moved = sum(each.offset - each.resumed for each in objects if each.phase not in _THERE)
+            moved = sum(
+                each.offset - each.resumed
+                for each in objects
+                if each.phase not in _THERE and each.kind in _BULK
+            )
         else:
             (offset, total), moved = self._told, self._told[0]
         rate = self._rate.at(now, moved)
-        times = [(total - offset) / rate] if rate and total >= offset else []
-        times += [each.eta for each in objects if each.eta is not None] if times or offset >= total else []
+        phase = self._phase_of(objects)
+        times = [each.eta for each in objects if each.eta is not None]
+        if phase != "unpack":
+            left = [(total - offset) / rate] if rate and total >= offset else []
+            times = [*times, *left] if left or offset >= total else []
         fresh = evolve(
-            self._whole, phase=self._phase_of(objects), offset=offset, total=total, rate=rate,
+            self._whole, phase=phase, offset=offset, total=total, rate=rate,
             eta=round(max(times), 1) if times else None,
         )  # fmt: skip
         if fresh != self._whole:

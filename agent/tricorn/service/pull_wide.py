@@ -100,7 +100,7 @@ class WidePuller:
             lease = await stack.enter_async_context(self._puller.leased(request))
             work = _Work(wide, lease, _both(reporter.named, seen), stack)
             reporter.watch(work.board)
-            reporter.report("download")
+            reporter.report("unpack" if request.source else "download")
             await self._bring(work, target)
             reporter.settle()
             reporter.report("commit")

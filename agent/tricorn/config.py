@@ -17,6 +17,7 @@ from attrs import Factory, frozen
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, NotFound
+from tricorn.model.scrubbing import ScrubSettings
 from tricorn.model.usage import BudgetRule
 from tricorn.structuring import structure
 
@@ -136,18 +137,6 @@ class Content:
 
 
 @frozen
-class Scrub:
-    """Blobs are read again in idle time, each every `interval` seconds, at most `rate` bytes a second.
-    `refetch` brings damaged ones again from where their labels say they came from.
-    """
-
-    enabled: bool = True
-    interval: float = 30 * 24 * 3600.0
-    rate: int = 16 * limits.MIB
-    refetch: bool = False
-
-
-@frozen
 class Access:
     """Who may do what, where: names or numbers of users and groups, namespaces (`*` for all)."""
 
@@ -182,7 +171,7 @@ class Config:
     snapshots: Snapshots = Snapshots()
     gc: Collection = Collection()
     content: Content = Content()
-    scrub: Scrub = Scrub()
+    scrub: ScrubSettings = Factory(ScrubSettings)
     budgets: tuple[BudgetRule, ...] = ()
     policy: PolicyConfig = PolicyConfig()
     peers: Peers = Peers()

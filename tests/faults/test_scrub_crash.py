@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tricorn.config import Scrub
 from tricorn.errors import NotFound
 from tricorn.model.ids import Digest
+from tricorn.model.scrubbing import ScrubSettings
 from tricorn.service.refetch import Refetcher
 from tricorn.service.scrub import ScrubService
 from tricorn.store.collect import Collector
@@ -31,8 +31,8 @@ CHILD = """
 import os, sys, trio
 from datetime import UTC, datetime
 from tricorn import failpoints
-from tricorn.config import Scrub
 from tricorn.model.ids import Digest
+from tricorn.model.scrubbing import ScrubSettings
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Image
 from tricorn.service.scrub import ScrubService
@@ -61,7 +61,7 @@ async def main(root):
         with open(path, "r+b") as file:
             file.write(b"?")
         failpoints.arm(os.environ)
-        await ScrubService(db, content, None, Clock(), Scrub()).scrub()
+        await ScrubService(db, content, None, Clock(), ScrubSettings()).scrub()
     print("survived")
 
 trio.run(main, *sys.argv[1:])
@@ -100,7 +100,7 @@ async def test_a_verification_can_be_cut_short_anywhere(tmp_path: Path, step: st
             content,
             Refetcher(db, content, None),
             Clock(),
-            Scrub(),  # type: ignore[arg-type]  # asks nobody
+            ScrubSettings(),  # type: ignore[arg-type]  # asks nobody
         )
         report = await scrubber.scrub()
         with pytest.raises(NotFound):

@@ -22,13 +22,17 @@ _NAMED: Final = {
     "content.bytes": "Bytes of all blobs",
     "operations.running": "Long work under way",
     "gc.seconds": "Seconds that the last collection took",
+    "scrub.checked": "Blobs read again on disk since the start",
+    "scrub.damaged": "Blobs found damaged on disk since the start",
+    "scrub.restored": "Damaged blobs fetched again since the start",
 }
 
 
 class Metrics:
     """`statistics` gives nested figures at any time, cheaply. Some have names of their own: `containers`
-    (state → count), `content.bytes`, `operations.running`, `gc.seconds` (the last collection's); every other
-    number becomes `tricorn_statistic{name="outer.inner"}`.
+    (state → count), `usage` (namespace → kind → number), `content.bytes`, `operations.running`,
+    `gc.seconds` (the last collection's), some of `scrub`; every other number becomes
+    `tricorn_statistic{name="outer.inner"}`.
     """
 
     def __init__(self, statistics: Statistics, *, version: str, revision: str = "") -> None:
@@ -95,6 +99,7 @@ class _Figures(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         figures = dict(self.latest)
         yield _by_state(figures.pop("containers", None))
+        yield _by_namespace(figures.pop("usage", None))
         rest = GaugeMetricFamily("tricorn_statistic", "Figures of the agent's parts", labels=("name",))
         for name, number in _flat(figures):
             if name in _NAMED:
@@ -108,6 +113,15 @@ def _by_state(counts: object) -> GaugeMetricFamily:
     family = GaugeMetricFamily("tricorn_containers", "Containers by state", labels=("state",))
     for state, count in counts.items() if isinstance(counts, Mapping) else ():
         family.add_metric((str(state),), float(count))
+    return family
+
+
+def _by_namespace(usage: object) -> GaugeMetricFamily:
+    text = "What namespaces use (bytes, or numbers of objects), and their budgets"
+    family = GaugeMetricFamily("tricorn_namespace_usage", text, labels=("namespace", "kind"))
+    for namespace, kinds in usage.items() if isinstance(usage, Mapping) else ():
+        for kind, number in kinds.items():
+            family.add_metric((str(namespace), str(kind)), float(number))
     return family
 
 

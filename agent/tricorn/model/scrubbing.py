@@ -6,8 +6,21 @@ from datetime import datetime
 
 from attrs import frozen
 
+from tricorn import limits
 from tricorn.model.ids import Digest
 from tricorn.model.records import QuarantinedBlob
+
+
+@frozen
+class ScrubSettings:
+    """Blobs are read again in idle time, each every `interval` seconds, at most `rate` bytes a second.
+    `refetch` brings damaged ones again from where their labels say they came from.
+    """
+
+    enabled: bool = True
+    interval: float = 30 * 24 * 3600.0
+    rate: int = 16 * limits.MIB
+    refetch: bool = False
 
 
 @frozen

@@ -15,12 +15,11 @@ import structlog
 import trio
 from attrs import Factory, define
 
-from tricorn.config import Scrub
 from tricorn.errors import FailedPrecondition, TricornError
 from tricorn.failpoints import failpoint
 from tricorn.model.ids import Digest
 from tricorn.model.records import QuarantinedBlob
-from tricorn.model.scrubbing import BlobCheck, OrphanFile, ScrubReport, ScrubStatus
+from tricorn.model.scrubbing import BlobCheck, OrphanFile, ScrubReport, ScrubSettings, ScrubStatus
 from tricorn.ports import Clock
 from tricorn.service.progress import Reporter
 from tricorn.service.refetch import Refetcher
@@ -68,7 +67,7 @@ class ScrubService:
         content: ContentStore,
         refetcher: Refetcher,
         clock: Clock,
-        settings: Scrub,
+        settings: ScrubSettings,
         busy: Callable[[], bool] = lambda: False,
         *,
         start: float = _START,

@@ -14,8 +14,6 @@ from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
-_KINDS = ("content", "snapshots", "images", "containers", "blobs")
-
 
 class UsageService:
     def __init__(self, db: Database, snapshots: SnapshotService) -> None:
@@ -55,7 +53,11 @@ def figures(usages: list[NamespaceUsage]) -> Mapping[str, Mapping[str, int]]:
     """Return usages as figures for metrics, by namespace."""
     return {
         usage.namespace: {
-            **{kind: getattr(usage, kind) for kind in _KINDS},
+            "content_bytes": usage.content,
+            "snapshot_bytes": usage.snapshots,
+            "blobs": usage.blobs,
+            "images": usage.images,
+            "containers": usage.containers,
             **{f"budget_{kind}": bound for kind, bound in _bounds(usage) if bound is not None},
         }
         for usage in usages

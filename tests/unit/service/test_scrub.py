@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import trio
 
-from tricorn.config import Scrub
 from tricorn.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
 from tricorn.model.ids import Digest
 from tricorn.model.oci import OCI_MANIFEST, Descriptor
 from tricorn.model.reference import Reference
+from tricorn.model.scrubbing import ScrubSettings
 from tricorn.service.progress import Reporter
 from tricorn.service.refetch import Refetcher
 from tricorn.service.scrub import ScrubService
@@ -57,7 +57,7 @@ class Node:
     def scrubber(self, *, busy: Any = lambda: False, start: float = 0.0, **settings: Any) -> ScrubService:
         settings = {"rate": 1 << 40, "interval": 3600.0, **settings}
         return ScrubService(
-            self.db, self.store, self.refetcher, self.clock, Scrub(**settings), busy, start=start
+            self.db, self.store, self.refetcher, self.clock, ScrubSettings(**settings), busy, start=start
         )
 
     async def put(self, data: bytes, namespace: str = NS, **labels: str) -> Digest:

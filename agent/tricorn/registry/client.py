@@ -233,10 +233,14 @@ class RegistryClient:
         plain_http: bool = False,
         way: RegistryWay = DEFAULT_WAY,
     ) -> list[Descriptor]:
-        """Return what refers to `subject` in the repository of `reference`; see `ports.Referrals`."""
+        """Return what refers to `subject` in the repository of `reference`; see `ports.Referrals`.
+
+        Hosts that may be asked for referrers are, or where there are none those that resolve.
+        """
         call = await self._call(reference, auth, way, plain_http=plain_http)
         what = f"can't ask what refers to {subject} in {reference.name}"
-        attempts = self._attempts(what, call, "resolve", _DOCUMENT_ATTEMPTS)
+        capability = "referrers" if call.plan.able("referrers") else "resolve"
+        attempts = self._attempts(what, call, capability, _DOCUMENT_ATTEMPTS)
         try:
             return await attempts.run(
                 lambda host: referrers_on(self._access, call, host, subject, artifact_type)

@@ -11,6 +11,7 @@ import os
 import stat
 from typing import Final, Literal
 
+from tricorn import limits
 from tricorn.fs import sparse, whiteouts
 from tricorn.fs.directories import Directory, DirectoryTree, clean_name, is_plain
 from tricorn.fs.entrychecks import check_ranges, entry_error
@@ -40,6 +41,9 @@ _WARNINGS: Final = 100  # kept; a hostile layer could cause one for each entry
 _MAJOR_MAX: Final = 2**12 - 1
 _MINOR_MAX: Final = 2**20 - 1
 _DEFAULT_ACL: Final = "system.posix_acl_default"
+_DOT: Final = ord(".")
+_PARENTS: Final = 4096  # directory parts of names that are remembered
+_PARENT_LENGTH: Final = limits.TAR_PATH_LENGTH - limits.TAR_NAME_LENGTH - 1
 _SPECIAL: Final = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 
 
@@ -60,6 +64,7 @@ class LayerApplier:
         self.tally = Tally(root)
         self.tally.known = form == "overlay"
         self._uid, self._gid = os.geteuid(), os.getegid()
+        self._parents: dict[bytes, bytes] = {}
         self._times: dict[bytes, int] = {}
         self._acls: dict[bytes, bytes] = {}
         self._root_described = False
@@ -99,13 +104,19 @@ class LayerApplier:
             raise malformed(str(error), entry.name) from error
 
     def _entry(self, stream: TarStream, entry: Entry) -> None:
-        path = clean_name(entry.name)
-        if not path:
-            self._describe_root(entry)
-            return
-        parent_path, _, base = path.rpartition(b"/")
-        if b".wh." in path and self._whiteout(parent_path, base, path):
-            return
+        written, _, base = entry.name.rpartition(b"/")
+        parent_path = self._parents.get(written)
+        if parent_path is not None and base and base[0] != _DOT and len(base) <= limits.TAR_NAME_LENGTH:
+            path = parent_path + b"/" + base if parent_path else base
+        else:
+            path = clean_name(entry.name)
+            if not path:
+                self._describe_root(entry)
+                return
+            parent_path, _, base = path.rpartition(b"/")
+            if b".wh." in path and self._whiteout(parent_path, base, path):
+                return
+            self._remember_parent(written, parent_path, entry.name, base)
         apply = self._kinds.get(entry.type)
         if apply is None:
             raise Refusal(f"its type {entry.type!r} is unknown")
@@ -113,6 +124,14 @@ class LayerApplier:
         apply(stream, entry, self._tree.ensure(parent_path), path, base)
         if self._note_unpacked is not None:
             self._note_unpacked(path)
+
+    def _remember_parent(self, written: bytes, cleaned: bytes, name: bytes, base: bytes) -> None:
+        """Note what the directory part of a name comes down to: a layer's files follow each other in it."""
+        plain = name.endswith(base) and b".wh." not in cleaned and len(written) < _PARENT_LENGTH
+        if plain:
+            if len(self._parents) >= _PARENTS:
+                self._parents.clear()
+            self._parents[written] = cleaned
 
     def _whiteout(self, parent_path: bytes, base: bytes, path: bytes) -> bool:
         """Put a whiteout into effect; False if the entry is something else."""

@@ -35,8 +35,9 @@ _DEVICES: Final = frozenset({CHARACTER, BLOCK_DEVICE})
 _WITH_DETAILS: Final = frozenset({GNU_SPARSE, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE})
 HEADER_ONLY: Final = frozenset({HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
 
-# name; mode, uid and gid together; size; mtime; checksum; type. The rest is read where the type needs it.
-_HEADER: Final = Struct("100s24s12s12s8sc")
+# name; mode, uid and gid together; size; mtime; checksum; type; magic; the first byte of the prefix. The
+# rest is read where the type needs it.
+_HEADER: Final = Struct("100s24s12s12s8sc100x6s82xB")
 _LINK: Final = slice(157, 257)
 _MAJOR: Final = slice(329, 337)
 _MINOR: Final = slice(337, 345)
@@ -44,10 +45,12 @@ _PREFIX: Final = slice(345, 500)
 _XATTR: Final = b"SCHILY.xattr."
 _SIZE_MAX: Final = 2**63 - 1
 _NANOSECONDS: Final = 1_000_000_000
-_CACHED_OWNERS: Final = 4096
+_CACHED: Final = 4096
 _ADLER_BASE: Final = 65521
 
 _owners: dict[bytes, tuple[int, int, int]] = {}  # an archive holds few combinations of mode, uid and gid
+_times: dict[bytes, int] = {}  # and few times, in nanoseconds
+_checksums: dict[int, bytes] = {}  # sum of a block's bytes (modulo _ADLER_BASE): a field that agrees with it
 
 
 class Entry:
@@ -120,12 +123,11 @@ def _text(field: bytes) -> bytes:
     return field if end < 0 else field[:end]
 
 
-def _verify_checksum(block: bytes, stored: bytes) -> None:
+def _verify_checksum(block: bytes, stored: bytes, total: int) -> None:
+    """Compare in full where no field seen before agrees. `total` is modulo _ADLER_BASE, by unsigned bytes."""
     expected = number(stored)
-    # adler32's lower half is one more than the sum of the bytes modulo 65521, at the speed of C. The
-    # checksum's own eight bytes count as spaces.
-    total = adler32(block[156:], adler32(block[:148])) & 0xFFFF
-    if (total + 255 - expected) % _ADLER_BASE == 0:
+    if (total - expected) % _ADLER_BASE == 0:
+        _checksums[total] = stored
         return
     # Some old writers summed signed characters.
     signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:]) + 256
@@ -135,34 +137,44 @@ def _verify_checksum(block: bytes, stored: bytes) -> None:
 
 def parse_header(block: bytes) -> Entry:
     """Return the entry that one 512-byte header describes. Raises InvalidArgument."""
-    name, owner, size, mtime, checksum, kind = _HEADER.unpack_from(block)
-    _verify_checksum(block, checksum)
+    name, owner, size, mtime, checksum, kind, magic, prefix = _HEADER.unpack_from(block)
+    # adler32's lower half is one more than the sum of the bytes modulo 65521, at the speed of C. The
+    # checksum's own eight bytes count as spaces.
+    total = ((adler32(block) & 0xFFFF) - (adler32(checksum) & 0xFFFF) + 256) % _ADLER_BASE
+    if _checksums.get(total) != checksum:
+        _verify_checksum(block, checksum, total)
     entry = Entry()
+    entry.type = kind
     if kind in EXTENSIONS:  # nothing else of their headers counts
-        entry.type, entry.size = kind, number(size)
+        entry.size = number(size)
         return entry
     entry.name = name[:end] if (end := name.find(0)) >= 0 else name
-    entry.type = kind
     entry.mode, entry.uid, entry.gid = _owners.get(owner) or _parse_owner(owner)
     entry.size = number(size)
-    entry.mtime = number(mtime) * _NANOSECONDS
-    magic = block[257:263]
+    entry.mtime = _times[mtime] if mtime in _times else _parse_time(mtime)
     if kind in _WITH_DETAILS:
         if kind == GNU_SPARSE:
             entry.block = block
         entry.link = _text(block[_LINK])
         if kind in _DEVICES and magic[:5] == b"ustar":
             entry.major, entry.minor = number(block[_MAJOR]), number(block[_MINOR])
-    if magic == b"ustar\0" and block[345]:
+    if prefix and magic == b"ustar\0":
         _add_prefix(entry, block)
     if kind == b"\0":  # the V7 form of a regular file, or of a directory by its trailing slash
         entry.type = DIRECTORY if entry.name.endswith(b"/") else REGULAR
     return entry
 
 
+def _parse_time(field: bytes) -> int:
+    time = number(field) * _NANOSECONDS
+    if len(_times) < _CACHED:
+        _times[field] = time
+    return time
+
+
 def _parse_owner(fields: bytes) -> tuple[int, int, int]:
     owner = number(fields[:8]) & 0o7777, number(fields[8:16]), number(fields[16:])
-    if len(_owners) < _CACHED_OWNERS:
+    if len(_owners) < _CACHED:
         _owners[fields] = owner
     return owner
 

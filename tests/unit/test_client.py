@@ -211,6 +211,7 @@ async def test_every_row(agent: Agent, client: Client) -> None:
     report, explanation = {"dry_run": True}, {"object": "image/a", "kept": True, "chain": ["image/a"]}
     changed, coded = {"changed": True}, DIGEST.replace(":", "%3A")
     desired = ImageDesired("a")
+    answered = {"reference": "a", "allowed": True, "rule": "", "reason": "there is no image policy"}
     rows: list[tuple[str, Any, Callable[[], Awaitable[Any]]]] = [
         ("GET /healthz", {"status": "ok"}, client.healthy),
         ("GET /v1/version", {"version": "1"}, client.version),
@@ -253,6 +254,8 @@ async def test_every_row(agent: Agent, client: Client) -> None:
         ("GET /v1/default/operations", {"items": [operation]}, client.operations.list),
         ("GET /v1/default/operations/1", operation, lambda: client.operations.get("1")),
         ("DELETE /v1/default/operations/1", {}, lambda: client.operations.cancel("1")),
+        ("GET /v1/policy", {"state": "off"}, client.policy.view),
+        ("POST /v1/default/policy/check", answered, lambda: client.policy.check("a")),
     ]  # fmt: skip
     answers = []
     for line, answer, method in rows:

@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
+from tricorn.client import Client
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon
 from tricorn_testing.faulty_registry import REPOSITORY, FaultyRegistry
 from tricorn_testing.images import ImageLayout
@@ -159,3 +161,25 @@ async def test_accepted_secrets_are_nowhere(daemon: Daemon, image: tuple[ImageLa
     assert any(MARK in base64.b64decode(each.partition(" ")[2]).decode() for each in sent if each)
     assert '"changed": true' in told[0]
     await trio.to_thread.run_sync(check_nowhere, daemon, *told)
+
+
+async def test_every_client_tells_the_same_plan(daemon: Daemon) -> None:
+    told = await trio.to_thread.run_sync(partial(daemon.get, "/v1/registry", host="127.0.0.1:1"))
+    done = await trio.to_thread.run_sync(partial(daemon.cli, "--json", "registry", "explain", "127.0.0.1:1"))
+    assert json.loads(done.stdout) == told
+    async with Client(daemon.socket_path) as client:
+        assert attrs.asdict((await client.registry("127.0.0.1:1")).hosts[0], recurse=False) == {
+            key: tuple(value) if isinstance(value, list) else value for key, value in told["hosts"][0].items()
+        }
+    (host,) = told["hosts"]
+    password, helper = host["credentials"]
+    assert (host["url"], host["role"], told["source"]) == ("http://127.0.0.1:1/v2", "registry", "")
+    assert password.startswith("configuration: user filed, password in /")
+    assert helper.endswith("docker.json: helper test")
+
+    for malformed in ("", "a/b", "../etc", "a b", "-x.example"):
+        with pytest.raises(ApiError) as caught:
+            await trio.to_thread.run_sync(partial(daemon.get, "/v1/registry", host=malformed))
+        assert caught.value.problem["code"] == "InvalidArgument"
+    failed = await trio.to_thread.run_sync(partial(daemon.cli, "registry", "explain", "a b"))
+    assert failed.returncode == 2

@@ -11,7 +11,14 @@ import trio
 from attrs import define, field
 
 from tricorn import limits
-from tricorn.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from tricorn.errors import (
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.reference import Reference
@@ -95,8 +102,7 @@ class RegistryClient:
 
         Raises InvalidArgument for a malformed name and for a bad hosts.toml, naming file and field.
         """
-        registry = Reference.parse(f"{registry}/name", "registry").host
-        plan = await self._hosts.plan(registry)
+        plan = await self._hosts.plan(_registry_name(registry))
         hosts = []
         for host in plan.hosts:
             names = credential_names(plan, host)
@@ -276,6 +282,18 @@ class RegistryClient:
     def _attempts(self, what: str, call: Call, capability: str, attempts: int) -> Attempts:
         backoff = Backoff(self._pacing, self._random, min(attempts, self._pacing.attempts))
         return Attempts(what, list(call.plan.able(capability)), backoff)
+
+
+def _registry_name(text: str) -> str:
+    """Return a registry's name as references have it; InvalidArgument for what can't stand in one."""
+    reference = Reference.parse(f"{text}/a/name", "host")
+    if reference.path != "a/name":
+        raise InvalidArgument(
+            f"{text[:200]!r} is no registry",
+            hint="docker.io, a name with a dot or a port, or localhost",
+            field="host",
+        )
+    return reference.host
 
 
 def _with_foreign_hint(error: NotFound, descriptor: Descriptor) -> NotFound:

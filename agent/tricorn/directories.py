@@ -21,7 +21,7 @@ def prepare_directories(root: str, state: str) -> None:
         (os.path.join(root, "snapshots"), _ROOT_MODE),
         (os.path.join(root, "containers"), _ROOT_MODE),
         (state, _STATE_MODE),
-        (os.path.join(state, "bundles"), _ROOT_MODE),
+        (os.path.join(state, "bundles"), _STATE_MODE),
     ):
         try:
             os.makedirs(path, exist_ok=True)

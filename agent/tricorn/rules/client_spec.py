@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from tricorn.errors import InvalidArgument
 from tricorn.rules.spec import OCI_VERSION
+
+_NO_GROUP: Final = 2**32 - 1
 
 
 def runnable_spec(spec: bytes, *, rootfs: str, cgroup: str) -> bytes:
@@ -52,6 +54,19 @@ def _version(document: dict[str, Any]) -> Any:
     """
     wanted = document["ociVersion"]
     return OCI_VERSION if isinstance(wanted, str) and wanted.startswith("1.") else wanted
+
+
+def mapped_group(spec: bytes) -> int:
+    """Return which group of the host is the root's in the spec's user namespace, 0 if it has none."""
+    try:
+        mappings = _part(_document(spec), "linux").get("gidMappings") or ()
+    except InvalidArgument:
+        return 0
+    for item in mappings if isinstance(mappings, list) else ():
+        if isinstance(item, dict) and item.get("containerID") == 0:
+            host = item.get("hostID")
+            return host if isinstance(host, int) and 0 < host < _NO_GROUP else 0
+    return 0
 
 
 def wants_terminal(spec: bytes) -> bool:

@@ -15,7 +15,7 @@ from tricorn.fs.mounts import mount_all, mount_in_thread, mounted_below, unmount
 from tricorn.model.records import Container, Task
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
-from tricorn.rules.client_spec import wants_terminal
+from tricorn.rules.client_spec import mapped_group, wants_terminal
 from tricorn.structuring import structure
 
 
@@ -78,7 +78,13 @@ class Bundles:
         await trio.to_thread.run_sync(self._write_config, namespace, container, spec, limiter=self._limiter)
 
     def _write_config(self, namespace: str, container: str, spec: bytes) -> None:
-        path = os.path.join(self.path(namespace, container), "config.json")
+        bundle = self.path(namespace, container)
+        group = mapped_group(spec)
+        if group:  # the runtime goes there as the root of the container's user namespace
+            os.chmod(os.path.dirname(bundle), 0o711)  # noqa: S103 - to be passed, not to be listed
+            os.chown(bundle, -1, group)
+            os.chmod(bundle, 0o710)  # noqa: S103 - for that group only
+        path = os.path.join(bundle, "config.json")
         with open(path + ".new", "wb") as file:
             file.write(spec)
         os.rename(path + ".new", path)

@@ -22,17 +22,13 @@ RESOURCES: Final = f"types.containerd.io/{_OCI}LinuxResources"
 
 _RUNC: Final = wire.package("containerd.runc.v1")
 _RUNC_OPTIONS: Final = "containerd.runc.v1.Options"
-_NO_USER_NAMESPACES: Final = (
-    "it is for containers in user namespaces, which can't enter the agent's directories"
-)
-# What would change how the runtime is started in a way that this agent doesn't.
+# What would change how the runtime is started in a way that this agent doesn't. (`io_uid` and `io_gid` are no
+# matter: a container's users may open its streams again whoever they are.)
 _REFUSED: Final = {
     "root": "the agent keeps the runtime's state below its own state directory",
     "systemd_cgroup": "the agent drives the cgroup file systems itself, not through systemd",
     "no_new_keyring": "the runtime always gives a container a session keyring of its own",
     "shim_cgroup": "there is no shim to be put into a control group",
-    "io_uid": _NO_USER_NAMESPACES,
-    "io_gid": _NO_USER_NAMESPACES,
     "criu_image_path": "checkpoints can't be restored yet",
     "task_api_address": "tasks of sandboxes run under the agent itself",
 }

@@ -27,6 +27,7 @@ BODIES = {
     "ResizeRequest": {"rows": 1, "columns": 1}, "LabelsPatch": {"labels": {}},
     "ImageTag": {"reference": "r"}, "ImagePush": {}, "ImageTags": {"references": ["r"]},
     "ArchiveExport": {"path": "/x", "images": ["r"]}, "ArchiveImport": {"path": "/x"}, "LeaseDesired": {},
+    "LeaseResource": {"type": "images", "id": "r"},
 }  # fmt: skip
 
 

@@ -324,7 +324,8 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             policy=gate,
             dumper=dumper,
             checkpoints=CheckpointService(
-                db, workers.content, lifecycle, snapshots, diff, catalog, wide, gate, dumper, reviver, machine
+                db, workers.content, lifecycle, snapshots, diff, catalog, wide, gate, dumper, reviver, specs,
+                machine,
             ),
         )
         recovery = Recovery(

@@ -49,6 +49,7 @@ from tricorn.service.progress import Reporter
 from tricorn.service.pull_wide import Unpack, Wide, WidePuller
 from tricorn.service.revival import Revival, Reviver
 from tricorn.service.snapshots import SnapshotService
+from tricorn.service.specs import SpecFactory
 from tricorn.service.views import container_view
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
@@ -71,7 +72,7 @@ class CheckpointService:
     def __init__(
         self, db: Database, content: ContentStore, lifecycle: Lifecycle, snapshots: SnapshotService,
         diff: DiffService, catalog: Catalog, wide: WidePuller, gate: PolicyGate, dumper: Dumper,
-        reviver: Reviver, machine: Platform,
+        reviver: Reviver, specs: SpecFactory, machine: Platform,
     ) -> None:  # fmt: skip
         self._db = db
         self._content = content
@@ -83,6 +84,7 @@ class CheckpointService:
         self._gate = gate
         self._dumper = dumper
         self._reviver = reviver
+        self._specs = specs
         self._machine = machine
 
     # ------------------------------------------------------------ checkpoint
@@ -175,6 +177,10 @@ class CheckpointService:
         await self._db.write(keep)
 
     # ------------------------------------------------------------ restore
+    async def runtime(self, wanted: str) -> str:
+        """Return the runtime of a container that is to be restored and has none named: `wanted` if it can."""
+        return await self._reviver.runtime(wanted)
+
     async def restore(self, namespace: str, request: RestoreRequest, report: Reporter) -> ContainerView:
         """Make a container whose processes are those of a checkpoint, and let them go on.
 
@@ -208,11 +214,17 @@ class CheckpointService:
         checkpoint = await self._catalog.find(namespace, request.image)
         parts = parts_of(await self._index(namespace, checkpoint.target))
         desired = request.container or ContainerDesired(image=parts.name)
-        desired = evolve(desired, image=desired.image or parts.name, state="started", pull="never")
+        desired = evolve(
+            desired, image=desired.image or parts.name, state="started", pull="never",
+            runtime=desired.runtime or await self._reviver.runtime(await self._default_runtime(namespace)),
+        )  # fmt: skip
         ids.labels(desired.labels)
         base = await self._base(namespace, parts, desired)
         await self._gate.require_container(namespace, base, desired.image)
         return parts, await self._unpacked(namespace, base, desired), desired
+
+    async def _default_runtime(self, namespace: str) -> str:
+        return await self._specs.runtime_name(await self._snapshots.defaults.runtime(namespace))
 
     async def _index(self, namespace: str, target: Descriptor) -> Index:
         if target.media_type not in INDEX_TYPES:

@@ -271,6 +271,7 @@ class Lifecycle:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
             intent = await self._db.write(forget)
             failpoint("delete.recorded")
+            self.supervisor.expect_no_more(namespace, container_id)
 
             ref = self.bundles.ref(namespace, container, task)
             clear = partial(self.clear, ref, created_of(task), data)

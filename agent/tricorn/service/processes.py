@@ -181,6 +181,7 @@ class ProcessService(ProcessViews):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
                 intent, last = await self._db.write(lambda tx: _forget(tx, ref), durable=False)
                 failpoint("delete.recorded")
+                self._supervisor.expect_no_more(namespace, container_id)
                 self._execs.forget_all(namespace, container_id)
                 clear = partial(self._clear, ref, created_of(task))
                 await self._lifecycle.clear_up(namespace, container_id, clear, intent)
@@ -191,7 +192,6 @@ class ProcessService(ProcessViews):
         """End a task that never ran. FailedPrecondition for one that runs."""
         if task.status is TaskStatus.CREATED:
             await self._lifecycle.end(namespace, task.container)
-            self._supervisor.expect_no_more(namespace, task.container)
         elif task.status in ALIVE:
             raise FailedPrecondition(
                 f"the task of container {task.container} must be stopped before it is deleted",

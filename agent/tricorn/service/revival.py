@@ -49,6 +49,12 @@ class Reviver:
         self._bundles = bundles
         self._machine = machine
 
+    async def runtime(self, wanted: str = "") -> str:
+        """Return the runtime to restore with where none is asked for: `wanted`, or else one that can."""
+        known = await self._runtime.capabilities()
+        able = [name for name, info in known.items() if info.usable and "criu" in info.features]
+        return next((name for name in (wanted, "runc", *able) if name in able), wanted)
+
     async def unpack(self, ref: BundleRef, dump: Descriptor, spec: bytes) -> None:
         """Lay a dump out for the container, which is to run with `spec`.
 

@@ -68,7 +68,7 @@ class Supervisor:
     def expect_no_more(self, namespace: str, container: str) -> None:
         """Wake those who wait for a task to be watched."""
         event = self._expected.pop((namespace, container), None)
-        if event:
+        if event is not None:
             event.set()
 
     def created(self, namespace: str, container: str) -> Created | None:

@@ -46,6 +46,8 @@ class TasksFace(Face):
         own = payloads.any_value(request.options)
         options = payloads.runc_options(own or container.runtime_options)
         runtime = await records.runtime_of(container, options.binary if own else "")
+        if dump and not options.binary:
+            runtime = await self.services.checkpoints.runtime(runtime)
         task = await self.services.processes.create(
             call.namespace,
             request.container_id,

@@ -158,8 +158,11 @@ class PolicyGate:
     ) -> list[PolicyFinding]:
         return await self._checks.run(loaded, decision, subject) if decision.allowed else []
 
-    def view(self) -> PolicyView:
+    async def view(self) -> PolicyView:
         """Return what is in force."""
+        return self._view()
+
+    def _view(self) -> PolicyView:
         if not self._file:
             return PolicyView("off")
         if self._loaded is None:
@@ -172,7 +175,7 @@ class PolicyGate:
 
     def facts(self) -> dict[str, Any]:
         """Return what `info` tells of the policy."""
-        view = self.view()
+        view = self._view()
         told = {"state": view.state, "file": view.file, "error": view.error, "rules": len(view.rules)}
         return {key: value for key, value in told.items() if value not in ("", 0)}
 

@@ -16,6 +16,7 @@ from tricorn.api.http.site import HttpApi
 from tricorn.api.listen import Listener
 from tricorn.errors import TricornError
 from tricorn.model.ids import Digest
+from tricorn.model.policy import PolicyAnswer, PolicyView
 from tricorn.model.records import (
     ContentInfo,
     Event,
@@ -242,6 +243,7 @@ class World:
                 "explain": GcExplanation("container/web", True, ("container/web",)),
             },
             "events": {"page": page},
+            "policy": {"view": PolicyView("off"), "check": PolicyAnswer("r", allowed=True, rule="", reason="-")},
         }  # fmt: skip
         services = {name: Fake(name, table, self) for name, table in tables.items()}
         services["tasks"].exec_session = self.session  # type: ignore[method-assign]

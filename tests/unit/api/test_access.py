@@ -28,6 +28,7 @@ BODIES = {
     "ImageTag": {"reference": "r"}, "ImagePush": {}, "ImageTags": {"references": ["r"]},
     "ArchiveExport": {"path": "/x", "images": ["r"]}, "ArchiveImport": {"path": "/x"}, "LeaseDesired": {},
     "LeaseResource": {"type": "images", "id": "r"},
+    "PolicyQuestion": {"reference": "redis"},
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from tricorn.rules.authorise import Role
 
 
 async def view(call: Call) -> object:
-    return call.services.policy.view()
+    return await call.services.policy.view()
 
 
 async def check(call: Call) -> object:

@@ -257,18 +257,18 @@ async def test_a_mirror_that_breaks_off_is_followed_by_the_registry(
 
 
 # ---------------------------------------------------------------- the disk
-@pytest.fixture
-def small_disk(directory: Path) -> Iterator[Callable[[], None]]:
-    """Content goes to a disk of 1 MiB until the returned function is called."""
-    content = directory / "root/content"
-    content.mkdir(parents=True)
+@pytest.fixture(params=["content", "snapshots"])
+def small_disk(directory: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+    """A part of the agent's data is on a disk of 1 MiB until the returned function is called."""
+    place = directory / "root" / request.param
+    place.mkdir(parents=True)
 
     def mount(*options: str) -> None:
-        subprocess.run(["mount", *options, str(content)], check=True, timeout=30)
+        subprocess.run(["mount", *options, str(place)], check=True, timeout=30)
 
     mount("-t", "tmpfs", "-o", "size=1m", "tmpfs")
     yield partial(mount, "-o", "remount,size=16m")
-    subprocess.run(["umount", str(content)], check=True, timeout=30)
+    subprocess.run(["umount", str(place)], check=True, timeout=30)
 
 
 async def test_a_full_disk(small_disk: Callable[[], None], agent: Agent, registry: Opener) -> None:

@@ -9,8 +9,8 @@ import errno
 import os
 from typing import Final
 
-from tricorn.errors import InvalidArgument, ResourceExhausted, TricornError
-from tricorn.fs.failures import exhausted, typed
+from tricorn.errors import InvalidArgument, TricornError
+from tricorn.fs.failures import typed
 from tricorn.fs.tarheader import Entry, Refusal, show
 
 _ID_MAX: Final = 2**32 - 2  # the last one means "unchanged" to chown(2)
@@ -35,8 +35,6 @@ def entry_error(entry: Entry, error: OSError) -> TricornError:
     """Return the typed error for a failed call: the archive's fault, a full disk, or the host's."""
     what = f"tar entry {show(entry.name)} is refused"
     why = os.strerror(error.errno) if error.errno else str(error)
-    if exhausted(error):
-        return ResourceExhausted(f"cannot write tar entry {show(entry.name)}", why=why)
     if error.errno in _CONTENT:
         return InvalidArgument(what, why=why)
     return typed(error, f"cannot write tar entry {show(entry.name)}")

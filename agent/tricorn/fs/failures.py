@@ -33,11 +33,6 @@ _CLASSES: Final[dict[int, type[errors.TricornError]]] = {
 }
 
 
-def exhausted(error: OSError) -> bool:
-    """Tell whether `error` means that the disk, a quota or a table is full."""
-    return error.errno in _FULL
-
-
 def typed(error: OSError, what: str) -> errors.TricornError:
     """Return the typed error for `error`, met while doing `what` (a phrase such as "cannot mount X")."""
     code = error.errno or 0

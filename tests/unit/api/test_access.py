@@ -13,6 +13,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tricorn.api.access import build_authoriser, peer_of
+from tricorn.api.http.examples import EXAMPLES
 from tricorn.api.http.routes import ROUTES
 from tricorn.api.http.routing import Route, Scope, Shape
 from tricorn.api.socketfile import listen
@@ -61,7 +62,7 @@ async def test_matrix(server: Server, role: Role, place: str) -> None:
 
 
 async def check_access(server: Server, route: Route, role: Role, place: str) -> None:
-    body = BODIES.get(route.body.__name__) if route.body else None
+    body = (BODIES | EXAMPLES).get(route.body.__name__) if route.body else None
     server.world.calls.clear()
     answer = await server.request(route.method, target(route), body)
     reaches = {

@@ -62,9 +62,11 @@ class ContentWriter(BlobSink, Protocol):
         size: int | None = None,
         expected: Digest | None = None,
         labels: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ContentInfo:
         """fsync, verify size then digest (FailedPrecondition), rename into place, record it in the
-        namespace (and in the writer's lease). AlreadyExists if the namespace has it already.
+        namespace (and in the writer's lease). AlreadyExists if the namespace has it already. The record
+        needs not outlive a loss of power unless `durable`.
         """
         ...
 

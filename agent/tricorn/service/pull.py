@@ -164,7 +164,7 @@ class Puller:
         expire = now + timedelta(seconds=limits.LEASE_DEFAULT_SECONDS)
         lease = f"pull-{uuid4().hex[:12]}"
         labels = {"containerd.io/gc.expire": expire.isoformat()}
-        await self._db.write(lambda tx: tx.leases.create(namespace, lease, labels))
+        await self._db.write(lambda tx: tx.leases.create(namespace, lease, labels), durable=False)
         failpoint("pull.leased")
         return lease
 
@@ -213,7 +213,8 @@ class Puller:
                         await writer.truncate()
                     labels = {**kept_children(descriptor, data), **origin_label(request)}
                     await writer.write(data)
-                    await writer.commit(size=len(data), expected=digest, labels=labels)
+                    # The image's own record, which is durable, comes after this one.
+                    await writer.commit(size=len(data), expected=digest, labels=labels, durable=False)
                     return data
             except AlreadyExists:
                 data = await self._content.read(ns, digest, limit=limits.MANIFEST_SIZE)

@@ -159,7 +159,7 @@ class ContentStore(ContentCare):
             record = tx.ingests.open(namespace, ref, total, expected, lease=lease)
             return record, shared if usable else None, tx.budgets.room(namespace, ref)
 
-        begun = await self._db.write(begin)
+        begun = await self._db.write(begin, durable=False)
         if begun is None:
             raise AlreadyExists(f"content {expected} exists already in namespace {namespace}")
         failpoint("content.begun")
@@ -209,7 +209,7 @@ class ContentStore(ContentCare):
             return False, tx.budgets.room(namespace, ref)
 
         # The answer is raised out here: inside, it would undo what the lease and the namespace have got.
-        known, room = await self._db.write(begin)
+        known, room = await self._db.write(begin, durable=False)
         if known:
             raise AlreadyExists(f"content {expected} exists already in namespace {namespace}")
         failpoint("content.begun")

@@ -77,8 +77,10 @@ class IngestWriter:
         size: int | None = None,
         expected: Digest | None = None,
         labels: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ContentInfo:
-        """Turn the bytes into a blob of the namespace.
+        """Turn the bytes into a blob of the namespace; if not `durable`, a loss of power may leave the file
+        without its record until the next change that is.
 
         FailedPrecondition for a wrong size or digest (the bytes stay); AlreadyExists if the namespace has
         the blob (the lease gets it all the same, and the ingest is gone). Once the blob is in place the
@@ -96,7 +98,9 @@ class IngestWriter:
             await trio.to_thread.run_sync(self._place, digest, limiter=self._limiter)
             self._done = True
             size = self._file.offset
-            info, existed = await self._db.write(lambda tx: self._record(tx, digest, checked, size))
+            info, existed = await self._db.write(
+                lambda tx: self._record(tx, digest, checked, size), durable=durable
+            )
             failpoint("content.recorded")
         if existed:
             raise AlreadyExists(f"content {digest} exists already in namespace {self.namespace}")

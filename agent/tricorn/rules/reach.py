@@ -111,8 +111,12 @@ def mark(graph: Graph, now: datetime) -> set[Node]:
 
 def explain(graph: Graph, node: Node, now: datetime) -> list[str]:
     """Return why `node` is kept, one line a step from a root to it; empty if it isn't kept."""
-    steps = _walk(graph, now)
-    step = steps.get((node, False)) or steps.get((node, True))
+    return chain_to(_walk(graph, now), node)
+
+
+def chain_to(first: Mapping[tuple[Node, bool], Step], node: Node) -> list[str]:
+    """Return the way to `node`, one line a step, by the first step that reached each."""
+    step = first.get((node, False)) or first.get((node, True))
     lines: list[str] = []
     while step is not None:
         lines.append(str(step))
@@ -138,25 +142,29 @@ def invalid_expiries(graph: Graph) -> list[Node]:
 
 
 def steps(graph: Graph, now: datetime) -> list[Step]:
-    """Return every step that there is between kept nodes at `now`, and into every root."""
-    conditioned = _conditioned(graph, now)
-    found = list(roots(graph, now))
-    for step in _walk(graph, now).values():
-        found.extend(on for on in _next_steps(graph, step, conditioned) if on.node in graph.objects)
-    return found
+    """Return every step that leads to a kept node at `now`, the first of each on the shortest way."""
+    every: list[Step] = []
+    _walk(graph, now, every)
+    return every
 
 
-def _walk(graph: Graph, now: datetime) -> dict[tuple[Node, bool], Step]:
-    """Go breadth first, so that explanations are the shortest. A node may be reached flat and fully."""
+def _walk(graph: Graph, now: datetime, every: list[Step] | None = None) -> dict[tuple[Node, bool], Step]:
+    """Go breadth first, so that explanations are the shortest. A node may be reached flat and fully.
+
+    `every` gets all steps, those to nodes that were reached before as well.
+    """
     reached: dict[tuple[Node, bool], Step] = {}
     conditioned = _conditioned(graph, now)
     pending = deque(roots(graph, now))
     while pending:
         step = pending.popleft()
-        if step.node not in graph.objects or (step.node, step.flat) in reached:
+        if step.node not in graph.objects:
             continue
-        reached[step.node, step.flat] = step
-        pending.extend(_next_steps(graph, step, conditioned))
+        if every is not None:
+            every.append(step)
+        if (step.node, step.flat) not in reached:
+            reached[step.node, step.flat] = step
+            pending.extend(_next_steps(graph, step, conditioned))
     return reached
 
 

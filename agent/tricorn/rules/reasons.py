@@ -51,74 +51,88 @@ class Fate:
 
 def fate(graph: Graph, node: Node, now: datetime) -> Fate:
     """Return what is to be said of `node`, which must be in the graph."""
-    chain = tuple(reach.explain(graph, node, now))
-    if not chain:
+    ways = _Ways.to(graph, node, now)
+    if not ways.chain:
         return Fate(lapsed=tuple(_lapsed(graph, node, now)))
-    return Fate(chain, tuple(_keepers(graph, node, now)), _until(graph, node, now))
+    return Fate(ways.chain, ways.keepers(), _until(graph, node, now, ways))
 
 
-def _keepers(graph: Graph, node: Node, now: datetime) -> Iterator[Keeper]:
-    """Go back from the node over all steps, not only the first that reached each."""
-    before: dict[State, list[State]] = {}
-    for step in reach.steps(graph, now):
-        if step.before is not None:
-            before.setdefault(_state(step), []).append(_state(step.before))
-    pending: list[State] = [(node, False), (node, True)]
-    seen = set(pending)
-    while pending:
-        for state in before.get(pending.pop(), ()):
-            if state not in seen:
-                seen.add(state)
-                pending.append(state)
-    for root in reach.roots(graph, now):
-        if (root.node, False) in seen:
-            yield Keeper(root.node, root.relation, root.until)
+@frozen
+class _Ways:
+    """All ways that lead to one node at one moment: the steps between its forebears, and into them."""
+
+    node: Node
+    chain: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def to(cls, graph: Graph, node: Node, now: datetime) -> _Ways:
+        first: dict[State, Step] = {}
+        into: dict[State, list[Step]] = {}
+        for step in reach.steps(graph, now):
+            first.setdefault(_state(step), step)
+            into.setdefault(_state(step), []).append(step)
+        pending = [state for state in ((node, False), (node, True)) if state in into]
+        seen = set(pending)
+        found: list[Step] = []
+        while pending:
+            for step in into[pending.pop()]:
+                found.append(step)
+                if step.before is not None and _state(step.before) not in seen:
+                    seen.add(_state(step.before))
+                    pending.append(_state(step.before))
+        return cls(node, tuple(reach.chain_to(first, node)), tuple(found))
+
+    def keepers(self) -> tuple[Keeper, ...]:
+        """Return the roots that the ways begin at."""
+        begins = [step for step in self.steps if step.before is None]
+        return tuple(Keeper(step.node, step.relation, step.until) for step in begins)
+
+    def end(self) -> datetime | None:
+        """Return until when the longest-lasting way does, None if there is no way. A way lasts as long as
+        its shortest step.
+        """
+        leaving: dict[State, list[Step]] = {}
+        heap: list[tuple[float, int, datetime, State]] = []
+        tick = count()  # steps themselves have no order
+
+        def push(step: Step, end: datetime) -> None:
+            last = min(end, step.until or _NEVER)
+            heapq.heappush(heap, (-last.timestamp(), next(tick), last, _state(step)))
+
+        for step in self.steps:
+            if step.before is None:
+                push(step, _NEVER)
+            else:
+                leaving.setdefault(_state(step.before), []).append(step)
+        done: set[State] = set()
+        while heap:
+            _, _, end, state = heapq.heappop(heap)
+            if state[0] == self.node:
+                return end
+            if state not in done:
+                done.add(state)
+                for step in leaving.get(state, ()):
+                    push(step, end)
+        return None
 
 
 def _state(step: Step) -> State:
     return step.node, step.flat
 
 
-def _until(graph: Graph, node: Node, now: datetime) -> datetime | None:
-    """Return the end of the way to the node that lasts longest; then of the one that begins by then."""
-    moment = now
+def _until(graph: Graph, node: Node, now: datetime, ways: _Ways) -> datetime | None:
+    """Return the end of the way that lasts longest; then of the one that begins by then, and so on."""
+    end, moment = ways.end(), now
     for _ in range(_ROUNDS):
-        end = _lasts(graph, moment).get(node)
         if end is None or end == _NEVER:
-            return None if end else moment
+            break
         moment = max(end, moment) + _INSTANT
-        if node not in reach.mark(graph, moment):
+        following = _Ways.to(graph, node, moment).end()
+        if following is None:
             return end
-    return moment
-
-
-def _lasts(graph: Graph, now: datetime) -> dict[Node, datetime]:
-    """Return until when each kept node is: a way lasts as long as its shortest step."""
-    ends: dict[State, datetime] = {}
-    leaving: dict[State, list[Step]] = {}
-    tick = count()  # steps themselves have no order
-    heap: list[tuple[float, int, datetime, State]] = []
-
-    def push(step: Step, end: datetime) -> None:
-        last = min(end, step.until or _NEVER)
-        heapq.heappush(heap, (-last.timestamp(), next(tick), last, _state(step)))
-
-    for step in reach.steps(graph, now):
-        if step.before is None:
-            push(step, _NEVER)
-        else:
-            leaving.setdefault(_state(step.before), []).append(step)
-    while heap:
-        _, _, end, state = heapq.heappop(heap)
-        if state in ends:
-            continue
-        ends[state] = end
-        for step in leaving.get(state, ()):
-            push(step, end)
-    best: dict[Node, datetime] = {}
-    for (node, _), end in ends.items():
-        best[node] = max(end, best.get(node, end))
-    return best
+        end = following
+    return None
 
 
 # -------------------------------------------------------------------- what keeps it no more

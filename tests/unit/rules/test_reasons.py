@@ -176,7 +176,7 @@ def first_moment_without(graph: Graph, wanted: Node) -> datetime | None:
     raise AssertionError("there are not that many moments")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(objects, max_size=8))
 def test_the_end_that_is_told_is_the_end(things: list[Object]) -> None:
     graph = Graph.of(things)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import trio
@@ -154,10 +155,13 @@ async def asked(client: Client, reference: str, answer: Any) -> Asked:
     """Pull with credentials over a stream."""
     asked = Asked(answer)
     failure: RpcError | None = None
-    async with trio.open_nursery() as nursery, client.stream("c") as call:
+    name = f"c-{uuid4().hex[:8]}"  # the agent may still be closing the last one
+    async with trio.open_nursery() as nursery, client.stream(name) as call:
         nursery.start_soon(asked.serve, call)
         try:
-            await client.transfer(origin(reference, auth_stream="c", default_scheme="http"), store(reference))
+            await client.transfer(
+                origin(reference, auth_stream=name, default_scheme="http"), store(reference)
+            )
         except RpcError as error:
             failure = error  # raised outside: the nursery would wrap it
         nursery.cancel_scope.cancel()

@@ -112,8 +112,7 @@ repositories = ["127.0.0.1:*/fleet/**", "docker.io/library/*"]
 names = ["node*.example"]
 """
             configs.append(config)
-        with ThreadPoolExecutor(NODES) as pool:
-            agents = list(pool.map(lambda text: stack.enter_context(running_daemon(text)), configs))
+        agents = [stack.enter_context(running_daemon(config)) for config in configs]
         yield Fleet(agents, ports, registry, certificates)
 
 

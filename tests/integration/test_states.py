@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -117,6 +118,19 @@ def test_an_archive_is_brought_in_once(agent: Daemon, image: str, tmp_path: Path
     with pytest.raises(ApiError) as caught:
         agent.put("/v1/default/archive/import", {"path": str(tmp_path / "none.tar")})
     assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "relative", "text", "endless"])
+def test_what_is_no_archive(agent: Daemon, tmp_path: Path, kind: str) -> None:
+    path = str(tmp_path / "file")
+    if kind == "pipe":
+        os.mkfifo(path)  # nobody is at its other end
+    elif kind == "text":
+        Path(path).write_text("no archive")
+    path = {"directory": str(tmp_path), "relative": "in.tar", "endless": "/dev/zero"}.get(kind, path)
+    with pytest.raises(ApiError) as caught:
+        agent.put("/v1/default/archive/import", {"path": path})
+    assert caught.value.problem["code"] == "InvalidArgument"
 
 
 def _leave_to_docker(path: Path) -> None:

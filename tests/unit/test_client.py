@@ -20,11 +20,16 @@ from tricorn.client.api import Lost
 from tricorn.frames import FROM_CLIENT, Frame, FrameDecoder, FrameKind, encode, encode_document
 from tricorn.model.records import Event, Lease, SnapshotKind
 from tricorn.model.requests import (
+    ArchiveExport,
+    ArchiveImport,
     Change,
     ContainerDesired,
     ContainerView,
     ExecRequest,
     ImageDesired,
+    ImagePush,
+    ImageTags,
+    LeaseDesired,
     Mount,
     Resources,
 )
@@ -226,6 +231,15 @@ async def test_every_row(agent: Agent, client: Client) -> None:
         ("GET /v1/default/images", {"items": [image]}, client.images.list),
         ("GET /v1/default/images/a%2Fb", image, lambda: client.images.get("a/b")),
         ("PUT /v1/default/images", changed, lambda: client.images.put(desired)),
+        (
+            "PUT /v1/default/images/a/tags?plan=true",
+            changed,
+            lambda: client.images.tagged("a", ImageTags(("b",)), plan=True),
+        ),
+        ("PUT /v1/default/images/a/push", changed, lambda: client.images.pushed("a", ImagePush("b"))),
+        ("PUT /v1/default/archive/export", changed, lambda: client.images.exported(ArchiveExport("/a", ("a",)))),
+        ("PUT /v1/default/archive/import", changed, lambda: client.images.imported(ArchiveImport("/a"))),
+        ("PUT /v1/default/leases/keep", changed, lambda: client.leases.put("keep", LeaseDesired())),
         ("PUT /v1/default/images", operation, lambda: client.images.begin(desired)),
         ("DELETE /v1/default/images/a?sync=true", changed, lambda: client.images.delete("a", sync=True)),
         ("GET /v1/default/containers/web", view(), lambda: client.containers.get("web")),

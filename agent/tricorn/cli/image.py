@@ -21,6 +21,7 @@ image_command = click.Group("image", help="Pull, push, list, export, import, tag
 _PULL = """\
 tricorn image pull alpine
 tricorn image pull --platform linux/arm64 docker.io/library/redis:7
+tricorn image pull --also-platform linux/arm64 registry.example/app:1
 tricorn image pull --plain-http 127.0.0.1:5000/app:1
 tricorn image pull --detach redis:7
 echo $TOKEN | tricorn image pull --username me --password-stdin registry.example/app"""
@@ -28,6 +29,10 @@ echo $TOKEN | tricorn image pull --username me --password-stdin registry.example
 
 @command("pull", examples=_PULL)
 @click.option("--platform", metavar="OS/ARCH", help="The node's own otherwise.")
+@click.option(
+    "--also-platform", "platforms", multiple=True, metavar="OS/ARCH",
+    help="Bring the content for this one, too, to push or export it.",
+)  # fmt: skip
 @click.option("--plain-http", is_flag=True, help="Pull without TLS.")
 @click.option("--always", is_flag=True, help="Ask the registry even if the image is there.")
 @click.option("--snapshotter", metavar="NAME", help="Unpack for this snapshotter.")
@@ -64,6 +69,8 @@ def pull(settings: Settings, reference: str, how: str, detach: bool, **options: 
 def pull_request(reference: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the ImageDesired of a command line, with the fields that were set only."""
     body: dict[str, Any] = {"reference": reference, "pull": "always" if options["always"] else "missing"}
+    if options.get("platforms"):
+        body["platforms"] = list(options["platforms"])
     for name in ("platform", "plain_http", "snapshotter"):
         if options[name]:
             body[name] = options[name]

@@ -98,6 +98,22 @@ def tag_image(ns: str, name: str, reference: str) -> Call:
     return Call("POST", path(ns, "images", name, "tag"), body={"reference": reference})
 
 
+def put_tags(ns: str, name: str, wanted: Any, *, plan: bool = False) -> Call:
+    return Call("PUT", path(ns, "images", name, "tags"), query(plan=plan), wanted)
+
+
+def put_push(ns: str, name: str, wanted: Any, *, plan: bool = False, stream: bool = False) -> Call:
+    return Call("PUT", path(ns, "images", name, "push"), query(plan=plan), wanted, stream=stream)
+
+
+def put_export(ns: str, wanted: Any, *, plan: bool = False, stream: bool = False) -> Call:
+    return Call("PUT", path(ns, "archive", "export"), query(plan=plan), wanted, stream=stream)
+
+
+def put_import(ns: str, wanted: Any, *, plan: bool = False, stream: bool = False) -> Call:
+    return Call("PUT", path(ns, "archive", "import"), query(plan=plan), wanted, stream=stream)
+
+
 def export_images(
     ns: str,
     names: Iterable[str],
@@ -286,6 +302,10 @@ def create_lease(
     given = {"id": id, "labels": labels or None, "expire_seconds": expire_seconds}
     body = {key: value for key, value in given.items() if value is not None}
     return Call("POST", path(ns, "leases"), body=body)
+
+
+def put_lease(ns: str, id: str, desired: Any, *, plan: bool = False) -> Call:
+    return Call("PUT", path(ns, "leases", id), query(plan=plan), desired)
 
 
 def delete_lease(ns: str, id: str) -> Call:

@@ -25,6 +25,8 @@ from tricorn.model.image_requests import (
 from tricorn.model.policy import PolicyAnswer, PolicyQuestion, PolicyView
 from tricorn.model.records import ContentInfo, Lease, LeaseResource, Namespace, Snapshot
 from tricorn.model.requests import (
+    ArchiveExport,
+    ArchiveImport,
     Change,
     ContainerDesired,
     ContainerView,
@@ -33,8 +35,10 @@ from tricorn.model.requests import (
     ExitView,
     ImageDesired,
     ImagePush,
+    ImageTags,
     ImageView,
     ImportResult,
+    LeaseDesired,
     LogLine,
     OperationView,
     Progress,
@@ -154,6 +158,22 @@ class Images(Noun):
     async def usage(self, names: Sequence[str] = ()) -> ImageUsages:
         """Return what images (without names, all) take."""
         return value(await self._pool.call(calls.image_usage(self._ns, names)), ImageUsages)
+
+    async def tagged(self, name: str, wanted: ImageTags, *, plan: bool = False) -> Change:
+        """Make sure that the image has these names, too."""
+        return value(await self._pool.call(calls.put_tags(self._ns, name, plain(wanted), plan=plan)), Change)
+
+    async def pushed(self, name: str, wanted: ImagePush, *, plan: bool = False) -> Change:
+        """Make sure that a registry has the image; it is asked first."""
+        return value(await self._pool.call(calls.put_push(self._ns, name, plain(wanted), plan=plan)), Change)
+
+    async def exported(self, wanted: ArchiveExport, *, plan: bool = False) -> Change:
+        """Make sure that a file of the node is the archive of these images."""
+        return value(await self._pool.call(calls.put_export(self._ns, plain(wanted), plan=plan)), Change)
+
+    async def imported(self, wanted: ArchiveImport, *, plan: bool = False) -> Change:
+        """Make sure that the images of an archive on the node are in the agent."""
+        return value(await self._pool.call(calls.put_import(self._ns, plain(wanted), plan=plan)), Change)
 
     def export(
         self, names: Sequence[str], *, platform: str = "", all_platforms: bool = False, operation: str = ""
@@ -344,6 +364,10 @@ class Leases(Noun):
     ) -> Lease:
         call = calls.create_lease(self._ns, id, dict(labels or {}), expire_seconds)
         return value(await self._pool.call(call), Lease)
+
+    async def put(self, id: str, desired: LeaseDesired, *, plan: bool = False) -> Change:
+        """Make sure that a lease exists and holds these things, or that it is gone."""
+        return value(await self._pool.call(calls.put_lease(self._ns, id, plain(desired), plan=plan)), Change)
 
     async def get(self, id: str) -> Lease:
         return value(await self._pool.call(upkeep_calls.lease(self._ns, id)), Lease)

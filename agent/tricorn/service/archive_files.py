@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 from uuid import uuid4
 
 import trio
@@ -26,7 +25,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import Platform
 from tricorn.model.requests import Action, ArchiveExport, ArchiveImport, Change
 from tricorn.rules import platforms
-from tricorn.service.archive_peek import Named, peek
+from tricorn.service.archive_peek import Named, open_regular, peek
 from tricorn.service.archive_writer import ExportRequest, Plan, tail
 from tricorn.service.catalog import Catalog
 from tricorn.service.progress import Reporter
@@ -155,10 +154,8 @@ def index_digest(end: bytes) -> str:
 def _described(path: str, length: int) -> dict[str, object]:
     """Return the size of a file and the digest of its last `length` bytes; empty when there is none."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidArgument(f"{path} is no regular file", field="path")
             end = os.pread(file.fileno(), length, max(0, status.st_size - length))
     except OSError as error:
         if error.errno == errno.ENOENT:
@@ -231,19 +228,23 @@ class _Source:
     """A file whose bytes an import receives."""
 
     _path: str
-    _descriptor: int = -1
+    _file: BinaryIO | None = None
 
     def open(self) -> int:
         """Return its size."""
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            return os.fstat(self._descriptor).st_size
+            self._file = open_regular(self._path)
+            return os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise _failure(self._path, error) from None
 
     async def receive(self) -> bytes:
-        return await _in_thread(lambda: os.read(self._descriptor, limits.TRANSFER_BUFFER))
+        return await _in_thread(self._read)
+
+    def _read(self) -> bytes:
+        assert self._file is not None
+        return self._file.read(limits.TRANSFER_BUFFER)
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if self._file is not None:
+            self._file.close()

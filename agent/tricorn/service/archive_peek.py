@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from attrs import frozen
 
@@ -42,9 +42,7 @@ def peek(path: str, store: ImageStoreEnd) -> list[Named]:
     Raises NotFound, InvalidArgument for what is no archive of images.
     """
     try:
-        with open(path, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InvalidArgument(f"{path} is no regular file", field="path")
+        with open_regular(path) as file:
             documents = _documents(file.read)
     except OSError as error:
         raise NotFound(f"{path} can't be read", why=error.strerror or "", field="path") from None
@@ -53,6 +51,17 @@ def peek(path: str, store: ImageStoreEnd) -> list[Named]:
     if MANIFESTS in documents:
         return list(_of_docker(documents[MANIFESTS], store))
     raise InvalidArgument(f"{path} is no archive of images", field="path")
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file to read it, never waiting for the other end of a pipe. OSError; InvalidArgument if it is
+    something else than a file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidArgument(f"{path} is no regular file", field="path")
+    return os.fdopen(descriptor, "rb")
 
 
 def _documents(read: Any) -> dict[str, bytes]:

@@ -87,11 +87,13 @@ def test_pull_request() -> None:
         "plain_http": False,
         "snapshotter": "native",
         "no_unpack": True,
+        "platforms": ("linux/amd64",),
     }
     expected = {
         "reference": "a",
         "pull": "missing",
         "platform": "linux/arm64",
+        "platforms": ["linux/amd64"],
         "snapshotter": "native",
         "unpack": False,
     }

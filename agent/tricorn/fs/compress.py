@@ -14,6 +14,9 @@ _GZIP_LEVEL: Final = 2  # a twelfth of the time that zlib's level 6 takes, for a
 _GZIP_FORMAT: Final = 31  # zlib's `wbits` for a gzip header, which then holds no time and no name
 _ZSTD_LEVEL: Final = 3
 _ZSTD_THREADS: Final = 2  # any number of them gives the same bytes, none at all gives others
+_ZSTD_JOB: Final = (
+    2 << 20
+)  # bytes that a thread takes at a time; by default 8 MiB, which costs 50 MiB of memory
 
 
 class Compressor(Protocol):
@@ -36,6 +39,9 @@ def compressor(kind: str) -> Compressor:
         made: Compressor = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
         return made
     if kind == "zstd":
-        packer = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, threads=_ZSTD_THREADS)
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            _ZSTD_LEVEL, threads=_ZSTD_THREADS, job_size=_ZSTD_JOB, write_checksum=1
+        )
+        packer = zstandard.ZstdCompressor(compression_params=parameters)
         return packer.compressobj()
     return _Plain()

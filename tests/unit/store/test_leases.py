@@ -25,6 +25,16 @@ def test_life_of_a_lease(tx: Transaction) -> None:
             call("n", "l")
 
 
+def test_other_labels_leave_the_resources(tx: Transaction) -> None:
+    tx.leases.create("n", "l", {"a": "1"})
+    tx.leases.add_resource("n", "l", LeaseResource("images", "a"))
+    tx.leases.set_labels("n", "l", {"containerd.io/gc.expire": "2026-11-21T00:00:00Z"})
+    assert tx.leases.get("n", "l").labels == {"containerd.io/gc.expire": "2026-11-21T00:00:00Z"}
+    assert len(tx.leases.list_resources("n", "l")) == 1
+    with pytest.raises(NotFound):
+        tx.leases.set_labels("n", "none", {})
+
+
 def test_resources(tx: Transaction) -> None:
     tx.leases.create("n", "l")
     wanted = [

@@ -148,6 +148,7 @@ class RegistryClient:
         call = await self._call(reference, auth, way, plain_http=plain_http)
         what = f"can't fetch {descriptor.digest} of {reference.name}"
         attempts = self._attempts(what, call, "pull", self._pacing.attempts)
+        attempts.hosts = self.turns.trusted(descriptor.digest, attempts.hosts)
         attempts.offset = lambda: sink.offset
         transfer = Transfer(self._access, call, descriptor, sink, self._buffers)
         try:

@@ -9,7 +9,7 @@ or kept waiting too long goes to the registry.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
@@ -46,6 +46,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._blobs: dict[Digest, _Blob] = {}
+        self._mistrusted: dict[Digest, None] = {}
 
     def asking(self, digest: Digest) -> bool:
         """Whether the node wants a blob, and has begun to ask for it."""
@@ -60,6 +61,19 @@ class Turns:
         """Let a blob count as wanted, to the end of its verification: whoever waits for it may go on then."""
         with self._held(digest):
             yield
+
+    def mistrust(self, digest: Digest) -> None:
+        """Remember that what came wasn't the blob, so that the next try takes it from the registry alone: a
+        mirror with wrong bytes must not keep an image away for ever.
+        """
+        self._mistrusted[digest] = None
+        while len(self._mistrusted) > limits.PEER_DOCUMENTS:
+            del self._mistrusted[next(iter(self._mistrusted))]
+
+    def trusted(self, digest: Digest, hosts: Sequence[RegistryHost]) -> list[RegistryHost]:
+        """Return the hosts that a blob may come from, in order."""
+        mirrors = digest not in self._mistrusted
+        return [host for host in hosts if mirrors or host.upstream] or list(hosts)
 
     @contextmanager
     def _held(self, digest: Digest) -> Iterator[_Blob]:

@@ -128,6 +128,17 @@ async def test_others_are_told_what_is_certain_to_come() -> None:
     assert not turns.asking(DIGEST)
 
 
+def test_a_blob_that_came_wrong_is_taken_from_the_registry_alone() -> None:
+    turns = Turns()
+    assert turns.trusted(DIGEST, [PEER, UPSTREAM]) == [PEER, UPSTREAM]
+    turns.mistrust(DIGEST)
+    assert turns.trusted(DIGEST, [PEER, UPSTREAM]) == [UPSTREAM]
+    assert turns.trusted(DIGEST, [PEER]) == [PEER]
+    for number in range(2 * limits.PEER_DOCUMENTS):
+        turns.mistrust(Digest.of(str(number).encode()))
+    assert turns.trusted(DIGEST, [PEER, UPSTREAM]) == [PEER, UPSTREAM]
+
+
 async def test_bytes_that_come_are_certain_and_a_failure_is_not() -> None:
     turns, got = Turns(), [0]
 

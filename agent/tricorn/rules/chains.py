@@ -14,6 +14,7 @@ from tricorn.errors import InvalidArgument
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor, ImageConfig, Index, Manifest
 from tricorn.model.reference import Reference
+from tricorn.rules.media_types import IMAGE_CONFIGS
 
 GC_CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source."
@@ -33,6 +34,12 @@ def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
 def diff_ids_of(manifest: Manifest, config: ImageConfig) -> tuple[Digest, ...]:
     """Return the config's diff ids, one a layer; raise InvalidArgument if the numbers differ."""
     if len(config.diff_ids) != len(manifest.layers):
+        if not config.diff_ids and manifest.config.media_type not in IMAGE_CONFIGS:
+            raise InvalidArgument(
+                "this is an artifact, not an image",
+                why=f"its config is of type {manifest.config.media_type[:160]!r}",
+                hint="artifacts come with the image that they refer to: `image pull --with-referrers`",
+            )
         raise InvalidArgument(
             "the image's config and manifest disagree",
             why=f"{len(config.diff_ids)} diff ids for {len(manifest.layers)} layers",

@@ -159,6 +159,7 @@ SIGNATURE_PAYLOAD: Final = 64 * KIB
 # Garbage collection and leases
 LEASE_DEFAULT_SECONDS: Final = 24 * 3600
 INGEST_DEFAULT_SECONDS: Final = 24 * 3600
+QUARANTINE_SECONDS: Final = 7 * 24 * 3600  # that a damaged file is kept for people once nobody misses it
 PULL_KEPT_SECONDS: Final = 600  # what a pull brought whose registry failed, for the next one to go on from
 
 # Clients of the API

@@ -76,12 +76,20 @@ class ContentStore(Protocol):
         """NotFound if the namespace doesn't have it."""
         ...
 
+    async def update_labels(self, namespace: str, digest: Digest, labels: Mapping[str, str]) -> ContentInfo:
+        """Merge `labels` in; an empty value deletes. NotFound."""
+        ...
+
     async def read(self, namespace: str, digest: Digest, *, limit: int) -> bytes:
         """Return the whole blob; ResourceExhausted if it has more than `limit` bytes."""
         ...
 
     def blob_path(self, digest: Digest) -> str:
         """Where the blob is (or would be) on disk, whatever the namespace."""
+        ...
+
+    def doubt(self, digest: Digest) -> None:
+        """Have a blob verified soon: something that read it says that it is damaged."""
         ...
 
     def writer(

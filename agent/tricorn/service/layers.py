@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import trio
 from attrs import Factory, define, frozen
 
-from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition
+from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument
 from tricorn.failpoints import failpoint
 from tricorn.model.checkpoints import PRIVATE, is_secret
 from tricorn.model.ids import Digest
@@ -131,13 +131,21 @@ class LayerPipeline:
                 layer.skipped()
                 await note_origin(self._content, request, digest)
                 if target:
-                    await self._extract(layer, target, "overlay")
+                    await self._extract_known(layer, target)
                     layer.phase = "done"
                 return
             except WrongBytes:  # drop them, so that the next pull starts afresh
                 await self._content.abort(request.namespace, _ref(digest))
                 raise
         layer.phase = "done"
+
+    async def _extract_known(self, layer: Layer, target: str) -> None:
+        """Unpack a blob that was here before. If that fails, its file may be damaged."""
+        try:
+            await self._extract(layer, target, "overlay")
+        except (DataLoss, InvalidArgument):
+            self._content.doubt(layer.descriptor.digest)
+            raise
 
     async def _download(self, request: PullRequest, layer: Layer, writer: ContentWriter, target: str) -> None:
         async with AsyncExitStack() as stack:

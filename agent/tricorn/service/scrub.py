@@ -15,6 +15,7 @@ import structlog
 import trio
 from attrs import Factory, define
 
+from tricorn import limits
 from tricorn.errors import FailedPrecondition, TricornError
 from tricorn.failpoints import failpoint
 from tricorn.model.ids import Digest
@@ -107,6 +108,14 @@ class ScrubService:
         if self._settings.refetch:
             await self._bring_back()
         await self._db.write(lambda tx: tx.blob_checks.trim(), durable=False)
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Remove what is long in quarantine and missed by nobody: a failing disk would fill up with it."""
+        end = self._clock.now() - timedelta(seconds=limits.QUARANTINE_SECONDS)
+        for found in await self.quarantined():
+            if not found.namespaces and found.found_at and found.found_at < end:
+                await self._content.release_quarantined(found.digest)
 
     async def _rest(self, read: int, seconds: float) -> None:
         """Give way after a slice of so many bytes and seconds: keep to the rate, let other work go first."""

@@ -48,7 +48,7 @@ class ContentStore(ContentCare):
         self._isolated = policy == "isolated"
         self._writers: dict[tuple[str, str], Hold] = {}
         self._sweeping = trio.Lock()
-        self._opened = OpenBlobs(self._files, db, self._limiter)
+        self._opened = OpenBlobs(self._files, db, self._limiter, self.doubt)
 
     # -- blobs
     async def info(self, namespace: str, digest: Digest) -> ContentInfo:
@@ -80,7 +80,7 @@ class ContentStore(ContentCare):
         try:
             return self._read_verified(info)
         except DataLoss:
-            self.suspects.add(info.digest)
+            self.doubt(info.digest)
             raise
 
     def _read_verified(self, info: ContentInfo) -> bytes:

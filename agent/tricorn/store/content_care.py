@@ -24,6 +24,10 @@ class ContentCare:
         self._limiter = limiter
         self.suspects: set[Digest] = set()
 
+    def doubt(self, digest: Digest) -> None:
+        """Have a blob verified soon: something that read it says that it is damaged."""
+        self.suspects.add(digest)
+
     def reading(self, digest: Digest, size: int) -> BlobReading:
         """Return what reads a blob's file again to verify it; its calls block."""
         return BlobReading(self._files.blob(digest), digest, size)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import trio
@@ -76,10 +76,17 @@ def _cached(descriptor: int, offset: int, size: int) -> memoryview | None:
 class OpenBlobs:
     """Opens blobs, and keeps the few that were read last open until the next sweep."""
 
-    def __init__(self, files: BlobFiles, db: Database, limiter: trio.CapacityLimiter) -> None:
+    def __init__(
+        self,
+        files: BlobFiles,
+        db: Database,
+        limiter: trio.CapacityLimiter,
+        doubt: Callable[[Digest], None] = lambda _: None,
+    ) -> None:
         self._files = files
         self._db = db
         self._limiter = limiter
+        self._doubt = doubt
         self._kept: OrderedDict[Key, OpenBlob] = OrderedDict()
         weakref.finalize(self, _forget, self._kept)
 
@@ -111,6 +118,9 @@ class OpenBlobs:
         except NotFound:
             _drop(self._kept, key)
             raise
+        except DataLoss:
+            self._doubt(key[1])
+            raise
         if descriptor is None and key not in self._kept:
             return await self._look_up(key)  # it was let go of meanwhile
         if descriptor is not None:
@@ -140,7 +150,8 @@ def _open(tx: Transaction, key: Key, path: str) -> tuple[ContentInfo, int]:
     except Internal as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise DataLoss(
-                f"the file of content {info.digest} is missing", hint="delete the image and pull it again"
+                f"the file of content {info.digest} is missing",
+                hint="`tricorn content scrub --now` takes it out of service, then pull the image again",
             ) from error
         raise
 

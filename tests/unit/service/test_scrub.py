@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from tricorn import limits
 from tricorn.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
 from tricorn.model.ids import Digest
 from tricorn.model.oci import OCI_MANIFEST, Descriptor
@@ -264,6 +265,22 @@ async def test_it_runs_for_ever_and_survives_failures(
         nursery.cancel_scope.cancel()
     assert len(rounds) == 3
     assert rounds[0] >= 100
+
+
+async def test_what_nobody_misses_is_let_go_of_in_the_end(node: Node, tmp_path: Path) -> None:
+    missed, back = await node.put(b"missed"), await node.put(b"back")
+    node.flip(missed)
+    node.flip(back)
+    scrubber = node.scrubber()
+    await scrubber.scrub()
+    await node.put(b"back")
+    node.clock.advance(limits.QUARANTINE_SECONDS - 1)
+    await scrubber.round()
+    assert len(await scrubber.quarantined()) == 2
+    node.clock.advance(2)
+    await scrubber.round()
+    assert [item.digest for item in await scrubber.quarantined()] == [missed]
+    assert len(os.listdir(tmp_path / "content/quarantine")) == 1
 
 
 async def test_one_at_a_time(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ FLOOR: Final = "floor"
 MEMORY: Final = 150.0  # MiB of the agent and its children, whatever the image
 WALL: Final = {"distro": 0.45, "many": 0.40, "layers": 0.40, "large": 0.60}
 CPU: Final = {"distro": 0.60, "many": 0.60, "layers": 0.60}
-MOVED: Final = ("distro", "layers", "large")  # pushed and imported
+PUSHED: Final = ("distro", "layers", "large")
+IMPORTED: Final = ("distro", "layers")
 DIFF_TYPES: Final = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
@@ -77,7 +78,8 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
         return side, lambda: side.pull(reference), lambda: side.forget(reference), rounds
 
     contenders = {OURS: contender(stage.tricorn), NEW: contender(stage.new)}
-    contenders[PARALLEL] = contender(stage.parallel, None if gzip else 1)
+    rounds = stage.plan.pulls if gzip else max(1, stage.plan.pulls - 1)
+    contenders[PARALLEL] = contender(stage.parallel, max(1, rounds - 1))
     if gzip:
         contenders[OLD] = contender(stage.old, 1)
     if shape.name == "tiny":
@@ -88,7 +90,6 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
             lambda: side.forget(reference),
             None,
         )
-    rounds = stage.plan.pulls if gzip else max(1, stage.plan.pulls - 1)
     alternate(result, contenders, 3 * rounds if shape.name == "tiny" else rounds)
     result.side(FLOOR).add_round([floor.wall], floor.cpu)
     result.notes.append(floor.describe())
@@ -111,7 +112,7 @@ def _bind(result: Measurement, peers: Sequence[str], wall: float | None, cpu: fl
 # ------------------------------------------------------------------ push
 def push(stage: Stage) -> Iterator[Measurement]:
     """Push to a second, empty registry on the journaled file system."""
-    for name in [name for name in stage.plan.shapes if name in MOVED]:
+    for name in [name for name in stage.plan.shapes if name in PUSHED]:
         shape = shapes.shape(stage.work / "layouts", name, "gzip", quick=stage.plan.quick)
         yield _push(stage, shape)
 
@@ -142,7 +143,7 @@ def _push(stage: Stage, shape: Shape) -> Measurement:
 # ------------------------------------------------------------------ import
 def import_(stage: Stage) -> Iterator[Measurement]:
     """Read an archive in the form of an OCI layout and unpack what it has."""
-    for name in [name for name in stage.plan.shapes if name in MOVED]:
+    for name in [name for name in stage.plan.shapes if name in IMPORTED]:
         shape = shapes.shape(stage.work / "layouts", name, "gzip", quick=stage.plan.quick)
         yield _import(stage, shape)
 

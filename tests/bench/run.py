@@ -66,8 +66,9 @@ def main() -> int:
                 for result in measures.measure(name, ground):
                     results.append(result)
                     report.show(console, result)
+                    if not options.quick:  # at once: what is measured stays, whatever comes after
+                        report.write(RESULTS, [result], versions, measures.NAMES)
     if not options.quick:
-        report.write(RESULTS, results, versions, measures.NAMES)
         console.print(f"written to {RESULTS.relative_to(PROJECT)}/latest.md, .json and .svg")
     failures = [failure for result in results for failure in result.failures()]
     for failure in failures:

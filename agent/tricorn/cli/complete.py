@@ -9,6 +9,7 @@ import click
 
 from tricorn.cli.door import Door, calls
 from tricorn.cli.settings import Settings
+from tricorn.client import upkeep_calls
 from tricorn.errors import TricornError
 from tricorn.exchange import Call
 
@@ -44,6 +45,7 @@ leases: Final = _names(calls.leases, "id")
 operations: Final = _names(calls.operations, "id")
 blobs: Final = _names(calls.content, "digest")
 snapshots: Final = _names(calls.snapshots, "key")
+quarantined: Final = _names(lambda _: upkeep_calls.quarantine(), "digest")
 
 
 def images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tricorn.cli import progress
+from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, duration, size
 from tricorn.cli.output import clean, each, emit_json, table
@@ -21,7 +21,10 @@ tricorn content scrub --now --in-namespace default --keep-orphans"""
 
 @command("scrub", examples=_SCRUB)
 @click.option("--now", is_flag=True, help="Verify at once and at full speed, not in idle time.")
-@click.option("--in-namespace", metavar="NS", help="With --now: only the blobs of this namespace.")
+@click.option(
+    "--in-namespace", metavar="NS", shell_complete=complete.namespaces,
+    help="With --now: only the blobs of this namespace.",
+)  # fmt: skip
 @click.option("--keep-orphans", is_flag=True, help="With --now: leave files that no record names.")
 @progress.progress_options
 def scrub(settings: Settings, now: bool, in_namespace: str | None, keep_orphans: bool, how: str) -> int:
@@ -94,7 +97,7 @@ def ls(settings: Settings) -> None:
 
 
 @command("fetch", examples="tricorn content quarantine fetch sha256:…")
-@click.argument("digests", nargs=-1, required=True, metavar="DIGEST...")
+@click.argument("digests", nargs=-1, required=True, metavar="DIGEST...", shell_complete=complete.quarantined)
 def fetch(settings: Settings, digests: tuple[str, ...]) -> int:
     """Bring blobs back from the registries that they came from."""
     return each(settings, digests, lambda digest: settings.door.call(upkeep_calls.fetch_quarantined(digest)))
@@ -104,7 +107,7 @@ def fetch(settings: Settings, digests: tuple[str, ...]) -> int:
     "rm", examples="tricorn content quarantine rm sha256:…\ntricorn content quarantine rm --force sha256:…"
 )
 @click.option("--force", is_flag=True, help="Although namespaces still miss them.")
-@click.argument("digests", nargs=-1, required=True, metavar="DIGEST...")
+@click.argument("digests", nargs=-1, required=True, metavar="DIGEST...", shell_complete=complete.quarantined)
 def rm(settings: Settings, force: bool, digests: tuple[str, ...]) -> int:
     """Remove blobs from quarantine, files and all."""
     return each(
@@ -115,7 +118,7 @@ def rm(settings: Settings, force: bool, digests: tuple[str, ...]) -> int:
 
 
 @command("inspect", examples="tricorn content inspect sha256:…")
-@click.argument("digest")
+@click.argument("digest", shell_complete=complete.blobs)
 def inspect(settings: Settings, digest: str) -> None:
     """Print a blob's record, and when the blob was last verified on disk."""
     record = settings.door.call(calls.blob(settings.namespace, digest))

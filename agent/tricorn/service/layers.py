@@ -101,10 +101,13 @@ class LayerPipeline:
     async def fetch_all(
         self, request: PullRequest, layers: Sequence[Layer], lease: str, backend: Snapshotter | None
     ) -> None:
-        """Bring all blobs, and apply each layer that has a `backend_id` to its own directory."""
+        """Bring all blobs, and apply each layer that has a `backend_id` to its own directory. The largest go
+        first, so that none of them is left to the end alone.
+        """
         async with typed_nursery() as transfers:
-            for layer in layers:
+            for layer in sorted(layers, key=lambda layer: layer.descriptor.size, reverse=True):
                 transfers.start_soon(self._layer, request, layer, lease, backend)
+                await trio.lowlevel.checkpoint()  # what starts in one step may run in any order
 
     async def unpack_on_parent(self, layer: Layer, backend: Snapshotter, parents: tuple[str, ...]) -> None:
         """Apply a layer whose blob is here onto a copy of its parent's tree."""
@@ -135,6 +138,7 @@ class LayerPipeline:
                     layer.phase = "done"
                 return
             except WrongBytes:  # drop them, so that the next pull starts afresh
+                self.turns.mistrust(digest)
                 await self._content.abort(request.namespace, _ref(digest))
                 raise
         layer.phase = "done"

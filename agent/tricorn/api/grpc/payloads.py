@@ -29,7 +29,7 @@ _REFUSED: Final = {
     "systemd_cgroup": "the agent drives the cgroup file systems itself, not through systemd",
     "no_new_keyring": "the runtime always gives a container a session keyring of its own",
     "shim_cgroup": "there is no shim to be put into a control group",
-    "criu_image_path": "checkpoints can't be restored yet",
+    "criu_image_path": "tasks are restored from checkpoints in the content store, not from directories",
     "task_api_address": "tasks of sandboxes run under the agent itself",
 }
 

@@ -45,6 +45,7 @@ from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.figures import Figures
 from tricorn.service.gc import GcService
+from tricorn.service.health import HealthService
 from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.image_states import ImageStates
@@ -174,6 +175,16 @@ def peer_service(peers: Peers, workers: Workers, puller: Puller) -> PeerService:
     return PeerService(workers.db, workers.content, puller.coming, workers.registry.turns, grant)
 
 
+def watched_tasks(
+    workers: Workers, lifecycle: Lifecycle, specs: SpecFactory
+) -> tuple[TaskService, HealthService]:
+    """Return the tasks, and what asks them how they fare."""
+    tasks = TaskService(workers.db, workers.runtime, lifecycle, specs)
+    health = HealthService(workers.db, tasks, workers.clock)
+    lifecycle.health_of = health.of
+    return tasks, health
+
+
 @define
 class Agent:
     """All services of one running agent."""
@@ -231,7 +242,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
         tidier = await stack.enter_async_context(Tidier.open())
         snapshots.tidier = tidier
         lifecycle = Lifecycle(db, snapshots, workers.runtime, bundles, specs, supervisor, tidier, boot_id)
-        tasks = TaskService(db, workers.runtime, lifecycle, specs)
+        tasks, health = watched_tasks(workers, lifecycle, specs)
         execs = await stack.enter_async_context(Execs.open(db, workers.runtime, clock))
         reviver = Reviver(workers.content, workers.extractor, workers.runtime, bundles, machine)
         processes = ProcessService(db, workers.runtime, lifecycle, tasks, execs, reviver)
@@ -297,6 +308,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             container_records=sandbox_controller.records,
             tasks=tasks,
             processes=processes,
+            health=health,
             content=BlobService(db, workers.content),
             image_records=ImageRecords(db, gc, gate),
             snapshots=snapshots,

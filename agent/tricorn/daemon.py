@@ -64,6 +64,7 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
             nursery.start_soon(agent.restarter.run)
+            nursery.start_soon(agent.services.health.run)
             peers = await stack.enter_async_context(open_peers(config, agent))
             settle_memory()
             doors.ready.set()

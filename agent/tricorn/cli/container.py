@@ -69,7 +69,8 @@ def status(view: dict[str, Any], now: datetime | None = None) -> str:
         since = age(task.get("exited_at"), now)
         return f"exited ({', '.join(notes)})" + (f" {since} ago" if since != "-" else "")
     since = age(task.get("started_at"), now)
-    return str(task["status"]) + (f" {since}" if since != "-" else "")
+    health = f" ({task['health']['status']})" if task.get("health") else ""
+    return str(task["status"]) + (f" {since}" if since != "-" else "") + health
 
 
 def _steer(settings: Settings, names: tuple[str, ...], verb: str, body: Any = None) -> int:

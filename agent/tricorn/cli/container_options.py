@@ -35,6 +35,14 @@ OPTIONS: Final = (
     click.option(
         "--restart", metavar="POLICY", help="no, always, unless-stopped, on-failure or on-failure:N."
     ),
+    click.option("--health-cmd", metavar="COMMAND", help="Well if this, run by sh -c in it, ends with 0."),
+    click.option("--health-tcp", type=int, metavar="PORT", help="Well if this port can be connected to."),
+    click.option("--health-http", metavar="URL", help="Well if http://127.0.0.1:PORT/… answers 200 to 399."),
+    click.option("--health-interval", metavar="TIME", help="Between two checks; default 30s."),
+    click.option("--health-timeout", metavar="TIME", help="For one check; default 5s."),
+    click.option("--health-retries", type=int, metavar="NUMBER", help="Failures in a row; default 3."),
+    click.option("--health-start-period", metavar="TIME", help="In which failures don't count."),
+    click.option("--health-on-failure", type=click.Choice(["none", "kill"]), help="When it is unhealthy."),
     # files
     click.option(
         "--mount", **_MANY, metavar="type=bind,src=S,dst=D,options=ro", help="Several options: ro:nosuid."

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tricorn.cli.figures import pairs, parse_size
+from tricorn.cli.figures import pairs, parse_duration, parse_size
 from tricorn.errors import InvalidArgument
 
 _UNLIMITED: Final = 2**64 - 1
@@ -61,9 +61,24 @@ def container(
         "namespaces": {kind: options[name] for name, kind in _NAMESPACES.items() if options.get(name)},
     }
     desired |= {field: value for field, value in built.items() if value}
+    desired |= health(options)
     if options.get("net"):
         desired["network"] = "private" if options["net"] == "none" else options["net"]
     return desired | program(options.get("entrypoint"), command) | security(options["security"])
+
+
+def health(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the health check that the options make, if any."""
+    given = {name: options.get(f"health_{name}") for name in ("cmd", "tcp", "http", "retries")}
+    check: dict[str, Any] = {name: value for name, value in given.items() if _is_set(value)}
+    if "cmd" in check:
+        check["exec"] = ["/bin/sh", "-c", check.pop("cmd")]
+    for name in ("interval", "timeout", "start_period"):
+        if text := options.get(f"health_{name}"):
+            check[name] = parse_duration(text, f"--health-{name.replace('_', '-')}")
+    if options.get("health_on_failure"):
+        check["on_unhealthy"] = options["health_on_failure"]
+    return {"health": check} if check else {}
 
 
 def _is_set(value: Any) -> bool:

@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, str]] = {
     "wait": "container:wait",
     "inspect": "container:inspect",
     "stats": "container:stats",
+    "health": "health:health",
     "commit": "commit:commit",
     "container": "container",
     "image": "image",

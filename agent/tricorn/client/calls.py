@@ -254,6 +254,10 @@ def stats(ns: str, id: str) -> Call:
     return Call("GET", path(ns, "containers", id, "stats"))
 
 
+def health(ns: str, id: str, *, wait: bool = False, timeout: float | None = None) -> Call:
+    return Call("GET", path(ns, "containers", id, "health"), query(wait=wait, timeout=timeout))
+
+
 def pids(ns: str, id: str) -> Call:
     return Call("GET", path(ns, "containers", id, "pids"))
 

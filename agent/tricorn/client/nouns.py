@@ -11,6 +11,7 @@ from tricorn.client.connection import Pool
 from tricorn.client.session import Session, open_session
 from tricorn.client.stream import Stream, Work, line_of, open_bytes, open_stream, open_work
 from tricorn.client.values import plain, value, values
+from tricorn.model.health import HealthView
 from tricorn.model.image_requests import (
     CommitResult,
     ContainerCommit,
@@ -309,6 +310,11 @@ class Containers(Noun):
 
     async def stats(self, id: str) -> dict[str, Any]:
         return value(await self._pool.call(calls.stats(self._ns, id)), dict[str, Any])
+
+    async def health(self, id: str, *, wait: bool = False, timeout: float | None = None) -> HealthView:
+        """Say how it fares; with `wait` once it is healthy. DeadlineExceeded after `timeout` seconds (60)."""
+        call = calls.health(self._ns, id, wait=wait, timeout=timeout)
+        return value(await self._pool.call(call), HealthView)
 
     async def pids(self, id: str) -> Sequence[int]:
         answer = value(await self._pool.call(calls.pids(self._ns, id)), dict[str, Any])

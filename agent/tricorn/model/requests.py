@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
+from tricorn.model.health import HealthCheck, HealthView
 from tricorn.model.records import LeaseResource, TaskStatus
 
 PullPolicy = Literal["missing", "always", "never"]
@@ -212,6 +213,7 @@ class ContainerDesired:
     snapshotter: str = ""
     stop_signal: str = ""
     stop_timeout: float = 10.0
+    health: HealthCheck | None = None
     restart: str = "no"  # always, unless-stopped, on-failure or on-failure:N
     log_size: int = 0  # bytes per log file; 0: the config's default
     log_files: int = 0
@@ -304,6 +306,7 @@ class TaskView:
     exit_note: str = ""
     oom_killed: bool = False
     terminal: bool = False
+    health: HealthView | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     exited_at: datetime | None = None

@@ -19,7 +19,7 @@ from tricorn.model.requests import Action, ContainerDesired
 # Keys that say how to get there rather than what is wanted
 _TRANSPORT = frozenset({"state", "pull", "plain_http"})
 # Keys that can be changed on a container without making it anew
-_IN_PLACE = frozenset({"labels", "stop_signal", "stop_timeout", "restart"})
+_IN_PLACE = frozenset({"labels", "stop_signal", "stop_timeout", "restart", "health"})
 _ALIVE = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED})
 
 

@@ -43,6 +43,13 @@ async def ensure_loopback(pid: int) -> bool:
     return await trio.to_thread.run_sync(_inside, pid, _loopback_up, limiter=_LIMITER)
 
 
+async def socket_inside(pid: int, family: int) -> socket.socket:
+    """Return an unconnected TCP socket of a process's network namespace. NotFound as above."""
+    return await trio.to_thread.run_sync(
+        _visit, pid, lambda: socket.socket(family, socket.SOCK_STREAM), limiter=_LIMITER
+    )
+
+
 async def host_interfaces() -> tuple[Interface, ...]:
     """Return the interfaces of the agent's own network namespace."""
     async with trio_asyncio.open_loop() as loop:
@@ -64,7 +71,17 @@ def _log_exception(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any])
 
 
 def _inside(pid: int, work: Callable[[IPRoute], T]) -> T:
-    """Do `work` with a netlink socket of a process's network namespace; this thread comes back after."""
+    """Do `work` with a netlink socket of a process's network namespace."""
+
+    def with_route() -> T:
+        with IPRoute() as route:
+            return work(route)
+
+    return _visit(pid, with_route)
+
+
+def _visit(pid: int, work: Callable[[], T]) -> T:
+    """Do `work` in a process's network namespace; this thread comes back after."""
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -76,8 +93,7 @@ def _inside(pid: int, work: Callable[[IPRoute], T]) -> T:
         finally:
             os.close(theirs)
         try:
-            with IPRoute() as route:
-                return work(route)
+            return work()
         finally:
             _enter(own)
     finally:

@@ -14,6 +14,7 @@ from tricorn.service.convert import Converter
 from tricorn.service.diff import DiffService
 from tricorn.service.dumps import Dumper
 from tricorn.service.gc import GcService
+from tricorn.service.health import HealthService
 from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
 from tricorn.service.image_states import ImageStates
@@ -60,6 +61,7 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     processes: ProcessService
+    health: HealthService
     content: BlobService
     image_records: ImageRecords
     snapshots: SnapshotService

@@ -21,6 +21,7 @@ from tricorn.model.requests import (
     ImageDesired,
     StopRequest,
 )
+from tricorn.rules.health import check_health
 from tricorn.rules.plan import Steps, canonical, container_steps, summary
 from tricorn.rules.restarts import parse_policy
 from tricorn.runtime.network import interfaces
@@ -68,7 +69,8 @@ class ContainerService:
 
     def _view(self, namespace: str, container: Container, task: Task | None) -> ContainerView:
         log_path = self._lifecycle.bundles.ref(namespace, container).log
-        return container_view(namespace, container, task, log_path)
+        health = self._lifecycle.health_of(namespace, container.id)
+        return container_view(namespace, container, task, log_path, health)
 
     # ------------------------------------------------------------ desired state
     async def put(
@@ -82,8 +84,7 @@ class ContainerService:
     ) -> Change:
         """Bring a container to the desired state, or under `plan` only say what that would take."""
         ids.identifier(container_id, "container")
-        ids.labels(desired.labels)
-        parse_policy(desired.restart)
+        _check(desired)
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, task = await self._find(namespace, container_id)
             before = self._summary(namespace, container, task)
@@ -165,7 +166,7 @@ class ContainerService:
         """Create a container, with a made-up id if none is given. AlreadyExists for a known one."""
         container_id = container_id or _made_up_id()
         ids.identifier(container_id, "container")
-        parse_policy(desired.restart)
+        _check(desired)
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, _ = await self._find(namespace, container_id)
             if container:
@@ -236,6 +237,13 @@ class ContainerService:
             "status": str(task.status) if task else "created",
             "pid": task.init.pid if task and task.init and task.status in ALIVE else 0,
         }  # fmt: skip
+
+
+def _check(desired: ContainerDesired) -> None:
+    """Refuse what could not be kept to later. InvalidArgument."""
+    ids.labels(desired.labels)
+    parse_policy(desired.restart)
+    check_health(desired.health)
 
 
 def _image_of(desired: ContainerDesired) -> ImageDesired:

@@ -19,6 +19,7 @@ from tricorn import limits
 from tricorn.errors import FailedPrecondition, NotFound
 from tricorn.failpoints import failpoint
 from tricorn.model.checkpoints import RestorePlan
+from tricorn.model.health import HealthView
 from tricorn.model.records import Container, Snapshot, SnapshotKind, Task, TaskStatus
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
@@ -64,6 +65,7 @@ class Lifecycle:
         self.bundles = bundles
         self.supervisor = supervisor
         self.locks = KeyedLock()
+        self.health_of: Callable[[str, str], HealthView | None] = lambda _, __: None
         self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
 
     # ------------------------------------------------------------ creation

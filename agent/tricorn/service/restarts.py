@@ -26,6 +26,7 @@ from tricorn.rules.restarts import (
     labels_of_start,
     wish_of,
 )
+from tricorn.service.changes import at_changes
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.processes import ProcessService
 from tricorn.store.db import Database
@@ -33,7 +34,6 @@ from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 _SIGKILL: Final = 9
-_CALM: Final = 0.2  # seconds between two looks
 _AT_ONCE: Final = 4  # containers being started again
 Key = tuple[str, str]
 
@@ -65,12 +65,11 @@ class Restarter:
     async def run(self) -> None:
         """Keep to the policies for ever."""
         async with trio.open_nursery() as nursery:
-            while True:
-                seen = self._db.newest
-                pause = self._act(await self._candidates(), nursery)
-                await trio.sleep(_CALM)
-                with trio.move_on_after(pause):
-                    await self._db.wait_beyond(seen)
+
+            async def look() -> float:
+                return self._act(await self._candidates(), nursery)
+
+            await at_changes(self._db, look)
 
     def statistics(self) -> dict[str, int]:
         return {"done": self.restarts, "under_way": len(self._busy)}

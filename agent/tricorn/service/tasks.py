@@ -241,7 +241,8 @@ class TaskService:
     async def _view(self, namespace: str, container_id: str) -> ContainerView:
         container, task = await self._lifecycle.records(namespace, container_id)
         ref = self._lifecycle.bundles.ref(namespace, container)
-        return container_view(namespace, container, task, ref.log)
+        health = self._lifecycle.health_of(namespace, container_id)
+        return container_view(namespace, container, task, ref.log, health)
 
 
 STOP_SIGNAL_LABEL = "org.opencontainers.image.stopSignal"

@@ -125,6 +125,11 @@ class Containers:
         )
         return [(row[0], _container(row)) for row in rows]
 
+    def list_with_health(self) -> list[tuple[str, Container]]:
+        """Return the containers, each with its namespace, whose request has a health check."""
+        rows = self._session.all(_SELECT + "WHERE instr(desired, '\"health\":{') ORDER BY namespace, id")
+        return [(row[0], _container(row)) for row in rows]
+
     def delete(self, namespace: str, id: str) -> None:
         """Remove the record, whether or not a task exists (that's the caller's to check). NotFound."""
         if not self._session.run("DELETE FROM containers WHERE namespace = ? AND id = ?", namespace, id):

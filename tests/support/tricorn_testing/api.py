@@ -15,6 +15,7 @@ import trio
 from tricorn.api.http.site import HttpApi
 from tricorn.api.listen import Listener
 from tricorn.errors import TricornError
+from tricorn.model.health import HealthStatus, HealthView
 from tricorn.model.ids import Digest
 from tricorn.model.policy import PolicyAnswer, PolicyView
 from tricorn.model.records import (
@@ -222,6 +223,7 @@ class World:
                 "list": [container()], "get": container(spec={"ociVersion": "1.1.0"}), "put": CHANGE,
                 "create": container(), "delete": CHANGE,
             },
+            "health": {"wait_healthy": HealthView(HealthStatus.HEALTHY), "get": HealthView(HealthStatus.STARTING)},
             "tasks": {
                 "start": container(), "stop": container(), "kill": None, "pause": container(), "resume": container(),
                 "wait": ExitView(3, NOW), "exec": ExecResult(0, "PONG\n"), "resize": None,

@@ -63,6 +63,8 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("GET", f"{C}/wait?condition=stopped", None, "tasks.wait", ("default", "web"), {}),
     ("POST", f"{C}/exec", {"args": ["redis-cli", "ping"]}, "tasks.exec", ("default", "web", ExecRequest(("redis-cli", "ping"))), {}),
     ("POST", f"{C}/resize", {"rows": 40, "columns": 120}, "tasks.resize", ("default", "web", 40, 120), {}),
+    ("GET", f"{C}/health?wait=true&timeout=2", None, "health.wait_healthy", ("default", "web", 2.0), {}),
+    ("GET", f"{C}/health", None, "health.get", ("default", "web"), {}),
     ("GET", f"{C}/stats", None, "tasks.stats", ("default", "web"), {}),
     ("GET", f"{C}/pids", None, "tasks.pids", ("default", "web"), {}),
     ("GET", "/v1/default/content", None, "content.list", ("default", ()), {}),

@@ -70,6 +70,12 @@ def test_options_after_the_image_are_the_programs() -> None:
         (["--stop-signal", "SIGINT"], "stop_signal", "SIGINT"),
         (["--stop-timeout", "0"], "stop_timeout", 0.0),
         (["--restart", "on-failure:3"], "restart", "on-failure:3"),
+        (["--health-cmd", "true"], "health", {"exec": ["/bin/sh", "-c", "true"]}),
+        (
+            ["--health-tcp", "80", "--health-interval", "1m", "--health-on-failure", "kill"],
+            "health",
+            {"tcp": 80, "interval": 60.0, "on_unhealthy": "kill"},
+        ),
         (["--sysctl", "net.ipv4.ip_forward=1"], "sysctls", {"net.ipv4.ip_forward": "1"}),
         (
             ["--ulimit", "nofile=1024:4096"],

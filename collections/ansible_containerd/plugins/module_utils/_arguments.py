@@ -178,6 +178,21 @@ CONTAINER = dict(
     stop_signal={"type": "str"},
     stop_timeout={"type": "float"},
     restart_policy={"type": "str"},
+    health={
+        "type": "dict",
+        "options": {
+            "exec": {"type": "list", "elements": "str"},
+            "tcp": {"type": "int"},
+            "http": {"type": "str"},
+            "interval": {"type": "float"},
+            "timeout": {"type": "float"},
+            "retries": {"type": "int"},
+            "start_period": {"type": "float"},
+            "on_unhealthy": {"type": "str", "choices": ["none", "kill"]},
+        },
+        "mutually_exclusive": [("exec", "tcp", "http")],
+        "required_one_of": [("exec", "tcp", "http")],
+    },
     log_size={"type": "str"},
     log_files={"type": "int"},
     **IMAGE_SOURCE

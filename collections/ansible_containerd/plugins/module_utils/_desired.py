@@ -90,6 +90,8 @@ def container(options):
         body["args"] = words("command", options["command"])
     if "mounts" in options:
         body["mounts"] = [given(mount) for mount in options["mounts"]]
+    if "health" in options:
+        body["health"] = given(options["health"])
     if "resources" in options:
         body["resources"] = resources(options["resources"])
     if "log_size" in options:

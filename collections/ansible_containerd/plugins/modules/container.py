@@ -246,6 +246,46 @@ options:
     description:
       - Seconds between that signal and the kill. The agent's default is 10.
     type: float
+  health:
+    description:
+      - How the agent finds out whether the container is well. Nobody asks when left out.
+    type: dict
+    suboptions:
+      exec:
+        description:
+          - A program run in the container. It is well when this ends with 0.
+        type: list
+        elements: str
+      tcp:
+        description:
+          - A port in the container's network. It is well when this can be connected to.
+        type: int
+      http:
+        description:
+          - A URL such as V(http://127.0.0.1:8080/ready), asked in the container's network. It is well when the answer
+            is 200 to 399.
+        type: str
+      interval:
+        description:
+          - Seconds between two checks. The agent's default is 30.
+        type: float
+      timeout:
+        description:
+          - Seconds that one check may take. The agent's default is 5.
+        type: float
+      retries:
+        description:
+          - Failures in a row that make it unhealthy. The agent's default is 3.
+        type: int
+      start_period:
+        description:
+          - Seconds after the start in which failures don't count. The agent's default is 0.
+        type: float
+      on_unhealthy:
+        description:
+          - With V(kill), an unhealthy container is killed; what follows is up to O(restart_policy).
+        type: str
+        choices: [none, kill]
   restart_policy:
     description:
       - When a container that has ended is started again, by the agent and without Ansible.

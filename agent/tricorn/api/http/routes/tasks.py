@@ -9,7 +9,8 @@ from tricorn.api.http.query import Query
 from tricorn.api.http.replies import Channel, Lines, Upgraded
 from tricorn.api.http.routing import Call, Route, Shape
 from tricorn.api.http.stdio import run_attach, run_exec
-from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound
+from tricorn.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.model.health import HealthView
 from tricorn.model.requests import (
     ContainerView,
     ExecRequest,
@@ -100,6 +101,14 @@ async def stats(call: Call) -> object:
     return await call.services.tasks.stats(call.namespace, call.path["id"])
 
 
+async def health(call: Call) -> object:
+    query = call.query
+    services, name = call.services, call.path["id"]
+    if query["wait"]:
+        return await services.health.wait_healthy(call.namespace, name, query["timeout"])
+    return await services.health.get(call.namespace, name)
+
+
 async def pids(call: Call) -> object:
     return Pids(tuple(await call.services.tasks.pids(call.namespace, call.path["id"])))
 
@@ -171,5 +180,18 @@ ROUTES = (
         errors=_STATE,
     ),
     Route("GET", f"{_ONE}/stats", stats, "Figures of its cgroup", dict, errors=_STATE),
+    Route(
+        "GET",
+        f"{_ONE}/health",
+        health,
+        "How it fares, by its health check",
+        HealthView,
+        query=(
+            Query("wait", "flag", "answer once it is healthy", default=False),
+            Query("timeout", "number", "seconds to wait for that", default=60.0),
+        ),
+        endless=True,
+        errors=(*_STATE, DeadlineExceeded),
+    ),
     Route("GET", f"{_ONE}/pids", pids, "Its processes, by the node's numbers", Pids, errors=_STATE),
 )

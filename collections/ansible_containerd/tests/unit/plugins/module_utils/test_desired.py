@@ -56,6 +56,7 @@ def test_options_take_the_names_of_the_agent():
             env={"A": 1},
             stop_timeout=2,
             restart_policy="on-failure:3",
+            health={"tcp": 80, "interval": 1.5},
         )
     )
     assert body["terminal"] is True
@@ -72,6 +73,7 @@ def test_options_take_the_names_of_the_agent():
     assert body["env"] == {"A": "1"}
     assert body["stop_timeout"] == 2
     assert body["restart"] == "on-failure:3"
+    assert body["health"] == {"tcp": 80, "interval": 1.5}
 
 
 def test_sizes_of_resources_are_bytes():

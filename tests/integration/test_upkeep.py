@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.root, pytest.mark.integration]
 CONFIG = """\
 [registry]
 hosts_dir = "{hosts}"
+[gc]
+schedule = false
 [content]
 sharing = "isolated"
 [scrub]

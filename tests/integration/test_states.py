@@ -68,6 +68,10 @@ def test_states_of_an_image(agent: Daemon, registry: Registry, image: str, tmp_p
     assert agent.put("/v1/default/images", wide)["changed"] is False
     assert len(agent.get("/v1/default/content")["items"]) == blobs + 3  # manifest, config, layer
 
+    with pytest.raises(ApiError) as caught:
+        agent.put("/v1/default/images", {**pull, "pull": "never", "platforms": ["linux/riscv64"]})
+    assert caught.value.status == 404
+
     names = [f"{registry.address}/states/copy:{tag}" for tag in "ab"]
     assert verbs(settled(agent, f"{one}/tags", {"references": names})) == ["tag", "tag"]
     agent.put("/v1/default/images", {"reference": names[0], "state": "absent"})

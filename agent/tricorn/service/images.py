@@ -132,13 +132,18 @@ class ImageService:
     ) -> tuple[Action | None, Any]:
         """Return the transfer that is needed, if any, and its target where that is known already."""
         name = f"image/{request.reference}"
-        whole = before is not None and not before.missing and (before.unpacked or not request.snapshotter)
-        whole = whole and await self._have(request.namespace, before, desired.platforms)
+        there = before is not None and not before.missing
+        there = there and await self._have(request.namespace, before, desired.platforms)
+        whole = before is not None and there and (before.unpacked or not request.snapshotter)
         if desired.pull == "never":
             if before is None:
                 raise NotFound(
                     f"image {request.reference} does not exist in namespace {request.namespace}",
                     hint="`pull: missing` would bring it",
+                )
+            if not there:
+                raise NotFound(
+                    f"image {request.reference} isn't all here", hint="`pull: missing` would bring the rest"
                 )
             return (None if whole else Action("unpack", name, "not unpacked")), before.image.target
         if desired.pull == "missing" and before is not None:

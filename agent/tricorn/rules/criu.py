@@ -42,6 +42,9 @@ _REMEDIES: Final[Sequence[Remedy]] = (
     Remedy("External socket is used", "allow unix sockets to outside of the container: --ext-unix-sk"),
     Remedy("Found dangling tty", "allow a terminal from outside of the container: --shell-job"),
     Remedy("shell-job", "allow a terminal from outside of the container: --shell-job"),
+    Remedy(
+        "Can't get rlimit", "CRIU needs CAP_SYS_RESOURCE for processes of other users: give it to the agent"
+    ),
     Remedy("Can't lookup mount", "a file is open that lies outside of the container: close it, or mount it"),
     Remedy("Can't connect inet socket back", "restore in a network namespace that has the same address"),
     Remedy("Can't bind inet socket back", "restore in a network namespace that has the same address"),
@@ -70,12 +73,14 @@ def defect_of(version: str, kernel: str) -> str:
 
 
 def explain(log: str, *, lines: int = 4) -> tuple[str, str]:
-    """Return the last errors of a CRIU log in its own words, and the remedy if there is a known one."""
+    """Return the errors of a CRIU log in its own words, and the remedy if there is a known one."""
     found = [match for match in map(_ERROR.match, log.splitlines()) if match]
     told = [f"{match['text'].strip()} ({match['place']})" for match in found if not _is_noise(match["text"])]
     told = list(dict.fromkeys(told))
     advice = next((item.advice for text in told for item in _REMEDIES if item.words in text), "")
-    return "; ".join(told[-lines:])[-1500:], advice
+    if len(told) > lines:  # the first are the reasons, the last what came of them
+        told = [*told[: lines - 1], "…", told[-1]]
+    return "; ".join(told)[:1500], advice
 
 
 def _is_noise(text: str) -> bool:

@@ -44,6 +44,15 @@ def test_the_log_is_told_in_its_own_words_with_the_remedy() -> None:
     assert explain("nothing of interest\n") == ("", "")
 
 
+def test_of_many_errors_the_first_and_the_last_are_told() -> None:
+    many = "".join(f"(00.0{at:02}) Error (criu/x.c:{at}): number {at}\n" for at in range(10))
+    words, _ = explain(many)
+    assert (
+        words
+        == "number 0 (criu/x.c:0); number 1 (criu/x.c:1); number 2 (criu/x.c:2); …; number 9 (criu/x.c:9)"
+    )
+
+
 def test_options_are_packed_as_containerd_reads_them() -> None:
     options = DumpOptions(
         leave_running=False, tcp_established=True, file_locks=True, empty_namespaces=("net",)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.faults
 NS = "team"
 KEPT = b"kept" * 1000
 NEW = b"new!" * 1000
+LAYER, LEASED = b"layer" * 1000, b"leased" * 1000  # what the kept blob names, and what a lease holds
 
 CHILD = """
 import os, sys, trio
@@ -44,22 +45,28 @@ class Clock:
 async def remove(snapshotter, backend_id):
     os.rmdir(os.path.join(sys.argv[1], backend_id))
 
-async def put(content, data):
-    async with content.writer("team", "ref") as writer:
+async def put(content, data, labels=None, lease=""):
+    async with content.writer("team", "ref", lease=lease) as writer:
         await writer.write(data)
-        return (await writer.commit(expected=Digest.of(data))).digest
+        return (await writer.commit(expected=Digest.of(data), labels=labels)).digest
 
 async def main(root, what):
     async with Database.open(root + "/db/t.db", Clock()) as db:
         content = ContentStore(root + "/content", db, Clock())
         collector = Collector(db, content, remove, Clock())
-        kept = await put(content, b"kept" * 1000)
+        labels = {}
+        if what == "collect":
+            layer = await put(content, b"layer" * 1000)
+            labels = {"containerd.io/gc.ref.content.0": layer, "containerd.io/gc.ref.snapshot.overlay": "top"}
+            await db.write(lambda tx: tx.leases.create("team", "l"))
+            await put(content, b"leased" * 1000, lease="l")
+        kept = await put(content, b"kept" * 1000, labels)
         await db.write(lambda tx: tx.images.put("team", Image("i", Descriptor("m", kept, 1))))
         if what == "collect":
             await put(content, b"new!" * 1000)
-            for name in ("a", "b"):
+            for name, parent in (("base", ""), ("top", "base"), ("a", ""), ("b", "base")):
                 os.mkdir(root + "/" + name)
-                record = Snapshot("overlay", name, SnapshotKind.COMMITTED, name)
+                record = Snapshot("overlay", name, SnapshotKind.COMMITTED, name, parent)
                 await db.write(lambda tx: tx.snapshots.create("team", record))
         failpoints.arm(os.environ)
         await (collector.collect() if what == "collect" else put(content, b"new!" * 1000))
@@ -150,7 +157,7 @@ async def test_a_collection_can_be_cut_short_anywhere(tmp_path: Path, step: str)
         name = "overlay"
 
         async def walk(self) -> list[str]:
-            return [name for name in ("a", "b") if (tmp_path / name).exists()]
+            return [name for name in ("a", "b", "base", "top") if (tmp_path / name).exists()]
 
         async def remove(self, backend_id: str) -> None:
             (tmp_path / backend_id).rmdir()
@@ -161,7 +168,8 @@ async def test_a_collection_can_be_cut_short_anywhere(tmp_path: Path, step: str)
     async with Database.open(str(tmp_path / "db/t.db"), Clock()) as db:
         content = ContentStore(str(tmp_path / "content"), db, Clock())
         collector = Collector(db, content, remove, Clock())
-        assert await content.read(NS, Digest.of(KEPT), limit=1 << 20) == KEPT
+        for data in (KEPT, LAYER, LEASED):
+            assert await content.read(NS, Digest.of(data), limit=1 << 20) == data
         done = step not in {"collect.marked", "db.commit"}
         if done:
             with pytest.raises(NotFound):
@@ -170,7 +178,8 @@ async def test_a_collection_can_be_cut_short_anywhere(tmp_path: Path, step: str)
             assert await content.read(NS, Digest.of(NEW), limit=1 << 20) == NEW
         await collector.collect()
         await collector.sweep_directories(Directories())  # what only the killed agent knew of
-        assert await Directories().walk() == []
-        assert files(tmp_path) == {Digest.of(KEPT).hex}
+        assert await Directories().walk() == ["base", "top"]
+        assert await db.read(lambda tx: [item.key for item in tx.snapshots.list(NS)]) == ["base", "top"]
+        assert files(tmp_path) == {Digest.of(data).hex for data in (KEPT, LAYER, LEASED)}
         assert os.listdir(tmp_path / "content/trash") == []
         await write_again(content)

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 import trio
@@ -101,6 +102,11 @@ class Bundles:
             self._write_config(namespace, container, spec)
 
         await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def drop_dump(self, namespace: str, container: str) -> None:
+        """Remove what a container was restored from, if an agent that ended left it; idempotent."""
+        remove = partial(shutil.rmtree, self.dump(namespace, container), ignore_errors=True)
+        await trio.to_thread.run_sync(remove, limiter=self._limiter)
 
     async def remove(self, namespace: str, container: str, *, logs: bool = False) -> None:
         """Unmount and remove the bundle; with `logs` the log files too."""

@@ -136,7 +136,10 @@ class Recovery:
         self, namespace: str, name: str, container: Container | None, intent: Intent
     ) -> None:
         """Let a container go on that was being dumped, and remove what there is of the dump."""
-        if container is None or self._dumper is None:
+        if self._dumper is None:
+            return
+        if container is None:
+            await self._dumper.clear(namespace, name)
             return
         task = await self._db.read(lambda tx: tx.tasks.find(namespace, name))
         ref = self._lifecycle.bundles.ref(namespace, _as_run(container, intent), task)
@@ -158,6 +161,7 @@ class Recovery:
         elif task.boot_id != self._boot_id:
             await self._end(namespace, task, "the node was restarted")
         else:
+            await self._lifecycle.bundles.drop_dump(namespace, task.container)
             await self._take_up(self._lifecycle.bundles.ref(namespace, container, task), created)
             log.info("task found again", namespace=namespace, container=task.container, pid=created.init.pid)
 

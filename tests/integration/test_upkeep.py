@@ -131,13 +131,13 @@ def test_what_has_no_source_is_shown_as_incomplete(agent: Daemon, registry: Regi
     agent.put(f"{ns}/images", {"reference": image.reference})
     source = f"containerd.io/distribution.source.{image.reference.partition('/')[0]}"
 
-    async def forget_the_source() -> None:
+    async def forget_the_source(digest: str) -> None:
         async with grpc_client(agent, "broken") as client:
-            info = {"digest": image.layer, "labels": {}}
+            info = {"digest": digest, "labels": {}}
             mask = {"paths": [f"labels.{source}"]}
             await client.call("content.v1.Content", "Update", info=info, update_mask=mask)
 
-    trio.run(forget_the_source)
+    trio.run(forget_the_source, image.layer)
     flip(blob(agent, image.layer))
     report = agent.post("/v1/content/scrub", namespace="broken")
     assert [item["digest"] for item in report["damaged"]] == [image.layer]
@@ -156,7 +156,14 @@ def test_what_has_no_source_is_shown_as_incomplete(agent: Daemon, registry: Regi
     agent.put(f"{ns}/images", {"reference": image.reference})
     (checked,) = agent.get(f"{ns}/image-check")["items"]
     assert checked["complete"]
-    agent.delete(f"/v1/content/quarantine/{image.layer}")
+    trio.run(forget_the_source, image.manifest)
+    flip(blob(agent, image.manifest))
+    agent.post("/v1/content/scrub", namespace="broken")
+    agent.put(f"{ns}/images", {"reference": image.reference})  # though the agent remembers the document
+    (checked,) = agent.get(f"{ns}/image-check")["items"]
+    assert checked["complete"]
+    for digest in (image.layer, image.manifest):
+        agent.delete(f"/v1/content/quarantine/{digest}")
 
 
 def test_budgets_hold_on_both_doors(agent: Daemon, image: Pushed) -> None:

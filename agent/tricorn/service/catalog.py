@@ -104,7 +104,8 @@ class Catalog:
         raw = await self._document(namespace, manifest.config)
         config = parse_image_config(raw)
         chain = chain_ids(diff_ids_of(manifest, config))
-        wanted = [layer.digest for layer in manifest.layers]
+        documents = image.target.digest, descriptor.digest, manifest.config.digest  # the cache outlives them
+        wanted = list(dict.fromkeys((*documents, *(layer.digest for layer in manifest.layers))))
         present = await self._db.read(
             lambda tx: {digest for digest in wanted if tx.content.find(namespace, digest)}
         )

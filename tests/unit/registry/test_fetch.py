@@ -382,7 +382,8 @@ async def test_a_dripping_document_ends(client: ClientMaker) -> None:
             await exchange.stream.send_all(b" " * 100)
             await trio.sleep(0.02)
 
-    with pytest.raises(Unavailable, match="too slow"):
+    # On a loaded machine a drop may come so late that it is a stall: that ends it as well.
+    with pytest.raises(Unavailable, match=r"too slow|stalled"):
         await fetch_document(
             client, drip, document(size=4 * limits.MIB), pacing=Pacing(stall=0.1, slowest=1000, attempts=1)
         )

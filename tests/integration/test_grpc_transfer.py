@@ -113,6 +113,46 @@ async def test_progress(client: Client, image: str) -> None:
     assert last[image].event == "saved"
 
 
+async def test_archives_tell_of_their_parts(client: Client, image: str) -> None:
+    """Out and in again: what a client hears of each part, on a stream beside the bytes."""
+    await client.transfer(origin(image), store(image))
+    archive, events = bytearray(), []
+
+    async def taken(stream: ClientCall) -> None:
+        await stream.send(wire.any_of(types.WindowUpdate(update=1 << 24)))
+        while (message := await stream.receive()) is not None:
+            archive.extend(wire.unpack(message).data)
+            await stream.send(wire.any_of(types.WindowUpdate(update=1 << 20)))
+
+    async with client.stream("p") as progress, client.stream("x") as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(taken, stream)
+        await client.transfer(store(image), types.ImageExportStream(stream="x", all_platforms=True), "p")
+        while (message := await progress.receive()) is not None:
+            events.append(wire.unpack(message))
+    last = {event.name: event.event for event in events if event.name}
+    kinds = sorted(name.partition("-")[0] for name in last)
+    assert kinds == ["config", "config", "index", "layer", "layer", "manifest", "manifest"]
+    assert set(last.values()) == {"complete"}
+
+    events.clear()
+    naming = types.ImageReference(name="again", is_prefix=True, allow_overwrite=True)
+    into = store("", extra_references=[naming])
+    async with client.stream("q") as progress, client.stream("y") as stream, trio.open_nursery() as nursery:
+
+        async def given() -> None:
+            await stream.receive()  # the window
+            await stream.send(wire.any_of(types.Data(data=bytes(archive))), end=True)
+
+        nursery.start_soon(given)
+        await client.transfer(types.ImageImportStream(stream="y"), into, "q")
+        while (message := await progress.receive()) is not None:
+            events.append(wire.unpack(message))
+    last = {event.name: event.event for event in events if event.name}
+    assert last.pop(image) == "saved"
+    assert len(last) == 7
+    assert set(last.values()) <= {"complete", "already exists"}
+
+
 async def test_a_transfer_is_an_operation_that_can_be_cancelled(client: Client, agent: Daemon) -> None:
     operations = f"/v1/{client.namespace}/operations"
     refusals: list[RpcError] = []

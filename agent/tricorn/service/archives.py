@@ -25,7 +25,7 @@ from tricorn.service.archive_reader import INDEX, LAYOUT, MANIFESTS, Archive, Re
 from tricorn.service.layers import PullRequest
 from tricorn.service.progress import Reporter
 from tricorn.service.pull import Puller
-from tricorn.service.pull_wide import Unpack, Wide, WidePuller
+from tricorn.service.pull_wide import Seen, Unpack, Wide, WidePuller
 
 log = structlog.get_logger(__name__)
 _VERSION: Final = "1.0.0"
@@ -95,8 +95,9 @@ class Importer:
         request: ImportRequest,
         receive: Receive,
         reporter: Reporter,
+        seen: Seen = lambda *_: None,
     ) -> list[Image]:
-        """Read an archive to its end; return the images that were recorded.
+        """Read an archive to its end; return the images that were recorded. `seen` learns of each descriptor.
 
         Raises InvalidArgument, DataLoss and ResourceExhausted for bad archives, NotFound for one that lacks
         a blob or a platform that is asked for, or names no image.
@@ -104,7 +105,7 @@ class Importer:
         async with self._puller.leased(self._request(request, request.lease)) as lease:
             archive = await read_archive(self._content, request.namespace, lease, receive, reporter)
             target = await self._index(request, lease, archive)
-            images = await self._images(evolve(request, lease=lease), target, reporter)
+            images = await self._images(evolve(request, lease=lease), target, reporter, seen)
         if not images:
             raise NotFound("the archive names no image", hint="give a name with which its tags are completed")
         log.info("archive imported", namespace=request.namespace, images=len(images))
@@ -147,14 +148,16 @@ class Importer:
             pass
         return Descriptor(OCI_INDEX, digest, len(data))
 
-    async def _images(self, request: ImportRequest, target: Descriptor, reporter: Reporter) -> list[Image]:
+    async def _images(
+        self, request: ImportRequest, target: Descriptor, reporter: Reporter, seen: Seen
+    ) -> list[Image]:
         pull = self._request(request, request.lease)
         index = parse_image_document(await self._puller.document(pull, target, request.lease), OCI_INDEX)
         assert isinstance(index, Index)
         images: list[Image] = []
         for entry in suitable(index, request.platforms):
             wide = Wide(pull, request.platforms, request.unpacks, request.names)
-            images += await self._wide.pull(wide, entry, reporter)
+            images += await self._wide.pull(wide, entry, reporter, seen)
         names = request.index_names(target)
         await self._puller.gate.require_all(request.namespace, names)
         images += await self._puller.record(request.namespace, (), names, keep_labels=False)

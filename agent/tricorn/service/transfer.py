@@ -202,7 +202,9 @@ class TransferService:
             compress=compress,
             lease=lease,
         )
-        images = await self._importer.load(request, receive, reporter or Reporter())
+        parts, reporter = Parts(store.name or "archive", tell), reporter or Reporter()
+        async with parts.following(reporter):
+            images = await self._importer.load(request, receive, reporter, parts.known)
         _saved(images, tell)
         tell(TransferEvent("Completed import"))
         return images

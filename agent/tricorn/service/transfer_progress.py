@@ -21,6 +21,8 @@ _EVENTS: Final = {
     "wait": "waiting",
     "download": "downloading",
     "verify": "downloading",
+    "read": "importing",
+    "write": "exporting",
     "upload": "uploading",
     "unpack": "extracting",
     "skipped": "already exists",

@@ -29,7 +29,7 @@ from tricorn.service.nurseries import typed_nursery
 from tricorn.service.progress import Reporter
 from tricorn.service.streams import MessageStream
 from tricorn.service.transfer import RegistryEnd
-from tricorn.service.transfer_progress import silent
+from tricorn.service.transfer_progress import Parts, silent
 
 EMPTY: Final = wire.message("google.protobuf.Empty")
 _PACKAGE: Final = "containerd.types.transfer."
@@ -136,7 +136,11 @@ class TransferFace(Face):
                 distributable=to.skip_non_distributable,
             )
         )
-        await transfer.exporter.write(plan, sent.write, work.reporter)
+        parts = Parts(work.object, work.tell)
+        for blob in plan.blobs.values():
+            parts.known(blob, None)
+        async with parts.following(work.reporter):
+            await transfer.exporter.write(plan, sent.write, work.reporter)
         await sent.finish()
         work.tell(TransferEvent("Completed export"))
 

@@ -113,16 +113,20 @@ def _thread(name: str, images: Mapping[str, bytes]) -> Thread:
         creds = _only(_entries(images.get(other, b""), "creds", other), other)
     task = _message(core, 3, name)
     return Thread(
-        name,
-        MACHINES.get(_number(core, 1), "unknown"),
-        tuple(_number(creds, field) for field in (1, 3, 5, 7)),
-        tuple(_number(creds, field) for field in (2, 4, 6, 8)),
-        tuple(_numbers(creds, 14)),
-        *(_caps(creds, field) for field in (9, 10, 11, 12, 19)),
-        bool(_number(creds, 18)),
-        max(_number(own, 11), _number(task, 11)),
-        _number(own, 12) if 12 in own else (_number(task, 12) if 12 in task else None),
-        _text(creds, 15),
+        file=name,
+        machine=MACHINES.get(_number(core, 1), "unknown"),
+        uids=tuple(_number(creds, field) for field in (1, 3, 5, 7)),
+        gids=tuple(_number(creds, field) for field in (2, 4, 6, 8)),
+        groups=tuple(_numbers(creds, 14)),
+        inheritable=_caps(creds, 9),
+        permitted=_caps(creds, 10),
+        effective=_caps(creds, 11),
+        bounding=_caps(creds, 12),
+        ambient=_caps(creds, 19),
+        no_new_privileges=bool(_number(creds, 18)),
+        seccomp_mode=max(_number(own, 11), _number(task, 11)),
+        filter=_number(own, 12) if 12 in own else (_number(task, 12) if 12 in task else None),
+        lsm=_text(creds, 15),
     )
 
 

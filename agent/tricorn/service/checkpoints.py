@@ -178,7 +178,7 @@ class CheckpointService:
 
     # ------------------------------------------------------------ restore
     async def runtime(self, wanted: str) -> str:
-        """Return the runtime of a container that is to be restored and has none named: `wanted` if it can."""
+        """Return the runtime to restore with where none is named: `wanted`, or else one that can."""
         return await self._reviver.runtime(wanted)
 
     async def restore(self, namespace: str, request: RestoreRequest, report: Reporter) -> ContainerView:

@@ -296,10 +296,6 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             db, workers.runtime, snapshots, {"root": config.root, "state": config.state}, machine,
             str(workers.runtime.cgroup_mode), sources, workers.runtime,
         )  # fmt: skip
-        checkpoints = CheckpointService(
-            db, workers.content, lifecycle, snapshots, diff, catalog, wide, gate, dumper, reviver, specs,
-            machine,
-        )  # fmt: skip
         node.facts["policy"] = gate.facts
         services = Services(
             node=node,
@@ -339,7 +335,20 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             introspection=IntrospectionService(config.root, machine, snapshots, workers.runtime, environment),
             policy=gate,
             dumper=dumper,
-            checkpoints=checkpoints,
+            checkpoints=CheckpointService(
+                db,
+                workers.content,
+                lifecycle,
+                snapshots,
+                diff,
+                catalog,
+                wide,
+                gate,
+                dumper,
+                reviver,
+                specs,
+                machine,
+            ),
         )
         recovery = Recovery(
             db, workers.content, gc, workers.runtime, lifecycle, specs, clock, boot_id, dumper

@@ -23,7 +23,7 @@ _KINDS: Final = {1: "proc", 2: "sysfs", 5: "tmpfs", 6: "devpts", 12: "cgroup", 1
 _IMPLIED: Final = ("/dev/console", "/dev/null", "/dev/ptmx")
 _SHOWN: Final = 5
 
-Numbers = Callable[[Collection[str], int], Mapping[str, int] | None]
+Numbers = Callable[[Collection[str], int], Mapping[str, tuple[int, ...]] | None]
 
 
 def check_dump(
@@ -230,9 +230,9 @@ def _refused(profile: Mapping[str, Any], token: int, base: int, numbers: Numbers
     for rule in rules:
         bits = 0
         for name in rule.get("names") or ():
-            number = known.get(str(name), -1) & ~base if str(name) in known else -1
-            if 0 <= number < bpf.CALLS:
-                bits |= 1 << number
+            for number in known.get(str(name), ()):
+                if number & ~base < bpf.CALLS:
+                    bits |= 1 << (number & ~base)
         if str(rule.get("action")) in _PERMITTING:
             refused &= ~bits  # with or without conditions: it is let through at least sometimes
         elif not rule.get("args"):

@@ -78,8 +78,9 @@ async def test_a_task_is_restored_by_its_start_with_its_clients_streams(client, 
             await io.read_until(f"{last + 3}\n".encode())
             await processes.kill(ns, "second", signal.SIGKILL)
         assert ends == [137]
+    await processes.delete(ns, "second")
     topics = [topic for topic, event in await client.events() if event.get("container_id") == "second"]
-    assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit"]
+    assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
 
 
 async def test_a_task_that_waits_to_be_restored_outlives_the_agent_and_can_be_deleted(

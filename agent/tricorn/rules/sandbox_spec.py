@@ -7,15 +7,16 @@ from typing import Any, Final
 
 import msgspec
 
-from tricorn.errors import InvalidArgument, Unimplemented
+from tricorn.errors import InvalidArgument
 from tricorn.rules.spec import OCI_VERSION
 from tricorn.rules.spec_linux import MASKED_PATHS, READONLY_PATHS
 
 PROGRAM: Final = "/pause"
 SHARED: Final[Mapping[str, str]] = {"network": "net", "ipc": "ipc", "uts": "uts"}  # OCI's names, /proc's
 _OWN: Final = tuple(SHARED)  # what a sandbox has when its spec says nothing of namespaces
-_HELD: Final = frozenset({*SHARED, "pid", "cgroup", "time"})
+_HELD: Final = frozenset({*SHARED, "pid", "cgroup", "user"})
 _NOBODY: Final = 65535
+_AS_THEY_ARE: Final = ("resources", "uidMappings", "gidMappings")
 _NAMES: Final = ("hostname", "domainname")
 _MOUNTS: Final = (
     {
@@ -39,10 +40,11 @@ def holder_spec(
     """Return the spec of the process that holds a sandbox's namespaces.
 
     Of the sandbox's own spec it takes the host and domain names, the namespaces (none listed: network, IPC
-    and UTS of its own), sysctls, limits, and the path of the control group; everything else is about a
-    process that a sandbox doesn't have. `netns` is the path of a network namespace to be in.
+    and UTS of its own), the mappings of a user namespace, sysctls, limits, and the path of the control group;
+    everything else is about a process that a sandbox doesn't have. `netns` is the path of a network namespace
+    to be in.
 
-    InvalidArgument for what is no OCI spec, Unimplemented for a user namespace.
+    InvalidArgument for what is no OCI spec.
     """
     document = _object(spec, "spec")
     linux = _part(document, "linux")
@@ -66,7 +68,7 @@ def holder_spec(
             "cgroupsPath": path if ":" in path else f"/{path.lstrip('/')}" if path else cgroup,
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READONLY_PATHS),
-            **({"resources": linux["resources"]} if linux.get("resources") else {}),
+            **{name: linux[name] for name in _AS_THEY_ARE if linux.get(name)},
         },
     }
     return msgspec.json.encode(holder)
@@ -89,11 +91,6 @@ def _listed(listed: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in listed if isinstance(listed, list) else [listed]:
         kind = str(item.get("type")) if isinstance(item, dict) else ""
-        if kind == "user":
-            raise Unimplemented(
-                "a sandbox with a user namespace", why="its process can't enter the agent's directories",
-                field="spec.linux.namespaces",
-            )  # fmt: skip
         if kind == "mount":
             continue
         if kind not in _HELD:

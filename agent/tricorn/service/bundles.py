@@ -80,11 +80,7 @@ class Bundles:
 
     def _write_config(self, namespace: str, container: str, spec: bytes) -> None:
         bundle = self.path(namespace, container)
-        group = mapped_group(spec)
-        if group:  # the runtime goes there as the root of the container's user namespace
-            os.chmod(os.path.dirname(bundle), 0o711)  # noqa: S103 - to be passed, not to be listed
-            os.chown(bundle, -1, group)
-            os.chmod(bundle, 0o710)  # noqa: S103 - for that group only
+        let_through(bundle, spec)
         path = os.path.join(bundle, "config.json")
         with open(path + ".new", "wb") as file:
             file.write(spec)
@@ -139,6 +135,17 @@ class Bundles:
             for namespace in _directories(base):
                 found.update((namespace, name) for name in _directories(os.path.join(base, namespace)))
         return found
+
+
+def let_through(bundle: str, spec: bytes) -> None:
+    """Open the way into a bundle to the root of its user namespace, if it has one: the runtime goes there as
+    that.
+    """
+    group = mapped_group(spec)
+    if group:
+        os.chmod(os.path.dirname(bundle), 0o711)  # noqa: S103 - to be passed, not to be listed
+        os.chown(bundle, -1, group)
+        os.chmod(bundle, 0o710)  # noqa: S103 - for that group only
 
 
 def _request_of(container: Container) -> ContainerDesired:

@@ -36,6 +36,7 @@ from tricorn.store.transaction import Transaction
 
 SANDBOXER: Final = "shim"  # what containerd calls its default controller
 _PATIENCE: Final = 5.0  # seconds for the holder to end by itself
+_AGAIN: Final = 0.1  # seconds until it is told once more
 
 
 class SandboxController:
@@ -214,13 +215,18 @@ class SandboxController:
             await self._members.end(namespace, id, 0.0, delete=delete)  # who was about to join
 
     async def _end(self, live: LiveSandbox) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(NotFound):
-                await self._runtime.kill(live.ref, live.created.init, number)
-            with trio.move_on_after(_PATIENCE):
-                await live.ended.wait()
-                return
-        await live.ended.wait()
+        with trio.move_on_after(_PATIENCE):
+            while not live.ended.is_set():  # one that was started this moment doesn't hear its first signal
+                await self._signal(live, signal.SIGTERM)
+                with trio.move_on_after(_AGAIN):
+                    await live.ended.wait()
+        if not live.ended.is_set():
+            await self._signal(live, signal.SIGKILL)
+            await live.ended.wait()
+
+    async def _signal(self, live: LiveSandbox, number: int) -> None:
+        with suppress(NotFound):
+            await self._runtime.kill(live.ref, live.created.init, number)
 
     # ------------------------------------------------------------ looking
     async def _get(self, namespace: str, id: str) -> SandboxInstance:

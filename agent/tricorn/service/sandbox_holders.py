@@ -17,6 +17,7 @@ from tricorn.model.stdio import NULL_STDIO
 from tricorn.ports import BundleRef, Created, Runtime
 from tricorn.rules.sandbox_spec import PROGRAM
 from tricorn.runtime.pause import pause_program
+from tricorn.service.bundles import let_through
 
 _MARK = "sandbox+"  # in the runtime's names: no container can be called so
 
@@ -26,6 +27,8 @@ class SandboxHolders:
 
     def __init__(self, state: str, runtime: Runtime) -> None:
         self._directory = os.path.join(state, "sandboxes")
+        os.makedirs(self._directory, exist_ok=True)
+        os.chmod(self._directory, 0o711)  # noqa: S103 - to be passed, not to be listed
         self._runtime = runtime
         self._limiter = trio.CapacityLimiter(4)
 
@@ -75,6 +78,7 @@ def _lay_out(bundle: str, spec: bytes, program: bytes) -> None:
     shutil.rmtree(bundle, ignore_errors=True)
     os.makedirs(os.path.dirname(bundle), mode=0o700, exist_ok=True)
     os.mkdir(bundle, 0o700)
+    let_through(bundle, spec)
     rootfs = os.path.join(bundle, "rootfs")
     for directory in (rootfs, f"{rootfs}/proc", f"{rootfs}/dev"):
         os.mkdir(directory)

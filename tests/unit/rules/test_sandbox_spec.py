@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tricorn.errors import InvalidArgument, Unimplemented
+from tricorn.errors import InvalidArgument
 from tricorn.rules.sandbox_spec import holder_spec, joined_spec, limits_of, shared_namespaces
 
 
@@ -63,9 +63,11 @@ def test_what_is_no_spec_is_refused(spec: Any):
         held(spec)
 
 
-def test_user_namespaces_are_refused():
-    with pytest.raises(Unimplemented):
-        held({"linux": {"namespaces": [{"type": "user"}]}})
+def test_a_user_namespace_comes_with_its_mappings():
+    mapping = [{"containerID": 0, "hostID": 100_000, "size": 10}]
+    made = held({"linux": {"namespaces": [{"type": "user"}], "uidMappings": mapping, "gidMappings": mapping}})
+    assert {"type": "user"} in made["linux"]["namespaces"]
+    assert (made["linux"]["uidMappings"], made["linux"]["gidMappings"]) == (mapping, mapping)
 
 
 def test_containers_share_network_ipc_and_host_name():

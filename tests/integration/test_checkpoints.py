@@ -187,7 +187,9 @@ def test_a_dump_of_more_privileges_is_refused(agent, image, names, granted, want
 
 def test_what_criu_refuses_is_told_with_the_remedy_and_the_container_runs_on(agent, image, names):
     name = names[0]
-    talk = "sleep 1000 | nc -l -p 99 & sleep 0.2; sleep 1000 | nc 127.0.0.1 99"
+    talk = (
+        "mkfifo /f; sleep 1000 >/f & sleep 1000 | nc -l -p 99 & until nc 127.0.0.1 99 </f; do sleep 0.1; done"
+    )
     start(agent, name, image, ["sh", "-c", talk])
     path = f"/v1/{NS}/containers/{name}"
     pid = agent.get(path)["task"]["pid"]

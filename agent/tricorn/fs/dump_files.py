@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, ResourceExhausted
@@ -19,11 +20,17 @@ _MODE = 0o600
 
 
 def make_directory(path: str) -> None:
-    """Make an empty directory that only root may enter; its parents, too."""
-    parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        make_directory(parent)
-    os.mkdir(path, 0o700)
+    """Make an empty directory that only root may enter; its parents, too, which others may make or remove
+    (they are empty) at the same time. FileExistsError if it is there.
+    """
+    while True:
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                make_directory(os.path.dirname(path))
+        else:
+            return
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

@@ -45,6 +45,7 @@ containerd       the peer that the benchmark measures beside us
 e2fsprogs        makes the journaled file system that both sides write to
 isal             igzip, with which containerd decompresses fastest
 patchelf         lets the newer runc find the libc it was built for
+zstd             shows how fast this machine decompresses, at best
 LIST
 }
 

@@ -18,7 +18,7 @@ from tricorn.fs.zstdframes import ZstdFrames
 
 Read = Callable[[int], bytes]  # up to so many bytes, b"" at the end of the source
 
-OUTPUT_CHUNK: Final = 512 * limits.KIB  # stays in the cache between decompression, hash and write
+OUTPUT_CHUNK: Final = 256 * limits.KIB  # stays in the cache between decompression, hash and write
 _GZIP_ERROR: Final = cast("type[Exception]", igzip_lib.IsalError)
 _INPUT_CHUNK: Final = 256 * limits.KIB
 

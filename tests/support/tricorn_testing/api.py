@@ -346,7 +346,7 @@ class Client:
     async def rest(self) -> bytes:
         """Return all raw bytes until the server closes."""
         data = b""
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             try:
                 while more := await self.stream.receive_some(65536):
                     data += bytes(more)

@@ -1,4 +1,4 @@
-"""A part of a file as a request's body: read ahead by one buffer, off the event loop."""
+"""A part of a file as a request's body: at once where it is in memory, else read off the event loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FilePart:
             offset = self.start
             while offset < self.end:
                 view = memoryview(buffer)[: min(len(buffer), self.end - offset)]
-                count = await trio.to_thread.run_sync(os.preadv, descriptor, [view], offset, limiter=_READERS)
+                count = await _read(descriptor, view, offset)
                 if not count:
                     raise DataLoss(f"{self.path} is too short", why=f"{self.end - offset} bytes are missing")
                 await send(view[:count])
@@ -53,3 +53,11 @@ class FilePart:
             )
         except OSError as error:
             raise DataLoss(f"{self.path} can't be read", why=error.strerror or "") from None
+
+
+async def _read(descriptor: int, view: memoryview, offset: int) -> int:
+    """Fill some of `view`; what was just written or read is in memory, and a thread would take longer."""
+    try:
+        return os.preadv(descriptor, [view], offset, os.RWF_NOWAIT)
+    except OSError:  # not in memory, or a file system that can't tell
+        return await trio.to_thread.run_sync(os.preadv, descriptor, [view], offset, limiter=_READERS)

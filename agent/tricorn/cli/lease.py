@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -101,12 +103,7 @@ def add(settings: Settings, id: str, objects: tuple[str, ...]) -> int:
 
     An object is content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY or ingest/REF.
     """
-    ns = settings.namespace
-    return each(
-        settings,
-        objects,
-        lambda text: settings.door.call(upkeep_calls.add_to_lease(ns, id, *_resource(text))),
-    )
+    return _each_object(settings, objects, partial(upkeep_calls.add_to_lease, settings.namespace, id))
 
 
 @command("drop", examples="tricorn lease drop build snapshot/overlayfs/KEY")
@@ -117,12 +114,11 @@ def drop(settings: Settings, id: str, objects: tuple[str, ...]) -> int:
 
     An object is content/DIGEST, image/NAME, snapshot/SNAPSHOTTER/KEY or ingest/REF.
     """
-    ns = settings.namespace
-    return each(
-        settings,
-        objects,
-        lambda text: settings.door.call(upkeep_calls.drop_from_lease(ns, id, *_resource(text))),
-    )
+    return _each_object(settings, objects, partial(upkeep_calls.drop_from_lease, settings.namespace, id))
+
+
+def _each_object(settings: Settings, objects: tuple[str, ...], call: Callable[..., Any]) -> int:
+    return each(settings, objects, lambda text: settings.door.call(call(*_resource(text))))
 
 
 def _resource(text: str) -> tuple[str, str]:

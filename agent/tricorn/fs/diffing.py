@@ -52,25 +52,12 @@ class LayerOutput:
         os.close(self._fd)
 
 
-class RunningDiff(ChildJob):
-    """One layer being made. Read all of it before `finish`."""
+class LayerJob(ChildJob):
+    """A child that writes a layer into the pipe `layer`, of which this reads the other end."""
 
-    def __init__(self, left: trees.OpenTree | None, right: trees.OpenTree) -> None:
-        opened: list[int] = []
-        try:
-            opened.extend(os.dup(tree.fd) for tree in (left or right, right))
-            layer, writing = lent_pipe()
-            opened.append(writing)
-        except OSError as error:
-            for fd in opened:
-                os.close(fd)
-            raise typed(error, "cannot begin a diff") from error
+    def __init__(self, lent: Sequence[int], layer: int) -> None:
         self._output = LayerOutput(layer)
-        try:
-            super().__init__(opened)
-        except OSError as error:
-            self.close()
-            raise typed(error, "cannot begin a diff") from error
+        super().__init__(lent)
 
     async def read(self) -> bytes:
         """Return the next bytes of the layer, b"" at its end."""
@@ -84,6 +71,26 @@ class RunningDiff(ChildJob):
 
     def close(self) -> None:
         self._output.close()
+
+
+class RunningDiff(LayerJob):
+    """One layer being made. Read all of it before `finish`."""
+
+    def __init__(self, left: trees.OpenTree | None, right: trees.OpenTree) -> None:
+        opened: list[int] = []
+        try:
+            opened.extend(os.dup(tree.fd) for tree in (left or right, right))
+            layer, writing = lent_pipe()
+            opened.append(writing)
+        except OSError as error:
+            for fd in opened:
+                os.close(fd)
+            raise typed(error, "cannot begin a diff") from error
+        try:
+            super().__init__(opened, layer)
+        except OSError as error:
+            self.close()
+            raise typed(error, "cannot begin a diff") from error
 
 
 class LayerDiffer:

@@ -10,14 +10,12 @@ from contextlib import asynccontextmanager
 import trio
 
 from tricorn import limits
-from tricorn.fs.child_job import ChildJob
-from tricorn.fs.diffing import LayerOutput, layer_result, lent_pipe
+from tricorn.fs.diffing import LayerJob, lent_pipe
 from tricorn.fs.extraction import ExtractorPool
 from tricorn.fs.failures import typed
-from tricorn.ports import DiffResult
 
 
-class RunningRepack(ChildJob):
+class RunningRepack(LayerJob):
     """One layer being packed. Read all of it before `finish`."""
 
     def __init__(self, path: str, scratch: str) -> None:
@@ -35,9 +33,8 @@ class RunningRepack(ChildJob):
             for fd in opened:
                 os.close(fd)
             raise typed(error, f"cannot begin to pack {path}") from error
-        self._output = LayerOutput(layer)
         try:
-            super().__init__([*lent, writing])
+            super().__init__([*lent, writing], layer)
         except OSError as error:
             self.close()
             raise typed(error, f"cannot begin to pack {path}") from error
@@ -47,19 +44,9 @@ class RunningRepack(ChildJob):
         """Bytes of the source read so far."""
         return 0 if self._ended else os.lseek(self._source, 0, os.SEEK_CUR)
 
-    async def read(self) -> bytes:
-        """Return the next bytes of the layer, b"" at its end."""
-        return await self._output.read()
-
-    async def finish(self) -> DiffResult:
-        """Return what was written. Raises what the child met; Internal if it died."""
-        result = layer_result(await self.answer())
-        self.done = True
-        return result
-
     def close(self) -> None:
         os.close(self._source)
-        self._output.close()
+        super().close()
 
 
 def _nowhere(scratch: str) -> int:

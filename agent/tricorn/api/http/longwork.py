@@ -33,6 +33,15 @@ async def run(call: Call, kind: str, what: str, work: Work, *, status: int = 200
     return Whole(status, encode(result))
 
 
+async def put(call: Call, kind: str, what: str, state: Callable[..., Awaitable[Any]]) -> object:
+    """Answer a `PUT` of a desired state: under `plan` what it would take, else as `run` does. `state` takes
+    `plan` or `report` by name.
+    """
+    if call.query["plan"]:
+        return await state(plan=True)
+    return await run(call, kind, what, lambda report: state(report=report))
+
+
 def _accepted(operation: Operation) -> Whole:
     view = operation.view()
     place = f"/v1/{quote(view.namespace, safe='')}/operations/{quote(view.id, safe='')}"

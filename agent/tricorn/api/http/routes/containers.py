@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tricorn.api.http import longwork
@@ -27,15 +28,10 @@ async def get(call: Call) -> object:
 
 async def put(call: Call) -> object:
     desired: ContainerDesired = call.body
-    containers, name = call.services.containers, call.path["id"]
+    name = call.path["id"]
     call.audit.note(privileged=desired.privileged)
-    if call.query["plan"]:
-        return await containers.put(call.namespace, name, desired, plan=True)
-
-    async def work(report: Reporter) -> Change:
-        return await containers.put(call.namespace, name, desired, report=report)
-
-    return await longwork.run(call, "container", name, work)
+    state = partial(call.services.containers.put, call.namespace, name, desired)
+    return await longwork.put(call, "container", name, state)
 
 
 async def create(call: Call) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
 from tricorn.api.http import longwork
 from tricorn.api.http.query import DETACH, FILTER, PLAN, Query
@@ -18,9 +18,6 @@ from tricorn.errors import (
 from tricorn.model.requests import Change, ImageDesired, ImageView
 from tricorn.rules.authorise import Role
 
-if TYPE_CHECKING:
-    from tricorn.service.progress import Reporter
-
 
 async def list_all(call: Call) -> object:
     return await call.services.images.list(call.namespace, call.query["filter"])
@@ -32,14 +29,8 @@ async def get(call: Call) -> object:
 
 async def put(call: Call) -> object:
     desired: ImageDesired = call.body
-    images = call.services.images
-    if call.query["plan"]:
-        return await images.put(call.namespace, desired, plan=True)
-
-    async def work(report: Reporter) -> Change:
-        return await images.put(call.namespace, desired, report=report)
-
-    return await longwork.run(call, "image", desired.reference, work)
+    state = partial(call.services.images.put, call.namespace, desired)
+    return await longwork.put(call, "image", desired.reference, state)
 
 
 async def delete(call: Call) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
 from tricorn.api.http import longwork
 from tricorn.api.http.query import DETACH, PLAN
@@ -27,9 +27,6 @@ from tricorn.model.requests import (
 )
 from tricorn.rules.authorise import Role
 
-if TYPE_CHECKING:
-    from tricorn.service.progress import Reporter
-
 
 async def tag(call: Call) -> object:
     states = call.services.image_states
@@ -38,39 +35,21 @@ async def tag(call: Call) -> object:
 
 async def push(call: Call) -> object:
     body: ImagePush = call.body
-    states = call.services.image_states
     image = await call.services.transfer.find(call.namespace, call.path["name"])
-    if call.query["plan"]:
-        return await states.pushed(call.namespace, image, body, plan=True)
-
-    async def work(report: Reporter) -> Change:
-        return await states.pushed(call.namespace, image, body, report=report)
-
-    return await longwork.run(call, "push", body.reference or image.name, work)
+    state = partial(call.services.image_states.pushed, call.namespace, image, body)
+    return await longwork.put(call, "push", body.reference or image.name, state)
 
 
 async def export(call: Call) -> object:
     body: ArchiveExport = call.body
-    files = call.services.archive_files
-    if call.query["plan"]:
-        return await files.exported(call.namespace, body, plan=True)
-
-    async def work(report: Reporter) -> Change:
-        return await files.exported(call.namespace, body, report=report)
-
-    return await longwork.run(call, "export", body.path, work)
+    state = partial(call.services.archive_files.exported, call.namespace, body)
+    return await longwork.put(call, "export", body.path, state)
 
 
 async def load(call: Call) -> object:
     body: ArchiveImport = call.body
-    files = call.services.archive_files
-    if call.query["plan"]:
-        return await files.imported(call.namespace, body, plan=True)
-
-    async def work(report: Reporter) -> Change:
-        return await files.imported(call.namespace, body, report=report)
-
-    return await longwork.run(call, "import", body.path, work)
+    state = partial(call.services.archive_files.imported, call.namespace, body)
+    return await longwork.put(call, "import", body.path, state)
 
 
 async def lease(call: Call) -> object:

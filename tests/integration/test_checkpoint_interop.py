@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tricorn_testing.containerd import Containerd
 from tricorn_testing.criu import PREFIX, SecludedDaemon, checkpointing_daemon
-from tricorn_testing.ctr import TIMEOUT, Ctr, ctr_program, missing_ctr
+from tricorn_testing.ctr import Ctr, ctr_program, missing_ctr
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 COUNTER = "i=0; while :; do i=$((i+1)); echo $i >>/ticks; sleep 0.05; done"
@@ -65,13 +65,6 @@ def containerd_ctr(ours: SecludedDaemon) -> Iterator[Ctr]:
         daemon.stop()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-
-
 def tasks(ctr: Ctr) -> dict[str, tuple[int, str]]:
     return {row["TASK"]: (int(row["PID"]), row["STATUS"]) for row in ctr.rows("tasks", "ls")}
 
@@ -94,7 +87,7 @@ def test_each_restores_what_the_other_has_dumped(agent_ctr, containerd_ctr, busy
             source.run("images", "export", str(archive), busybox_reference)
             target.run("images", "import", str(archive))
         source.run("run", "-d", busybox_reference, name, "sh", "-c", COUNTER)
-        wait_until(lambda source=source, name=name: len(ticks(source, name)) > 3)
+        eventually(lambda source=source, name=name: len(ticks(source, name)) > 3)
         source.run("containers", "checkpoint", "--rw", "--task", "--image", name, image)
         source.run("tasks", "kill", "-s", "SIGKILL", name)
         moved = tmp_path / f"checkpoint{number}.tar"
@@ -104,7 +97,7 @@ def test_each_restores_what_the_other_has_dumped(agent_ctr, containerd_ctr, busy
         target.run("containers", "restore", "--rw", "--live", other, image)
         assert tasks(target)[other][1] == "RUNNING"
         first = len(ticks(target, other))
-        wait_until(lambda target=target, other=other, first=first: len(ticks(target, other)) > first)
+        eventually(lambda target=target, other=other, first=first: len(ticks(target, other)) > first)
         seen = ticks(target, other)
         assert seen == list(range(1, len(seen) + 1))
         for ctr, left in ((source, name), (target, other)):

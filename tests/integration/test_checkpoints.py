@@ -6,8 +6,7 @@ import http.client
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.registry import Registry
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 NS = "default"
@@ -47,13 +47,6 @@ def names(agent: SecludedDaemon, request: pytest.FixtureRequest) -> Iterator[tup
             assert error.status == 404  # noqa: PT017 - in a fixture's end
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-
-
 def start(agent: SecludedDaemon, name: str, image: str, args: list[str] = COUNTER, **desired: Any) -> None:
     agent.put(f"/v1/{NS}/containers/{name}", {"image": image, "args": args, **desired})
 
@@ -69,7 +62,7 @@ def ticks(agent: SecludedDaemon, name: str) -> list[int]:
 
 def counts(agent: SecludedDaemon, name: str) -> bool:
     before = len(ticks(agent, name))
-    wait_until(lambda: len(ticks(agent, name)) > before)
+    eventually(lambda: len(ticks(agent, name)) > before)
     return True
 
 
@@ -92,7 +85,7 @@ def test_info_says_which_criu(agent):
 def test_by_the_command_line_a_counter_goes_on_where_it_was(agent, image, names):
     first, second = names
     start(agent, first, image, labels={"secret": "1"}, annotations={"vendor.example/device": "all"})
-    wait_until(lambda: len(ticks(agent, first)) > 3)
+    eventually(lambda: len(ticks(agent, first)) > 3)
     made = agent.cli("--json", "checkpoint", first, "test/cli:1")
     assert made.returncode == 0, made.stderr
     result = json.loads(made.stdout)
@@ -120,7 +113,7 @@ def test_by_the_command_line_a_counter_goes_on_where_it_was(agent, image, names)
 def test_left_running_it_runs_on_and_its_parts_are_secret(agent, image, names):
     name = names[0]
     start(agent, name, image)
-    wait_until(lambda: bool(ticks(agent, name)))
+    eventually(lambda: bool(ticks(agent, name)))
     made = checkpoint(agent, name, "test/left:1", leave_running=True, base=False, rw=False)
     assert counts(agent, name)
     assert sorted(kind.rpartition(".container.")[2] for kind in made["parts"]) == [
@@ -139,7 +132,7 @@ def test_left_running_it_runs_on_and_its_parts_are_secret(agent, image, names):
 def test_it_travels_through_a_registry(agent, image, names, registry: Registry):
     first, second = names
     start(agent, first, image)
-    wait_until(lambda: len(ticks(agent, first)) > 3)
+    eventually(lambda: len(ticks(agent, first)) > 3)
     reference = f"{registry.address}/checkpoints/counter:1"
     digest = checkpoint(agent, first, reference)["digest"]
     quoted = reference.replace("/", "%2F")
@@ -193,7 +186,7 @@ def test_what_criu_refuses_is_told_with_the_remedy_and_the_container_runs_on(age
     start(agent, name, image, ["sh", "-c", talk])
     path = f"/v1/{NS}/containers/{name}"
     pid = agent.get(path)["task"]["pid"]
-    wait_until(lambda: " 01 " in Path(f"/proc/{pid}/net/tcp").read_text())
+    eventually(lambda: " 01 " in Path(f"/proc/{pid}/net/tcp").read_text())
     with pytest.raises(ApiError) as caught:
         checkpoint(agent, name, "test/tcp:1")
     assert caught.value.status == 412
@@ -206,7 +199,7 @@ def test_killed_at_any_step_the_agent_leaves_nothing_frozen_and_nothing_half(age
     """Each start recovers from the step before and is killed at its own."""
     name, other = names
     start(agent, name, image)
-    wait_until(lambda: bool(ticks(agent, name)))
+    eventually(lambda: bool(ticks(agent, name)))
     for step in ("checkpoint.dumped", "checkpoint.recorded", "start.created", ""):
         if agent.process:
             agent.terminate()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon
-from tricorn_testing.ctr import TIMEOUT, VERSIONS, Ctr, ctr_program, missing_ctr
+from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 COUNTER = "i=0; while :; do i=$((i+1)); echo $i >>/ticks; sleep 0.05; done"
@@ -40,7 +40,7 @@ def ctr(request: pytest.FixtureRequest, ctr_agent: SecludedDaemon) -> Ctr:
 def counter(ctr: Ctr, busybox: str, container: str, ctr_agent: SecludedDaemon) -> str:
     """A container that counts in its file system."""
     ctr.run("run", "-d", busybox, container, "sh", "-c", COUNTER)
-    wait_until(lambda: bool(ticks(ctr, ctr_agent, container)))
+    eventually(lambda: bool(ticks(ctr, ctr_agent, container)))
     return container
 
 
@@ -49,13 +49,6 @@ def restored(ctr: Ctr, ctr_agent: SecludedDaemon, container: str) -> Iterator[st
     """The name of a second container."""
     yield f"{container}-2"
     ctr_agent.delete(f"/v1/{ctr.namespace}/containers/{container}-2", force=True)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 def status(ctr: Ctr, name: str) -> str:
@@ -84,12 +77,12 @@ def test_tasks_checkpoint_leaves_the_task_running(ctr, ctr_agent, counter):
     assert {DUMP, CONFIG} < set(parts(ctr_agent, ctr, shown))
     assert status(ctr, counter) == "RUNNING"
     before = len(ticks(ctr, ctr_agent, counter))
-    wait_until(lambda: len(ticks(ctr, ctr_agent, counter)) > before)
+    eventually(lambda: len(ticks(ctr, ctr_agent, counter)) > before)
 
 
 def test_tasks_checkpoint_with_exit_ends_the_task(ctr, counter):
     ctr.run("tasks", "checkpoint", "--exit", counter)
-    wait_until(lambda: status(ctr, counter) == "STOPPED")
+    eventually(lambda: status(ctr, counter) == "STOPPED")
 
 
 def test_tasks_checkpoint_into_a_directory_makes_no_image(ctr, ctr_agent, counter):
@@ -107,11 +100,11 @@ def test_containers_checkpoint_and_restore_go_on_counting(ctr, ctr_agent, counte
     ctr.run("containers", "checkpoint", "--rw", "--task", "--image", counter, image)
     assert {DUMP, CONFIG} < set(parts(ctr_agent, ctr, image))
     ctr.run("tasks", "kill", "-s", "SIGKILL", counter)
-    wait_until(lambda: status(ctr, counter) == "STOPPED")
+    eventually(lambda: status(ctr, counter) == "STOPPED")
     ctr.run("containers", "restore", "--rw", "--live", restored, image)
     assert status(ctr, restored) == "RUNNING"
     first = ticks(ctr, ctr_agent, restored)
-    wait_until(lambda: len(ticks(ctr, ctr_agent, restored)) > len(first))
+    eventually(lambda: len(ticks(ctr, ctr_agent, restored)) > len(first))
     now = ticks(ctr, ctr_agent, restored)
     assert now == list(range(1, len(now) + 1))  # nothing lost, nothing twice
     ctr.run("images", "rm", image)

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +17,7 @@ from tricorn_testing.content_client import content_client, images
 from tricorn_testing.ctr import TIMEOUT, Ctr
 from tricorn_testing.images import ImageLayout, LayerBuilder, sha256
 from tricorn_testing.registry import Registry
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 
@@ -69,13 +68,6 @@ def blobs(ctr: Ctr, *filters: str) -> dict[str, dict[str, str]]:
 def transfers(ctr: Ctr) -> dict[str, str]:
     """Return the sizes that `content active` shows, by ref."""
     return {row["REF"]: row["SIZE"] for row in ctr.rows("content", "active")}
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} after {TIMEOUT} s"
-        time.sleep(0.05)
 
 
 def stdin_of(process: subprocess.Popen[bytes]) -> IO[bytes]:
@@ -154,7 +146,7 @@ class TestTransfers:
         with ctr.running("content", "ingest", ref) as process:
             stdin_of(process).write(data * 8)  # clients send a MiB at a time
             stdin_of(process).flush()
-            until(lambda: transfers(ctr).get(ref) not in {None, "0B"}, "transfer with bytes")
+            eventually(lambda: transfers(ctr).get(ref) not in {None, "0B"}, "transfer with bytes")
             stdin_of(process).close()
             assert process.wait(TIMEOUT) == 0
         assert ref not in transfers(ctr)
@@ -166,7 +158,7 @@ class TestTransfers:
         with ctr.running("content", "ingest", ref) as process:
             stdin_of(process).write(whole[:3_000_000])
             stdin_of(process).flush()
-            until(lambda: transfers(ctr).get(ref) not in {None, "0B"}, "transfer with bytes")
+            eventually(lambda: transfers(ctr).get(ref) not in {None, "0B"}, "transfer with bytes")
             process.send_signal(signal.SIGKILL)
             process.wait(TIMEOUT)
         assert ref in transfers(ctr)
@@ -190,7 +182,7 @@ class TestTransfers:
         with ctr.running("content", "ingest", ref) as first:
             stdin_of(first).write(data)
             stdin_of(first).flush()
-            until(lambda: ref in transfers(ctr), "first writer")
+            eventually(lambda: ref in transfers(ctr), "first writer")
             with ctr.running("content", "ingest", ref) as second:
                 stdin_of(first).close()
                 assert first.wait(TIMEOUT) == 0

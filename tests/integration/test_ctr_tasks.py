@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tricorn_testing.ctr import TIMEOUT, Ctr
 from tricorn_testing.daemon import Daemon
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 LOOP = "trap 'exit 5' TERM; while :; do sleep 0.05; done"
@@ -29,15 +28,8 @@ def tasks(ctr: Ctr) -> dict[str, tuple[int, str]]:
     return {row["TASK"]: (int(row["PID"]), row["STATUS"]) for row in ctr.rows("tasks", "ls")}
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-
-
 def stopped(ctr: Ctr, name: str) -> None:
-    wait_until(lambda: tasks(ctr)[name][1] == "STOPPED")
+    eventually(lambda: tasks(ctr)[name][1] == "STOPPED")
 
 
 def arguments(pid: int) -> list[str]:
@@ -110,7 +102,7 @@ def test_exec_on_a_terminal(ctr: Ctr, sleeper: str) -> None:
 
 def test_exec_detached(ctr: Ctr, sleeper: str) -> None:
     ctr.run("tasks", "exec", "-d", "--exec-id", "e", sleeper, "touch", "/made")
-    wait_until(
+    eventually(
         lambda: (
             ctr.run(
                 "tasks", "exec", "--exec-id", "look", sleeper, "test", "-e", "/made", check=False
@@ -141,7 +133,7 @@ def test_pause_and_resume(ctr: Ctr, busybox: str, container: str) -> None:
         root = Path(f"/proc/{tasks(ctr)[container][0]}/root/count")
         return root.stat().st_size if root.exists() else 0
 
-    wait_until(lambda: count() > 0)
+    eventually(lambda: count() > 0)
     ctr.run("tasks", "pause", container)
     assert tasks(ctr)[container][1] == "PAUSED"
     before = count()
@@ -150,16 +142,16 @@ def test_pause_and_resume(ctr: Ctr, busybox: str, container: str) -> None:
     assert done.returncode != 0
     ctr.run("tasks", "resume", container)
     assert tasks(ctr)[container][1] == "RUNNING"
-    wait_until(lambda: count() > before)
+    eventually(lambda: count() > before)
 
 
 def test_kill_sends_what_it_is_told(ctr: Ctr, busybox: str, container: str) -> None:
     ready = "trap 'echo usr1 > /seen' USR1; echo > /ready; while :; do sleep 0.05; done"
     ctr.run("run", "-d", busybox, container, "sh", "-c", ready)
     root = Path(f"/proc/{tasks(ctr)[container][0]}/root")
-    wait_until((root / "ready").exists)
+    eventually((root / "ready").exists)
     ctr.run("tasks", "kill", "-s", "SIGUSR1", container)
-    wait_until((root / "seen").exists)
+    eventually((root / "seen").exists)
 
 
 def test_kill_one_exec_and_all(ctr: Ctr, sleeper: str) -> None:
@@ -171,7 +163,7 @@ def test_kill_one_exec_and_all(ctr: Ctr, sleeper: str) -> None:
 
     assert processes() == 3
     ctr.run("tasks", "kill", "-s", "SIGKILL", "--exec-id", "one", sleeper)
-    wait_until(lambda: processes() == 2)
+    eventually(lambda: processes() == 2)
     assert tasks(ctr)[sleeper][1] == "RUNNING"
     ctr.run("tasks", "kill", "-a", "-s", "SIGKILL", sleeper)
     stopped(ctr, sleeper)
@@ -180,7 +172,7 @@ def test_kill_one_exec_and_all(ctr: Ctr, sleeper: str) -> None:
 def test_delete_tells_the_exit_code(ctr: Ctr, busybox: str, container: str) -> None:
     ctr.run("run", "-d", busybox, container, "sh", "-c", f"touch /ready; {LOOP}")
     root = Path(f"/proc/{tasks(ctr)[container][0]}/root")
-    wait_until((root / "ready").exists)
+    eventually((root / "ready").exists)
     running = ctr.run("tasks", "delete", container, check=False)
     assert running.returncode != 0
     assert "running" in running.stderr
@@ -199,7 +191,7 @@ def test_delete_with_force(ctr: Ctr, sleeper: str) -> None:
     pid, _ = tasks(ctr)[sleeper]
     ctr.run("tasks", "delete", "--force", sleeper, check=False)
     assert sleeper not in tasks(ctr)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_start_of_a_created_container_and_again(ctr: Ctr, busybox: str, container: str) -> None:
@@ -265,7 +257,7 @@ def test_a_container_without_task_or_record(ctr: Ctr, busybox: str, container: s
 def test_a_task_outlives_the_agent(ctr: Ctr, busybox: str, ctr_agent: Daemon, container: str) -> None:
     ctr.run("run", "-d", busybox, container, "sh", "-c", f"touch /ready; {LOOP}")
     pid, _ = tasks(ctr)[container]
-    wait_until(Path(f"/proc/{pid}/root/ready").exists)
+    eventually(Path(f"/proc/{pid}/root/ready").exists)
     ctr_agent.kill()
     ctr_agent.start()
     assert tasks(ctr)[container] == (pid, "RUNNING")

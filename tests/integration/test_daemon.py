@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon, segment
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
 from tricorn_testing.registry import Registry
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 CONTAINERS = "/v1/default/containers"
@@ -381,18 +382,11 @@ def test_a_cancelled_pull_leaves_nothing_and_can_be_repeated(registry: Registry,
         daemon.delete(headers["location"])
         operation = daemon.get(headers["location"])
         assert operation["state"] in {"cancelled", "running", "done"}
-        wait_until(lambda: daemon.get(headers["location"])["state"] != "running")
+        eventually(lambda: daemon.get(headers["location"])["state"] != "running")
         if daemon.get(headers["location"])["state"] == "cancelled":
             assert daemon.get("/v1/default/images")["items"] == []
             assert list(daemon.root.glob("snapshots/overlayfs/snapshots/*")) == []
         assert daemon.put("/v1/default/images", body)["after"]["unpacked"] is True
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 def test_socket_activation_and_readiness(short_path: Path) -> None:
@@ -449,7 +443,7 @@ def test_two_agents_of_one_host_keep_apart(image: str) -> None:
         assert second.get(f"{CONTAINERS}/same")["task"]["status"] == "running"
         second.delete(f"{CONTAINERS}/same", force=True)
         assert (first.terminate(), second.terminate()) == (0, 0)
-    wait_until(lambda: not list(Path("/sys/fs/cgroup").glob("*/tricorn-[ab]")))
+    eventually(lambda: not list(Path("/sys/fs/cgroup").glob("*/tricorn-[ab]")))
 
 
 def test_collection_can_be_left_to_the_command(image: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from tricorn_testing.daemon import ApiError, Daemon
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 SERVE = "mkdir /www && echo ok >/www/ready && exec httpd -f -h /www -p 8080"
@@ -50,10 +50,7 @@ def test_an_unhealthy_one_is_killed_and_started_again(
     wait(agent, place)
     agent.post(f"{place}/exec", {"args": ["rm", "/well"]})
     assert agent.get(f"{place}/wait")["exit_code"] == 137
-    deadline = time.monotonic() + 30
-    while (agent.get(place)["task"]["health"] or {}).get("status") != "healthy":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: (agent.get(place)["task"]["health"] or {}).get("status") == "healthy")
     kept = agent.get(f"/v1/{own_namespace}/events", filter='topic=="/tasks/health"')["items"]
     assert [event["event"]["status"] for event in kept] == ["healthy", "unhealthy", "healthy"]
     agent.delete(place, force=True)
@@ -65,10 +62,7 @@ def test_a_check_is_changed_in_place(agent: Daemon, place: str, busybox_referenc
     body = {"image": busybox_reference, "plain_http": True, "args": ["sh", "-c", "exec sleep 1000"]}
     change = agent.put(place, {**body, "health": QUICK | {"tcp": 1}})
     assert [action["verb"] for action in change["actions"]] == ["update"]
-    deadline = time.monotonic() + 30
-    while agent.get(f"{place}/health")["status"] != "unhealthy":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: agent.get(f"{place}/health")["status"] == "unhealthy")
     assert "127.0.0.1:1" in agent.get(f"{place}/health")["note"]
     agent.delete(place, force=True)
 

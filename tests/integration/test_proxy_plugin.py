@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tricorn_testing.ctr import VERSIONS, missing_ctr
 from tricorn_testing.daemon import Daemon, running_daemon
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
 from tricorn_testing.registry import Registry
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 OURS = ("--snapshotter", "tricorn")
@@ -67,13 +67,6 @@ def kept_here(agent: Daemon) -> list[str]:
 
 def directories(agent: Daemon) -> set[str]:
     return {path.name for path in agent.root.glob("snapshots/overlayfs/snapshots/*")}
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.1)
 
 
 def test_containerd_pulls_runs_and_removes_on_our_snapshots(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,10 @@ import pytest
 from tricorn.rules import restarts
 from tricorn_testing.ctr import Ctr
 from tricorn_testing.daemon import ApiError, Daemon
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 C = "/v1/{}/containers/{}"
-
-
-def eventually(ask: Callable[[], Any], timeout: float = 30.0) -> Any:
-    """Return what `ask` returns once that is true."""
-    deadline = time.monotonic() + timeout
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
-    return answer
 
 
 def put(agent: Daemon, namespace: str, name: str, image: str, script: str, restart: str) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tricorn_testing.node import Node, running_node
 from tricorn_testing.node_base import base_directory
 from tricorn_testing.paths import short_directory
 from tricorn_testing.registry import registry_program, running_registry
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
 
@@ -98,13 +99,6 @@ def container_pid(node: Node) -> int:
     task = json.loads(node.run("tricorn inspect demo"))
     pid: int = (task[0] if isinstance(task, list) else task)["task"]["pid"]
     return pid
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_the_agent_runs_under_systemd(node: Node, installed: str) -> None:

@@ -131,7 +131,7 @@ def test_a_container_made_here_is_no_ones_desired_state(
 
 
 @pytest.mark.parametrize("verb", ["checkpoint", "restore"])
-def test_checkpoints_are_not_there(ctr: Ctr, created: str, verb: str) -> None:
+def test_checkpoint_without_a_task_and_restore_of_nothing(ctr: Ctr, created: str, verb: str) -> None:
     words = (
         ["--task", created, "local/checkpoint:1"] if verb == "checkpoint" else ["other", "local/checkpoint:1"]
     )

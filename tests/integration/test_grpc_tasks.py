@@ -278,7 +278,11 @@ async def test_without_stdin_and_terminal(client: GrpcClient) -> None:
 @pytest.mark.parametrize(
     ("task", "code"),
     [
-        ({"checkpoint": {"digest": "sha256:" + "0" * 64}}, Code.UNIMPLEMENTED),
+        ({"checkpoint": {"digest": "sha256:" + "0" * 64}}, Code.INVALID_ARGUMENT),
+        (
+            {"checkpoint": {"digest": "sha256:" + "0" * 64, "annotations": {"RestoreFromPath": "/etc"}}},
+            Code.UNIMPLEMENTED,
+        ),
         ({"runtime_path": "/usr/bin/containerd-shim"}, Code.UNIMPLEMENTED),
         ({"options": {"type_url": "runtimeoptions.v1.Options"}}, Code.UNIMPLEMENTED),
         (
@@ -287,7 +291,7 @@ async def test_without_stdin_and_terminal(client: GrpcClient) -> None:
         ),
         ({"options": {"type_url": "containerd.runc.v1.Options", "value": b"\xff"}}, Code.INVALID_ARGUMENT),
     ],
-    ids=["checkpoint", "shim", "options", "binary", "malformed"],
+    ids=["checkpoint", "directory", "shim", "options", "binary", "malformed"],
 )
 async def test_what_no_task_is_made_with(client: GrpcClient, task: dict[str, Any], code: Code) -> None:
     with refused(code):
@@ -310,6 +314,22 @@ async def test_a_runtime_that_is_not_here(client: GrpcClient) -> None:
             await client.call(TASKS, "Create", container_id=name)
 
 
-async def test_no_checkpoints(client: GrpcClient) -> None:
-    with refused(Code.UNIMPLEMENTED, "checkpoint"):
-        await client.call(TASKS, "Checkpoint", container_id="web")
+def checkpoint_options(**fields: str) -> Any:
+    return wire.any_of(wire.message("containerd.runc.v1.CheckpointOptions")(**fields))
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ({}, Code.NOT_FOUND),
+        ({"parent_checkpoint": "sha256:" + "0" * 64}, Code.UNIMPLEMENTED),
+        ({"options": {"type_url": "containerd.runc.v1.Options"}}, Code.INVALID_ARGUMENT),
+        ({"options": checkpoint_options(parent_path="/x")}, Code.UNIMPLEMENTED),
+        ({"options": checkpoint_options(image_path="x/../y")}, Code.INVALID_ARGUMENT),
+        ({"options": checkpoint_options(cgroups_mode="hard")}, Code.INVALID_ARGUMENT),
+    ],
+    ids=["no container", "parent", "options", "earlier dump", "directory", "cgroups"],
+)
+async def test_checkpoints_that_cant_be(client: GrpcClient, request_: dict[str, Any], code: Code) -> None:
+    with refused(code):
+        await client.call(TASKS, "Checkpoint", container_id="web", **request_)

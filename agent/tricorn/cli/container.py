@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tricorn.cli import complete
+from tricorn.cli.checkpoint import checkpoint
 from tricorn.cli.commit import commit
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, labels, parse_duration, truncate
@@ -217,5 +218,5 @@ def _list() -> click.Command:
 
 container_command = click.Group("container", help="List, inspect and steer containers.")
 container_command.add_command(_list())
-for _made in (commit, ps, start, stop, kill, pause, resume, rm, wait, inspect, stats):
+for _made in (checkpoint, commit, ps, start, stop, kill, pause, resume, rm, wait, inspect, stats):
     container_command.add_command(_made)

@@ -36,6 +36,8 @@ COMMANDS: Final[dict[str, str]] = {
     "stats": "container:stats",
     "health": "health:health",
     "commit": "commit:commit",
+    "checkpoint": "checkpoint:checkpoint",
+    "restore": "checkpoint:restore",
     "container": "container",
     "image": "image",
     "namespace": "namespace",

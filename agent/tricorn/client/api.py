@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tricorn.client import calls
+from tricorn.client.checkpoints import Checkpoints
 from tricorn.client.connection import Pool
 from tricorn.client.nouns import (
     Containers,
@@ -49,6 +50,7 @@ class Client:
         self.namespaces = Namespaces(self._pool, self.namespace)
         self.images = Images(self._pool, self.namespace)
         self.containers = Containers(self._pool, self.namespace)
+        self.checkpoints = Checkpoints(self._pool, self.namespace)
         self.content = Content(self._pool, self.namespace)
         self.snapshots = Snapshots(self._pool, self.namespace)
         self.leases = Leases(self._pool, self.namespace)

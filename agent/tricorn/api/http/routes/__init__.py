@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tricorn.api.http.routes import (
+    checkpoints,
     collection,
     containers,
     content,
@@ -34,6 +35,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *states.ROUTES,
     *image_work.ROUTES,
     *containers.ROUTES,
+    *checkpoints.ROUTES,
     *tasks.ROUTES,
     *content.ROUTES,
     *snapshots.ROUTES,

@@ -41,7 +41,8 @@ ALLOWED = {
     "cli": {"model", "client", "exchange", "frames", "cli"},
     "logs": set(),
     "directories": set(),
-    "app": SERVICE | {"config"},
+    "assembly": SERVICE | {"config", "assembly"},
+    "app": SERVICE | {"config", "assembly"},
     "daemon": {"app", "api", "config", "directories", "logs", "systemd"},
     "__main__": {"config", "daemon"},
 }  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-import tricorn.app
+import tricorn.assembly.workers
 from tricorn.app import Agent, open_agent
 from tricorn.config import Config, RegistryConfig
 from tricorn.model.requests import ImageDesired
@@ -43,7 +43,7 @@ async def opened(
     directory: Path, monkeypatch: pytest.MonkeyPatch, pacing: Pacing = QUICK
 ) -> AsyncIterator[Agent]:
     """An agent in this process whose registry client has this patience."""
-    monkeypatch.setattr(tricorn.app, "RegistryClient", partial(RegistryClient, pacing=pacing))
+    monkeypatch.setattr(tricorn.assembly.workers, "RegistryClient", partial(RegistryClient, pacing=pacing))
     for name in ("root", "state"):
         (directory / name).mkdir(exist_ok=True)
     config = Config(

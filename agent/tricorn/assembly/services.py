@@ -1,0 +1,106 @@
+"""The use cases, made of everything below them."""
+
+from __future__ import annotations
+
+from tricorn.assembly.distribution import Distribution
+from tricorn.assembly.running import Running
+from tricorn.assembly.upkeep import Upkeep
+from tricorn.assembly.workers import Workers
+from tricorn.config import Config
+from tricorn.service import Services
+from tricorn.service.archive_files import ArchiveFiles
+from tricorn.service.checkpoints import CheckpointService
+from tricorn.service.commit import CommitService
+from tricorn.service.containers import ContainerService
+from tricorn.service.content_access import BlobService
+from tricorn.service.convert import Converter
+from tricorn.service.diff import DiffService
+from tricorn.service.image_care import ImageCare
+from tricorn.service.image_records import ImageRecords
+from tricorn.service.image_states import ImageStates
+from tricorn.service.introspection import IntrospectionService
+from tricorn.service.lease_states import LeaseStates
+from tricorn.service.node import NodeService
+from tricorn.service.records import EventService, LeaseService, NamespaceService
+from tricorn.service.referrers import ReferrerService
+from tricorn.service.registries import RegistryService
+from tricorn.service.sandboxes import SandboxService
+from tricorn.service.snapshot_layers import SnapshotLayers
+from tricorn.service.usage import UsageService
+
+
+def make_services(
+    config: Config, workers: Workers, images: Distribution, running: Running, upkeep: Upkeep
+) -> Services:
+    """Return all use cases, as both doors take them."""
+    db, content, snapshots = workers.db, workers.content, workers.snapshots
+    machine, lifecycle, transfer = workers.machine, running.lifecycle, images.transfer
+    blobs = BlobService(db, content)
+    diff = DiffService(content, workers.extractor, upkeep.differ, upkeep.mounts, snapshots)
+    images.images.collector = upkeep.gc
+    return Services(
+        node=_node(config, workers, images, running, upkeep),
+        namespaces=NamespaceService(db, snapshots.defaults),
+        images=images.images,
+        image_states=ImageStates(db, images.catalog, images.images, images.puller, transfer),
+        archive_files=ArchiveFiles(db, images.catalog, transfer, machine),
+        lease_states=LeaseStates(db, workers.clock),
+        containers=ContainerService(db, images.images, lifecycle, running.tasks),
+        container_records=running.sandboxes.records,
+        tasks=running.tasks,
+        processes=running.processes,
+        health=running.health,
+        content=blobs,
+        image_records=ImageRecords(db, upkeep.gc, images.gate),
+        snapshots=snapshots,
+        diff=diff,
+        commits=CommitService(db, content, snapshots, diff, running.tasks, images.wide, machine),
+        converter=Converter(db, content, upkeep.repacker, images.gate),
+        referrers=ReferrerService(
+            db, content, images.catalog, images.puller, workers.registry, images.pusher, transfer
+        ),
+        image_care=ImageCare(db, content, images.catalog, machine),
+        snapshot_layers=SnapshotLayers(db, snapshots, diff, blobs),
+        mounts=upkeep.mounts,
+        leases=LeaseService(db, workers.clock, upkeep.gc.collect),
+        gc=upkeep.gc,
+        events=EventService(db),
+        operations=upkeep.operations,
+        transfer=transfer,
+        streams=upkeep.streams,
+        sandboxes=SandboxService(db),
+        sandbox_controller=running.sandboxes,
+        registries=RegistryService(workers.registry.explain),
+        scrub=upkeep.scrub,
+        usage=UsageService(db, snapshots),
+        introspection=IntrospectionService(
+            config.root, machine, snapshots, workers.runtime, workers.environment
+        ),
+        policy=images.gate,
+        dumper=running.dumper,
+        checkpoints=CheckpointService(
+            db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
+            running.dumper, running.reviver, running.specs, machine,
+        ),
+    )  # fmt: skip
+
+
+def _node(
+    config: Config, workers: Workers, images: Distribution, running: Running, upkeep: Upkeep
+) -> NodeService:
+    sources = {
+        "database": workers.db.statistics,
+        "extractor": workers.extractor.statistics,
+        "registry": workers.registry.statistics,
+        "supervisor": running.statistics,
+        **upkeep.statistics(),
+        "policy": images.gate.statistics,
+    }
+    runtime = workers.runtime
+    places = {"root": config.root, "state": config.state}
+    node = NodeService(
+        workers.db, runtime, workers.snapshots, places, workers.machine, str(runtime.cgroup_mode), sources,
+        runtime,
+    )  # fmt: skip
+    node.facts["policy"] = images.gate.facts
+    return node

@@ -37,6 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             (pytest.fail if IN_CI else pytest.skip)(reason)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes: one has all that touches the machine, in order; the others share the rest."""
     for item in items:

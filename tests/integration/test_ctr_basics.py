@@ -105,15 +105,6 @@ def test_no_deprecations_and_no_sandboxes(since_2: Ctr) -> None:
     assert since_2.rows("sandboxes", "ls") == []
 
 
-def test_sandboxes_are_recorded_though_nothing_runs_them(since_2: Ctr, ctr_agent: Daemon) -> None:
-    config = ctr_agent.directory / "sandbox.json"
-    config.write_text(json.dumps({"ociVersion": "1.2.0", "hostname": "pod"}))
-    failed = since_2.run("sandboxes", "run", str(config), "pod", check=False)
-    assert failed.returncode
-    assert "runs no sandboxes yet" in failed.stderr
-    assert [row["ID"] for row in since_2.rows("sandboxes", "ls")] == ["pod"]
-
-
 class Lines:
     """What a program has printed so far, read as it comes."""
 

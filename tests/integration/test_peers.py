@@ -173,9 +173,9 @@ def test_a_peer_sees_a_registry(fleet: Fleet) -> None:
 
 
 def test_a_digest_alone_gives_nothing_away(fleet: Fleet, tmp_path: Path) -> None:
-    layout = _layout(tmp_path / "layout", "secret")
-    fleet.registry.layout = layout
     agent = fleet.agents[0]
+    fleet.pull(agent, fleet.registry.reference("fleet/seen:app"))
+    fleet.registry.layout = layout = _layout(tmp_path / "layout", "secret")
     hidden = fleet.registry.reference("hidden/app:app")  # a repository that isn't served
     elsewhere = fleet.registry.reference("fleet/elsewhere:app")  # in a namespace that isn't served
     body = {"plain_http": True, "unpack": False}

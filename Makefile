@@ -24,7 +24,7 @@ test:  ## lint, types, the collection's sanity, then unit, conformance, integrat
 	@tools/setup.sh test
 	@tools/lint.sh
 	@if [ -x tools/ansible_sanity.sh ]; then tools/ansible_sanity.sh; fi
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 unit:  ## only the tests that need neither root nor other programs
 	@tools/setup.sh test

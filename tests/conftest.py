@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 IN_CI = os.environ.get("CI") == "true"
 CAPABILITIES = ("root", "integration", "faults")
+FREE = ("tests/unit/", "collections/")  # tests that may run beside any other
 _BEFORE = pytest.StashKey[leaks.Traces]()
 _LEFT = pytest.StashKey[list[str]]()
 
@@ -37,12 +39,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             (pytest.fail if IN_CI else pytest.skip)(reason)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With several processes: one has all that touches the machine, in order; the others share the rest."""
-    for item in items:
-        if any(map(item.get_closest_marker, CAPABILITIES)):
-            item.add_marker(pytest.mark.xdist_group("machine"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return super()._split_scope(nodeid) if nodeid.startswith(FREE) else "the machine"
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -114,7 +114,10 @@ async def make(client: GrpcClient, *args: str, **task: Any) -> None:
     listed = await client.stream(
         "snapshots.v1.Snapshots", "List", snapshotter="overlayfs", filters=["kind==committed"]
     )
-    asked = {"snapshotter": "overlayfs", "key": "web", "parent": listed[0].info[0].name}
+    asked = {
+        "snapshotter": "overlayfs", "key": "web", "parent": listed[0].info[0].name,
+        "labels": {"containerd.io/gc.root": "t"},  # there is no container yet that keeps it, and no lease
+    }  # fmt: skip
     mounts = (await client.call("snapshots.v1.Snapshots", "Prepare", **asked)).mounts
     spec = {
         "ociVersion": "1.1.0",

@@ -35,8 +35,10 @@ def test_an_absolute_name_stays_inside(target, outside):
     assert (target / "tmp/x").read_bytes() == b"y"
 
 
-@pytest.mark.parametrize("to", ["../../outside", "{outside}", "../../../../../../../../{outside}"])
-def test_writing_through_a_symlink_stays_inside(target, outside, to):
+@pytest.mark.parametrize(
+    "to", ["../../outside", "{outside}", "../../../../../../..{outside}"]
+)  # 100 bytes at most
+def test_links_out_stay_inside(target, outside, to):
     link = to.format(outside=outside).encode()
     apply(target, member(b"link", kind=b"2", link=link) + member(b"link/secret", b"evil") + END)
     assert os.readlink(target / "link") == link.decode()

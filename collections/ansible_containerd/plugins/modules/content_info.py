@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: content_info
 short_description: Look up content on a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns what is known of blobs, which are the layers, configs, manifests and indexes of images.
 extends_documentation_fragment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gc
 short_description: Collect what nothing needs on a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Removes content and snapshots that no image, container or lease needs, in all namespaces, and returns what
     went.

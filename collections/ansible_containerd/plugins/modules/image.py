@@ -41,14 +41,12 @@ options:
       - An image that is to be pushed or exported for several platforms needs this.
     type: list
     elements: str
-    version_added: 0.2.0
   verify:
     description:
       - Ask the node's image policy first, in check mode too, and fail unless one of its rules allows the image.
       - The agent holds each pull to its policy anyway. This fails the task where no rule speaks of the image, too.
     type: bool
     default: false
-    version_added: 0.2.0
   unpack:
     description:
       - Unpack the layers as well, so that containers start at once.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_export
 short_description: Write images of a Tricorn node into an archive
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes sure that a file on the node is the archive of these images, an OCI layout in a tar that Docker can
     load, too.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_import
 short_description: Bring images of an archive to a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes sure that the images of an archive on the node are in the agent as the archive holds them.
   - The archive is an OCI layout or what C(docker save) writes, as tar, gzip or zstd.

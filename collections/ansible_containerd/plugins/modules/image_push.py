@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_push
 short_description: Push images from a Tricorn node to a registry
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes sure that a registry has an image of the node under a reference.
   - The agent asks the registry first, and sends nothing when the digests are the same. Of what it sends, blobs

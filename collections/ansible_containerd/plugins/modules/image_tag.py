@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_tag
 short_description: Give images more names on a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes sure that an image of the node has these names, too. Names that it has besides stay.
   - To take a name away use M(tricorn.containerd.image) with O(tricorn.containerd.image#module:state=absent).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: lease
 short_description: Manage leases of a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - A lease keeps what it holds from garbage collection, whether or not anything else needs it, until it is
     removed or expires.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: lease_info
 short_description: Look up leases of a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns leases of a namespace by name or by filter, with what they hold.
 extends_documentation_fragment:

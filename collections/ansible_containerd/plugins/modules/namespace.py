@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: namespace
 short_description: Manage namespaces of a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes namespaces with labels, and removes empty ones.
   - Images, containers and the like of one namespace are not seen from another.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: namespace_info
 short_description: Look up namespaces of a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns namespaces by name or by filter.
 extends_documentation_fragment:

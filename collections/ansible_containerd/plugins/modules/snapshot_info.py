@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: snapshot_info
 short_description: Look up snapshots on a Tricorn node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns snapshots, which are unpacked layers of images and file systems of containers.
 extends_documentation_fragment:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tricorn.grpc.stream import Stream
 
 log = structlog.get_logger(__name__)
-_PONG_DELAY: Final = 0.02
+_PONG_DELAY: Final = 0.02  # seconds
 _LAST_WORDS: Final = 1.0  # seconds for the other side to read why the connection ends
 
 

@@ -125,7 +125,7 @@ class HealthService:
                 watch.health = rules.after(before, check, failure, ran=ran, now=now)
                 self._tell()
                 if watch.health.status is not before.status:
-                    await self._turned(patient, watch.health)
+                    await self._tell_all(patient, watch.health)
 
     def _pause(self, watch: _Watch) -> float:
         return rules.pause(watch.health, watch.patient.check)
@@ -148,6 +148,12 @@ class HealthService:
             return None
         words = " ".join((done.stdout + done.stderr).split())[-_OUTPUT:]
         return f"{patient.check.exec[0]} ended with {done.exit_code}" + (f": {words}" if words else "")
+
+    async def _tell_all(self, patient: _Patient, health: HealthView) -> None:
+        try:
+            await self._turned(patient, health)
+        except TricornError as error:  # a full disk, say: the checks go on
+            log.error("health not told", container=patient.key[1], error=error.one_line())
 
     async def _turned(self, patient: _Patient, health: HealthView) -> None:
         namespace, container_id = patient.key

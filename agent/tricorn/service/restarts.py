@@ -35,6 +35,7 @@ from tricorn.store.transaction import Transaction
 log = structlog.get_logger(__name__)
 _SIGKILL: Final = 9
 _AT_ONCE: Final = 4  # containers being started again
+_BUSY: Final = 1.0  # seconds between looks at those
 Key = tuple[str, str]
 
 
@@ -91,7 +92,8 @@ class Restarter:
         """Begin what is due; return the seconds until something else may be."""
         soonest = float("inf")
         for item in candidates:
-            if item.key in self._busy:
+            if item.key in self._busy:  # it may fail, which nothing but another look tells
+                soonest = min(soonest, _BUSY)
                 continue
             decision = decide(item.wish, item.task, self._boot_id, self._clock.now())
             if decision.verb is Verb.LEAVE:
@@ -100,6 +102,7 @@ class Restarter:
             if left <= 0:
                 self._busy.add(item.key)
                 nursery.start_soon(self._carry_out, item.key, name=f"restart {'/'.join(item.key)}")
+                soonest = min(soonest, _BUSY)
             else:
                 soonest = min(soonest, left)
         return soonest

@@ -120,14 +120,16 @@ class Containers:
     def list_restartable(self) -> list[tuple[str, Container]]:
         """Return the containers, each with its namespace, that a request or labels give a restart policy."""
         rows = self._session.all(
-            _SELECT + "WHERE instr(labels, 'containerd.io/restart.') OR (instr(desired, '\"restart\":\"') "
-            'AND NOT instr(desired, \'"restart":"no"\')) ORDER BY namespace, id'
+            _SELECT + "WHERE instr(labels, 'containerd.io/restart.') "
+            "OR json_extract(CAST(desired AS TEXT), '$.restart') <> 'no' ORDER BY namespace, id"
         )
         return [(row[0], _container(row)) for row in rows]
 
     def list_with_health(self) -> list[tuple[str, Container]]:
         """Return the containers, each with its namespace, whose request has a health check."""
-        rows = self._session.all(_SELECT + "WHERE instr(desired, '\"health\":{') ORDER BY namespace, id")
+        rows = self._session.all(
+            _SELECT + "WHERE json_type(CAST(desired AS TEXT), '$.health') = 'object' ORDER BY namespace, id"
+        )
         return [(row[0], _container(row)) for row in rows]
 
     def delete(self, namespace: str, id: str) -> None:

@@ -253,3 +253,17 @@ def test_events_by_cursor_and_namespace(tx: Transaction) -> None:
 def test_malformed_topics_are_refused(tx: Transaction, topic: str) -> None:
     with pytest.raises(InvalidArgument):
         tx.events.publish("n", topic, {})
+
+
+def test_who_has_a_restart_policy_or_a_health_check_whatever_their_labels_say(tx: Transaction) -> None:
+    misleading = {"restart": "no"}
+    for name, desired, labels in (
+        ("policy", {"restart": "always", "labels": misleading, "health": None}, misleading),
+        ("check", {"restart": "no", "labels": {"restart": "always"}, "health": {"tcp": 1}}, {}),
+        ("client", {}, {"containerd.io/restart.status": "running"}),
+        ("neither", {"restart": "no", "labels": {"health": "{"}}, misleading),
+        ("older", {"image": "x"}, {}),
+    ):
+        tx.containers.create("n", container(id=name, desired=desired, labels=labels))
+    assert [item.id for _, item in tx.containers.list_restartable()] == ["client", "policy"]
+    assert [item.id for _, item in tx.containers.list_with_health()] == ["check"]

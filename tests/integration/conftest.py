@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon
+from tricorn_testing.grpc_client import GrpcClient, grpc_client
 from tricorn_testing.images import ImageLayout, busybox_image
 from tricorn_testing.registry import Registry
 
@@ -26,6 +28,21 @@ def agent() -> Iterator[Daemon]:
 def own_namespace(request: pytest.FixtureRequest) -> str:
     """A namespace that no other test works in."""
     return re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+
+
+@pytest.fixture
+def agents_namespace(agent: Daemon, own_namespace: str) -> str:
+    """A namespace that no test of any other agent works in either: its cgroup goes with the agent's."""
+    return f"{agent.directory.name}-{own_namespace[:50].strip('-')}"[:70].strip("-")
+
+
+@pytest.fixture
+async def client(agent: Daemon, busybox_reference: str, agents_namespace: str) -> AsyncIterator[GrpcClient]:
+    """A gRPC client in such a namespace, which has the image."""
+    body = {"reference": busybox_reference, "plain_http": True}
+    await trio.to_thread.run_sync(agent.put, f"/v1/{agents_namespace}/images", body)
+    async with grpc_client(agent, agents_namespace) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import trio
 
 from tricorn import wire
 from tricorn.grpc import Code
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 from tricorn_testing.grpc_client import DEADLINE, GrpcClient, grpc_client, refused
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -29,16 +28,9 @@ ANY = wire.message("google.protobuf.Any")
 VERSION = "v1" if os.path.isdir("/sys/fs/cgroup/memory") else "v2"
 
 
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
-
-
 @pytest.fixture
-async def client(agent: Daemon, request: pytest.FixtureRequest) -> AsyncIterator[GrpcClient]:
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    async with grpc_client(agent, f"{agent.directory.name}-{name}"[:70].strip("-")) as made:
+async def client(agent: Daemon, agents_namespace: str) -> AsyncIterator[GrpcClient]:
+    async with grpc_client(agent, agents_namespace) as made:
         yield made
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ import trio.testing
 
 from tricorn import wire
 from tricorn.grpc import Code
-from tricorn_testing.daemon import Daemon, running_daemon
-from tricorn_testing.grpc_client import DEADLINE, GrpcClient, grpc_client, refused
+from tricorn_testing.daemon import Daemon
+from tricorn_testing.grpc_client import DEADLINE, GrpcClient, refused
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 
@@ -25,25 +23,6 @@ OCI = "types.containerd.io/opencontainers/runtime-spec/1"
 CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
 ANY = wire.message("google.protobuf.Any")
 VERSION = "v1" if os.path.isdir("/sys/fs/cgroup/memory") else "v2"
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-async def client(
-    agent: Daemon, busybox_reference: str, request: pytest.FixtureRequest
-) -> AsyncIterator[GrpcClient]:
-    """A client in a namespace of the test's own, which has the image."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    namespace = f"{agent.directory.name}-{name}"[:70].strip("-")
-    body = {"reference": busybox_reference, "plain_http": True}
-    await trio.to_thread.run_sync(agent.put, f"/v1/{namespace}/images", body)
-    async with grpc_client(agent, namespace) as made:
-        yield made
 
 
 def oci(kind: str, value: Any) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -15,7 +14,7 @@ from attrs import define, field
 
 from tricorn import wire
 from tricorn.grpc import ClientCall, Code, RpcError
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 from tricorn_testing.grpc_client import DEADLINE, GrpcClient, grpc_client, refused
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -25,24 +24,6 @@ OCI = "types.containerd.io/opencontainers/runtime-spec/1"
 ANY = wire.message("google.protobuf.Any")
 types = wire.package("containerd.types.transfer")
 WINDOW = 64 * 1024  # what containerd's clients allow at a time
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-async def client(
-    agent: Daemon, busybox_reference: str, request: pytest.FixtureRequest
-) -> AsyncIterator[GrpcClient]:
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    namespace = f"{agent.directory.name}-{name}"[:70].strip("-")
-    body = {"reference": busybox_reference, "plain_http": True}
-    await trio.to_thread.run_sync(agent.put, f"/v1/{namespace}/images", body)
-    async with grpc_client(agent, namespace) as made:
-        yield made
 
 
 @define

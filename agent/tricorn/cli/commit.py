@@ -10,7 +10,7 @@ import click
 
 from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
-from tricorn.cli.output import emit_json
+from tricorn.cli.output import print_made
 from tricorn.cli.settings import Settings, command
 from tricorn.errors import InvalidArgument
 
@@ -55,12 +55,7 @@ def commit(settings: Settings, container: str, reference: str, how: str, **optio
     call = calls.commit_container(settings.namespace, container, body, stream=True)
     with progress.display(how) as report:
         result = settings.door.work(call, report)
-    if settings.json:
-        emit_json(result)
-        return
-    for warning in result.get("warnings") or ():
-        click.echo(f"tricorn: {warning}", err=True)
-    click.echo(f"{result['reference']}@{result['digest']}")
+    print_made(settings, result)
 
 
 def timestamp(text: str, field: str) -> str:

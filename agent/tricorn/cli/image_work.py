@@ -10,7 +10,7 @@ import click
 from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
 from tricorn.cli.figures import pairs, parse_duration, short_digest, size
-from tricorn.cli.output import emit_json, table
+from tricorn.cli.output import emit_json, print_made, table
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
 from tricorn.errors import FailedPrecondition
@@ -50,12 +50,7 @@ def convert(
         result = settings.door.work(
             calls.convert_image(settings.namespace, source, body, stream=True), report
         )
-    if settings.json:
-        emit_json(result)
-        return
-    for warning in result.get("warnings") or ():
-        click.echo(f"tricorn: {warning}", err=True)
-    click.echo(f"{result['reference']}@{result['digest']}")
+    print_made(settings, result)
 
 
 _REFERRERS: Final = """\

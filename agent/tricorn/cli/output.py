@@ -34,6 +34,16 @@ def emit_line(value: Any) -> None:
     sys.stdout.flush()
 
 
+def print_made(settings: Settings, result: dict[str, Any]) -> None:
+    """Print which image was made, its warnings on stderr."""
+    if settings.json:
+        emit_json(result)
+        return
+    for warning in result.get("warnings") or ():
+        click.echo(f"tricorn: {warning}", err=True)
+    click.echo(f"{result['reference']}@{result['digest']}")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under their columns: with rich on a terminal, as aligned plain text into a pipe."""
     lines = [[clean(cell) for cell in row] for row in rows]

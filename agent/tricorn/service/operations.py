@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, Literal, TypeVar
 from uuid import uuid4
 
@@ -51,6 +52,10 @@ class Operation:
             error=self._error.problem() if self._error else None,
             started_at=self._started, ended_at=self._ended,
         )  # fmt: skip
+
+    @property
+    def running(self) -> bool:
+        return self._state == "running"
 
     @property
     def error(self) -> TricornError | None:
@@ -203,9 +208,11 @@ class OperationService:
 
     def running(self) -> int:
         """Return how many are under way."""
-        return sum(1 for item in self._operations.values() if item.view().state == "running")
+        return sum(1 for item in self._operations.values() if item.running)
 
     def _forget_old(self) -> None:
-        ended = [key for key, item in self._operations.items() if item.view().state != "running"]
-        for key in ended[: max(0, len(self._operations) - limits.OPERATIONS_KEPT)]:
-            del self._operations[key]
+        surplus = len(self._operations) - limits.OPERATIONS_KEPT
+        if surplus > 0:
+            ended = (key for key, item in self._operations.items() if not item.running)
+            for key in list(islice(ended, surplus)):
+                del self._operations[key]

@@ -546,10 +546,17 @@ class Runtime(Protocol):
         ...
 
     def logs(
-        self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
+        self,
+        ref: BundleRef,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[LogLine]:
         """Yield the log lines, partial records joined, over rotated files; with `follow` until the
-        container ended and all is read.
+        container ended and all is read, or it is `until`. `tail` counts what is there now and not later
+        than `until`.
         """
         ...
 

@@ -25,6 +25,7 @@ _SAME: Final = {
     "stop_signal": "stop_signal",
     "stop_timeout": "stop_timeout",
     "restart": "restart",
+    "log_max_files": "log_files",
     "read_only": "read_only",
     "device": "devices",
     "cap_add": "cap_add",
@@ -62,6 +63,8 @@ def container(
     }
     desired |= {field: value for field, value in built.items() if value}
     desired |= health(options)
+    if options.get("log_max_size"):
+        desired["log_size"] = parse_size(options["log_max_size"], "--log-max-size")
     if options.get("net"):
         desired["network"] = "private" if options["net"] == "none" else options["net"]
     return desired | program(options.get("entrypoint"), command) | security(options["security"])

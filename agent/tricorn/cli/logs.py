@@ -17,7 +17,7 @@ from tricorn.errors import from_problem
 _EXAMPLES = """\
 tricorn logs web
 tricorn logs -f --tail 20 -t web
-tricorn logs --since 10m web
+tricorn logs --since 10m --until 5m web
 tricorn --json logs -f web"""
 
 
@@ -25,10 +25,18 @@ tricorn --json logs -f web"""
 @click.option("-f", "--follow", is_flag=True, help="Go on until the container exits.")
 @click.option("--tail", metavar="COUNT", help="Only the last lines; `all` for all.")
 @click.option("--since", metavar="WHEN", help="A duration (10m) or a time (2026-01-31T12:00:00Z).")
+@click.option("--until", metavar="WHEN", help="Up to then; with -f, go on until then.")
 @click.option("-t", "--timestamps", is_flag=True, help="Begin each line with its time.")
 @click.argument("container", shell_complete=complete.containers)
 def logs_command(
-    settings: Settings, container: str, *, follow: bool, tail: str | None, since: str | None, timestamps: bool
+    settings: Settings,
+    container: str,
+    *,
+    follow: bool,
+    tail: str | None,
+    since: str | None,
+    until: str | None,
+    timestamps: bool,
 ) -> None:
     """Print what a container wrote: its stdout on stdout, its stderr on stderr.
 
@@ -40,6 +48,7 @@ def logs_command(
         follow=follow,
         tail=_count(tail),
         since=moment(since, "--since") if since else None,
+        until=moment(until, "--until") if until else None,
     )
     lines = (_checked(line) for line in settings.door.lines(call))
     if settings.json and not follow:

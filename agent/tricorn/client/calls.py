@@ -240,12 +240,18 @@ def attach(ns: str, id: str, *, start: bool = False) -> Call:
 
 
 def logs(
-    ns: str, id: str, *, follow: bool = False, tail: int | None = None, since: str | None = None
+    ns: str,
+    id: str,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    since: str | None = None,
+    until: str | None = None,
 ) -> Call:
     return Call(
         "GET",
         path(ns, "containers", id, "logs"),
-        query(follow=follow, tail=tail, since=since),
+        query(follow=follow, tail=tail, since=since, until=until),
         stream=True,
     )
 

@@ -302,10 +302,16 @@ class Containers(Noun):
         return open_session(self._pool, calls.attach(self._ns, id, start=start))
 
     def logs(
-        self, id: str, *, follow: bool = False, tail: int | None = None, since: str | None = None
+        self,
+        id: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str | None = None,
+        until: str | None = None,
     ) -> AbstractAsyncContextManager[Stream[LogLine]]:
-        """Give the lines that the container wrote; `since` is an RFC 3339 time."""
-        call = calls.logs(self._ns, id, follow=follow, tail=tail, since=since)
+        """Give the lines that the container wrote; `since` and `until` are RFC 3339 times."""
+        call = calls.logs(self._ns, id, follow=follow, tail=tail, since=since, until=until)
         return open_stream(self._pool, call, line_of(LogLine))
 
     async def stats(self, id: str) -> dict[str, Any]:

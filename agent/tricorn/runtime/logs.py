@@ -120,12 +120,14 @@ class LogReader:
             os.lseek(opened[0].fd, 0, os.SEEK_END)
         return cls(path, opened)
 
-    async def skip_to_tail(self, lines: int) -> None:
-        """Go on with the last `lines` lines of what is there now."""
+    async def skip_to_tail(self, lines: int, early_enough: Callable[[str], bool] | None = None) -> None:
+        """Go on with the last `lines` lines of what is there now, as far as they are `early_enough`."""
         if not self._segments:
             return
         fds = [segment.fd for segment in self._segments]
-        index, offset = await trio.to_thread.run_sync(tail_position, fds, lines, limiter=_READ_LIMITER)
+        index, offset = await trio.to_thread.run_sync(
+            tail_position, fds, lines, early_enough, limiter=_READ_LIMITER
+        )
         for segment in self._segments[:index]:
             segment.close()
         del self._segments[:index]
@@ -207,7 +209,9 @@ class LineJoiner:
 
 
 class Follower:
-    """Reads on until `ended()` and all is read; `wait_change(version)` waits for more or the end."""
+    """Reads on until `ended()` and all is read; `wait_change(version)` waits for more or the end. At
+    `deadline` (of Trio's clock) it counts as ended, too.
+    """
 
     def __init__(
         self,
@@ -215,7 +219,9 @@ class Follower:
         watch: Watch,
         ended: Callable[[], bool],
         wait_change: Callable[[int], Awaitable[None]],
+        deadline: float = float("inf"),
     ) -> None:
+        self._deadline = deadline
         self._reader = reader
         self._watch = watch
         self._ended = ended
@@ -224,19 +230,20 @@ class Follower:
     async def batch(self) -> list[Record]:
         """Return the next records, [] at the end."""
         while True:
-            version, over = self._watch.version, self._ended()
+            version = self._watch.version
+            over = self._ended() or trio.current_time() >= self._deadline
             records = await self._reader.batch()
             if records or over:
                 return records
-            await self._wait_change(version)
+            with trio.move_on_at(self._deadline):
+                await self._wait_change(version)
 
 
 def after(since: datetime | None) -> Callable[[LogLine], bool]:
     """Return a test whether a line is from `since` or later."""
     if since is None:
         return lambda _line: True
-    if since.tzinfo is None:
-        raise InvalidArgument("the time has no zone", hint="give it as 2026-01-31T12:00:00Z", field="since")
+    _check_zone(since, "since")
 
     def late_enough(line: LogLine) -> bool:
         with suppress(ValueError):
@@ -244,6 +251,23 @@ def after(since: datetime | None) -> Callable[[LogLine], bool]:
         return True
 
     return late_enough
+
+
+def until(last: datetime) -> Callable[[str], bool]:
+    """Return a test whether a record's time is `last` or earlier; what is no time counts as early."""
+    _check_zone(last, "until")
+
+    def early_enough(timestamp: str) -> bool:
+        with suppress(ValueError):
+            return datetime.fromisoformat(timestamp) <= last
+        return True
+
+    return early_enough
+
+
+def _check_zone(moment: datetime, field: str) -> None:
+    if moment.tzinfo is None:
+        raise InvalidArgument("the time has no zone", hint="give it as 2026-01-31T12:00:00Z", field=field)
 
 
 def rotate(path: str, keep: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -52,9 +53,21 @@ class ContainerOutput:
             yield stdio.ContainerStream(reader, watch, created.monitor, input_)
 
     async def logs(
-        self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
+        self,
+        ref: BundleRef,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncGenerator[LogLine, None]:
-        wanted = logs.after(since)
+        late_enough = logs.after(since)
+        early_enough = logs.until(until) if until else None
+        deadline = _deadline(until)
+
+        def wanted(line: LogLine) -> bool:
+            return late_enough(line) and (early_enough is None or early_enough(line.timestamp))
+
         joiner = logs.LineJoiner()
         created = Bundle.of(ref).read_created() if follow else None
         monitor = created.monitor if created else bundles.NULL_IDENTITY
@@ -63,8 +76,8 @@ class ContainerOutput:
             reader = logs.LogReader.open(ref.log)
             try:
                 if tail is not None:
-                    await reader.skip_to_tail(tail)
-                follower = stdio.follower(reader, watch, monitor)
+                    await reader.skip_to_tail(tail, early_enough)
+                follower = stdio.follower(reader, watch, monitor, deadline)
                 while records := await follower.batch():
                     for record in records:
                         line = joiner.feed(record)
@@ -76,20 +89,21 @@ class ContainerOutput:
                 reader.close()
 
     async def rotate(self, ref: BundleRef) -> bool:
-        limit = ref.log_size or limits.LOG_SIZE
         try:
-            size = os.stat(ref.log).st_size
-        except FileNotFoundError:
-            size = 0
-        if size < limit:
+            due = os.stat(ref.log).st_size >= (ref.log_size or limits.LOG_SIZE)
+            renamed = False
+        except FileNotFoundError:  # renamed by an agent that didn't live to have it opened anew?
+            due = renamed = bool(logs.names(ref.log))
+        if not due:
             await trio.lowlevel.checkpoint()
             return False
         bundle = Bundle.of(ref)
         created = bundle.read_created()
         if created is None or stdio.monitor_ended(created.monitor):
             return False
-        logs.rotate(ref.log, max(2, ref.log_files or limits.LOG_FILES))
-        failpoint("logs.renamed")
+        if not renamed:
+            logs.rotate(ref.log, max(2, ref.log_files or limits.LOG_FILES))
+            failpoint("logs.renamed")
         conmon.control(bundle, "2 0 0\n")
         await self._log_reopened(ref, created.monitor)
         return True
@@ -104,3 +118,10 @@ class ContainerOutput:
                 await stdio.change_or_end(watch, watch.version, monitor)
             return
         log.warning("log not reopened", container=ref.id, why="its monitor doesn't answer")
+
+
+def _deadline(until: datetime | None) -> float:
+    """Return when a follower has to stop, on Trio's clock."""
+    if until is None or until.tzinfo is None:
+        return math.inf
+    return trio.current_time() + (until - datetime.now(UTC)).total_seconds()

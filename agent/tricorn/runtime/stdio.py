@@ -145,13 +145,16 @@ class ContainerStream:
         resize_terminal(self._monitor, rows, columns)
 
 
-def follower(reader: LogReader, watch: Watch, monitor: ProcessIdentity) -> Follower:
-    """Return a follower of a log until its monitor ended."""
+def follower(
+    reader: LogReader, watch: Watch, monitor: ProcessIdentity, deadline: float = float("inf")
+) -> Follower:
+    """Return a follower of a log until its monitor ended, or the deadline."""
     return Follower(
         reader,
         watch,
         lambda: not process.alive(monitor),
         lambda version: change_or_end(watch, version, monitor),
+        deadline,
     )
 
 

@@ -360,10 +360,16 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
             yield session
 
     def logs(
-        self, ref: BundleRef, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
+        self,
+        ref: BundleRef,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncGenerator[LogLine, None]:
         """As the port has it; close the generator (`aclosing`) when leaving it early."""
-        return self._output.logs(ref, follow=follow, tail=tail, since=since)
+        return self._output.logs(ref, follow=follow, tail=tail, since=since, until=until)
 
     async def rotate_logs(self, ref: BundleRef) -> bool:
         return await self._output.rotate(ref)

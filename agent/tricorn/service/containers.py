@@ -22,6 +22,7 @@ from tricorn.model.requests import (
     StopRequest,
 )
 from tricorn.rules.health import check_health
+from tricorn.rules.log_bounds import check_log
 from tricorn.rules.plan import Steps, canonical, container_steps, summary
 from tricorn.rules.restarts import parse_policy
 from tricorn.runtime.network import interfaces
@@ -243,6 +244,7 @@ def _check(desired: ContainerDesired) -> None:
     """Refuse what could not be kept to later. InvalidArgument."""
     ids.labels(desired.labels)
     parse_policy(desired.restart)
+    check_log(desired)
     check_health(desired.health)
 
 

@@ -207,8 +207,9 @@ class TaskService:
         follow: bool = False,
         tail: int | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[LogLine]:
-        """Yield what the container wrote; with `follow` until it has ended and all is read."""
+        """Yield what the container wrote; with `follow` until its end or the time `until`."""
         container, task = await self._lifecycle.records(namespace, container_id)
         if task and task.stdio is not None:
             raise _elsewhere(f"there is no log of container {container_id}", task.stdio)
@@ -216,7 +217,8 @@ class TaskService:
             return
         ref = self._lifecycle.bundles.ref(namespace, container)
         alive = task is not None and task.status in ALIVE
-        async for line in self._runtime.logs(ref, follow=follow and alive, tail=tail, since=since):
+        lines = self._runtime.logs(ref, follow=follow and alive, tail=tail, since=since, until=until)
+        async for line in lines:
             yield line
 
     async def resize(self, namespace: str, container_id: str, rows: int, columns: int) -> None:

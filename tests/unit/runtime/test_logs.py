@@ -4,12 +4,24 @@ import os
 from datetime import UTC, datetime
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tricorn.errors import InvalidArgument
-from tricorn.runtime.logs import LineJoiner, LogReader, Record, after, names, parse_record, rotate
+from tricorn.runtime.logs import (
+    Follower,
+    LineJoiner,
+    LogReader,
+    Record,
+    after,
+    names,
+    parse_record,
+    rotate,
+    until,
+)
 from tricorn.runtime.tail import tail_position
+from tricorn.runtime.watch import Watch
 
 AT = "2026-11-22T04:46:02.418884029+00:00"
 
@@ -196,3 +208,50 @@ def test_since():
     assert not after(datetime(2026, 11, 22, 4, 46, 3, tzinfo=UTC))(line)
     with pytest.raises(InvalidArgument):
         after(datetime(2026, 1, 1))  # noqa: DTZ001 - what is refused
+
+
+def at(second: int, text: str, tag: str = "F") -> str:
+    return f"2026-11-22T04:46:{second:02}.5+00:00 stdout {tag} {text}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "second", "expected"),
+    [
+        (2, 5, [b"4\n", b"5\n"]),
+        (2, 3, [b"2\n", b"3a"]),  # the line began early enough: where it is read, its end comes, too
+        (1, 2, [b"2\n"]),
+        (9, 1, [b"1\n"]),
+        (1, 0, []),
+    ],
+)
+async def test_the_last_lines_up_to_a_time(tmp_path, lines, second, expected):
+    write(tmp_path / "log.1", at(1, "1"), at(2, "2"), at(3, "3a", "P"))
+    write(tmp_path / "log", at(4, "3b"), at(4, "4"), at(5, "5"))
+    reader = LogReader.open(str(tmp_path / "log"))
+    early = until(datetime(2026, 11, 22, 4, 46, second, 500000, UTC))
+    await reader.skip_to_tail(lines, early)
+    found = []
+    while batch := await reader.batch():
+        found += [entry.raw() for entry in batch if early(entry.timestamp)]
+    assert found == expected
+    reader.close()
+
+
+def test_until():
+    early = until(datetime(2026, 11, 22, 4, 46, 2, tzinfo=UTC))
+    assert early("2026-11-22T05:46:02+01:00")
+    assert not early(AT)
+    assert early("no time")
+    with pytest.raises(InvalidArgument) as raised:
+        until(datetime(2026, 1, 1))  # noqa: DTZ001 - what is refused
+    assert raised.value.field == "until"
+
+
+async def test_a_follower_ends_at_its_deadline(tmp_path, autojump_clock):
+    write(tmp_path / "log", at(1, "1"))
+    reader = LogReader.open(str(tmp_path / "log"))
+    watch = Watch(str(tmp_path), 0)
+    follower = Follower(reader, watch, lambda: False, watch.changed, trio.current_time() + 3)
+    assert [entry.raw() for entry in await follower.batch()] == [b"1\n"]
+    assert await follower.batch() == []
+    reader.close()

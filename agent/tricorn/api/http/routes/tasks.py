@@ -84,6 +84,7 @@ async def logs(call: Call) -> object:
                 follow=query["follow"],
                 tail=query["tail"],
                 since=query["since"],
+                until=query["until"],
             )
         )
     )
@@ -120,6 +121,7 @@ _LOGS = (
     Query("follow", "flag", "go on until the container ends", default=False),
     Query("tail", "integer", "only so many lines from the end"),
     Query("since", "time", "only lines from this time on"),
+    Query("until", "time", "only lines up to this time; with follow, go on until then"),
 )
 _STATE = (NotFound, FailedPrecondition)
 

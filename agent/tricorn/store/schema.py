@@ -127,6 +127,32 @@ _SANDBOX_INSTANCES: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
+# Networks are the node's; a container's place in one may come before its record and go after it.
+_NETWORKS: Final = (
+    """CREATE TABLE networks (
+        name TEXT PRIMARY KEY, data BLOB NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE attachments (
+        namespace TEXT NOT NULL, container TEXT NOT NULL, network TEXT NOT NULL, address TEXT,
+        data BLOB NOT NULL, PRIMARY KEY (namespace, container)
+    ) STRICT, WITHOUT ROWID""",
+    # Two containers with one address would have each other's visitors.
+    "CREATE UNIQUE INDEX attachments_address ON attachments (network, address) WHERE address IS NOT NULL",
+    """CREATE TABLE published (
+        protocol TEXT NOT NULL, port INTEGER NOT NULL, address TEXT NOT NULL,
+        namespace TEXT NOT NULL, container TEXT NOT NULL,
+        PRIMARY KEY (protocol, port, address)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+_MIGRATIONS_OF_CONTAINERS: Final = (
+    """CREATE TABLE migrations (
+        role TEXT NOT NULL, id TEXT NOT NULL, namespace TEXT NOT NULL, state TEXT NOT NULL,
+        data BLOB NOT NULL, created_at INTEGER NOT NULL,
+        PRIMARY KEY (role, id)
+    ) STRICT, WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    _FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS, _SCRUBBING, _SANDBOX_INSTANCES,
+    _FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS, _SCRUBBING, _SANDBOX_INSTANCES, _NETWORKS,
 )  # fmt: skip

@@ -19,7 +19,9 @@ from tricorn.store.ingests import Ingests
 from tricorn.store.intents import Intents
 from tricorn.store.journal import Events
 from tricorn.store.leases import Leases
+from tricorn.store.migrations import Migrations
 from tricorn.store.namespaces import Namespaces
+from tricorn.store.networks import Attachments, Networks
 from tricorn.store.quarantine import BlobChecks, Quarantine
 from tricorn.store.sandbox_instances import SandboxInstances
 from tricorn.store.sandboxes import Sandboxes
@@ -33,9 +35,9 @@ class Transaction:
     """All kinds of records as of one moment. Built by `Database` only."""
 
     __slots__ = (
-        "blob_checks", "budgets", "containers", "content", "events", "images", "ingests", "intents", "leases",
-        "namespaces", "quarantine", "sandbox_instances", "sandboxes", "session", "snapshots",
-        "tasks", "verifications",
+        "attachments", "blob_checks", "budgets", "containers", "content", "events", "images", "ingests",
+        "intents", "leases", "namespaces", "networks", "quarantine", "sandbox_instances", "sandboxes",
+        "session", "snapshots", "tasks", "verifications",
     )  # fmt: skip
 
     def __init__(
@@ -55,9 +57,12 @@ class Transaction:
         self.quarantine = Quarantine(self.session, self.events)
         self.blob_checks = BlobChecks(self.session)
         self.intents = Intents(self.session)
+        self.migrations = Migrations(self.session)
         self.sandboxes = Sandboxes(self.session, self.namespaces)
         self.sandbox_instances = SandboxInstances(self.session, self.namespaces)
         self.verifications = Verifications(self.session)
+        self.networks = Networks(self.session)
+        self.attachments = Attachments(self.session)
 
     @property
     def now(self) -> datetime:

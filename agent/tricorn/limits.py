@@ -146,6 +146,18 @@ PEER_WAIT: Final = 1800.0  # with a peer, however much it grows
 PEER_SECOND_LOOK: Final = 0.15  # before the registry itself is asked
 PEER_DOCUMENTS: Final = 512  # whose children are remembered
 
+# Migrations
+MIGRATIONS_KEPT: Final = 200  # that are over, for people to look at
+MIGRATION_IDLE: Final = 120.0  # that a target waits for its source's next word
+MIGRATION_WAIT: Final = 10.0  # that a target lets its source wait for an answer; below REGISTRY_STALL
+MIGRATION_PATIENCE: Final = 15.0  # with a silent target, before its source calls the migration uncertain
+MIGRATION_ASK: Final = 1.0  # between two questions to a target that can't tell, or can't be reached;
+MIGRATION_ASK_MAX: Final = 10.0  # they become rarer
+MIGRATION_SIZE: Final = 1024 * GIB  # of one part that is received
+MIGRATION_MESSAGE: Final = MIB
+MIGRATION_BLOBS: Final = 512  # of an image
+MIGRATION_ARRIVALS: Final = 8  # at a time
+
 # The image policy
 POLICY_SIZE: Final = 256 * KIB  # the policy's file, and each key's
 POLICY_VERIFICATIONS: Final = 4  # at a time

@@ -1,0 +1,162 @@
+"""Migrations: what one is asked for, what both nodes keep of it, and what they say to each other."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+from attrs import frozen
+
+from tricorn.model.oci import Descriptor
+from tricorn.model.requests import ContainerDesired
+
+Role = Literal["out", "in"]
+State = Literal[
+    "preflight", "seed", "freeze", "final", "restore", "uncertain", "acked",  # of the source
+    "accepted", "seeded", "restoring", "running",  # of the target
+    "done", "failed", "refused",
+]  # fmt: skip
+PATH: Final = "/tricorn/v1/migrations"  # on the door for other nodes
+
+
+@frozen
+class MigrationReport:
+    """What a migration cost, as its source saw it. `downtime_ms` is from the freeze until the source heard
+    that the container runs; `precopy` says why there were no rounds before the freeze.
+    """
+
+    image_bytes: int = 0  # blobs that the target lacked
+    rw_bytes: int = 0  # changed files, sent while the container ran
+    final_rw_bytes: int = 0  # those that changed since
+    dump_bytes: int = 0
+    rounds: int = 0
+    precopy: str = ""
+    seed_ms: int = 0
+    dump_ms: int = 0
+    send_ms: int = 0
+    restore_ms: int = 0
+    downtime_ms: int = 0
+    total_ms: int = 0
+
+
+@frozen
+class Migration:
+    """A migration as one of its nodes has it on record. `node` is the other one, as it is called here."""
+
+    id: str
+    role: Role
+    namespace: str
+    container: str
+    name: str  # on the target
+    node: str
+    address: str
+    state: State
+    reason: str = ""
+    report: MigrationReport = MigrationReport()
+    lease: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@frozen
+class MigrationView:
+    """A migration as clients see it. `hint` tells the way out of an uncertain one."""
+
+    id: str
+    role: Role
+    container: str
+    name: str
+    node: str
+    state: State
+    reason: str = ""
+    hint: str = ""
+    report: MigrationReport = MigrationReport()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@frozen
+class MigrateRequest:
+    """Body of `POST /v1/{namespace}/containers/{id}/migrate`.
+
+    `to` is a name of `[peers.nodes]` in the configuration, or HOST:PORT of the other agent's door for nodes.
+    `name` is the container's name there, its own when empty. With `keep_image` the image has its name there,
+    too, if nothing else has it.
+    """
+
+    to: str
+    name: str = ""
+    keep_image: bool = False
+    external_unix_sockets: bool = False
+    shell_job: bool = False
+    file_locks: bool = True
+
+
+@frozen
+class ResolveRequest:
+    """Body of `POST /v1/{namespace}/migrations/{id}/resolve`: the copy that is to go on."""
+
+    keep: Literal["source", "target"]
+
+
+# ---------------------------------------------------------------- between the nodes
+@frozen
+class NodeFacts:
+    """What has to fit between two nodes for a dump of one to be restored on the other."""
+
+    machine: str
+    kernel: str
+    criu: str
+    cgroup: str
+    cpu_flags: tuple[str, ...] = ()
+
+
+@frozen
+class Offer:
+    """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
+    bytes that will come besides.
+    """
+
+    id: str
+    namespace: str
+    name: str
+    container: ContainerDesired
+    image: Descriptor
+    blobs: tuple[Descriptor, ...]
+    facts: NodeFacts
+    needed: int = 0
+    keep_image: bool = False
+
+
+@frozen
+class Welcome:
+    """The answer to an offer: the blobs that the target lacks."""
+
+    missing: tuple[str, ...] = ()
+
+
+@frozen
+class Seed:
+    """All of the image has come; `rw` is the layer of changed files, which has come, too."""
+
+    rw: Descriptor | None = None
+
+
+@frozen
+class Start:
+    """All has come, the dump too: the target is to let the container go on. `rw` are the files that changed
+    since the seed.
+    """
+
+    rw: Descriptor | None = None
+    external_unix_sockets: bool = False
+    shell_job: bool = False
+    file_locks: bool = True
+
+
+@frozen
+class Answer:
+    """Where the target stands: `restoring`, `running`, or `refused` for ever, with the reason."""
+
+    state: State
+    reason: str = ""

@@ -1,0 +1,121 @@
+"""Which containers a node takes from which others, and whether the nodes fit each other. Pure.
+
+What a peer asks for is a request like any other, only that nobody of this node typed it: what reaches beyond
+a container (privileges, files and devices of the host) needs a word in this node's configuration.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from attrs import frozen
+
+from tricorn.errors import FailedPrecondition, PermissionDenied
+from tricorn.model.migrations import NodeFacts, Offer
+from tricorn.model.requests import ContainerDesired, Mount
+from tricorn.rules.peers import Identity
+
+_OWN = ("", "private")
+_FLAGS_SHOWN = 5
+
+
+@frozen
+class MigrationRule:
+    """Peers that any of `names` fits may bring containers into `namespaces`, with host directories that any
+    of `mounts` fits, and with `privileges` whatever they want. `images`: they may name an image here.
+    """
+
+    names: tuple[str, ...]
+    namespaces: tuple[str, ...] = ("default",)
+    mounts: tuple[str, ...] = ()
+    privileges: bool = False
+    images: bool = False
+
+
+def knows(rules: Sequence[MigrationRule], peer: Identity) -> bool:
+    """Return whether the peer may bring anything at all."""
+    return any(peer.is_named(name) for rule in rules for name in rule.names)
+
+
+def check_offer(rules: Sequence[MigrationRule], peer: Identity, offer: Offer) -> None:
+    """Raise PermissionDenied, naming what is missing, unless one rule allows all that is offered."""
+    fitting = [
+        rule for rule in rules
+        if any(peer.is_named(name) for name in rule.names) and offer.namespace in rule.namespaces
+    ]  # fmt: skip
+    if not fitting:
+        raise PermissionDenied(
+            f"this node takes no containers into namespace {offer.namespace} from {peer.label}",
+            hint="the target's configuration names who may: [[peers.migrations]]",
+        )
+    excess = [list(_excess(rule, offer)) for rule in fitting]
+    if all(excess):
+        raise PermissionDenied(
+            f"this node doesn't take container {offer.name} with all that it wants",
+            why="; ".join(min(excess, key=len)[:_FLAGS_SHOWN]),
+            hint="[[peers.migrations]] of the target's configuration: mounts, privileges, images",
+        )
+
+
+def _excess(rule: MigrationRule, offer: Offer) -> Iterator[str]:
+    if offer.keep_image and not rule.images:
+        yield "a name for its image"
+    if rule.privileges:
+        return
+    wanted = offer.container
+    yield from _privileges(wanted)
+    for mount in wanted.mounts:
+        if not _may_mount(rule, mount):
+            yield f"{mount.source or mount.type} at {mount.target}"
+
+
+def _privileges(wanted: ContainerDesired) -> Iterator[str]:
+    flags = {
+        "privileged": wanted.privileged, "devices": wanted.devices, "capabilities": wanted.cap_add,
+        "privileges that it may gain": not wanted.no_new_privileges, "sysctls": wanted.sysctls,
+        "a seccomp profile of its own": wanted.seccomp != "default",
+        "annotations, which runtimes act on": wanted.annotations,
+        f"network {wanted.network}": wanted.network not in _OWN,
+    }  # fmt: skip
+    yield from (text for text, held in flags.items() if held)
+    yield from (f"{kind} namespace {how}" for kind, how in wanted.namespaces.items() if how not in _OWN)
+
+
+def _may_mount(rule: MigrationRule, mount: Mount) -> bool:
+    if mount.type == "tmpfs":
+        return True
+    bound = mount.type == "bind" or bool({"bind", "rbind"} & set(mount.options))
+    clean = mount.source.startswith("/") and posixpath.normpath(mount.source) == mount.source
+    return bound and clean and any(fnmatchcase(mount.source, pattern) for pattern in rule.mounts)
+
+
+# ---------------------------------------------------------------- whether the nodes fit
+def check_nodes(source: NodeFacts, target: NodeFacts) -> None:
+    """Raise FailedPrecondition, naming the differences, if a dump of `source` can't go on at `target`."""
+    if problems := list(_differences(source, target)):
+        raise FailedPrecondition(
+            "the nodes don't fit each other", why="; ".join(problems),
+            hint="migrate to a node of the same kind, with a kernel and a CRIU at least as new",
+        )  # fmt: skip
+
+
+def _differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+    if source.machine != target.machine:
+        yield f"the container runs on {source.machine}, the target is {target.machine}"
+    if source.cgroup != target.cgroup:
+        yield f"control groups are {source.cgroup} here and {target.cgroup} there"
+    if _version(target.kernel) < _version(source.kernel):
+        yield f"the target's kernel {target.kernel} is older than {source.kernel}"
+    if _version(target.criu) < _version(source.criu):
+        yield f"the target's CRIU {target.criu or '(none)'} is older than {source.criu}"
+    if lacking := sorted(set(source.cpu_flags) - set(target.cpu_flags)):
+        more = ", …" if len(lacking) > _FLAGS_SHOWN else ""
+        yield f"the target's processor lacks {', '.join(lacking[:_FLAGS_SHOWN])}{more}"
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version: later ones are fixes."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])

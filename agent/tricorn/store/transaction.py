@@ -36,8 +36,8 @@ class Transaction:
 
     __slots__ = (
         "attachments", "blob_checks", "budgets", "containers", "content", "events", "images", "ingests",
-        "intents", "leases", "namespaces", "networks", "quarantine", "sandbox_instances", "sandboxes",
-        "session", "snapshots", "tasks", "verifications",
+        "intents", "leases", "migrations", "namespaces", "networks", "quarantine", "sandbox_instances",
+        "sandboxes", "session", "snapshots", "tasks", "verifications",
     )  # fmt: skip
 
     def __init__(

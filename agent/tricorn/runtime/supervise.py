@@ -30,6 +30,7 @@ from tricorn.runtime.execs import ExecPlan, run_exec, runtime_log
 from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
+from tricorn.runtime.release import follows_hooks, release
 from tricorn.runtime.seccomp_cache import SeccompCache
 from tricorn.runtime.watch import Watcher
 
@@ -235,11 +236,21 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         runtime = await self._runtime(ref)
         if ref.stdio is not None:
             await self._client.connect_stdin(ref.stdio, Bundle.of(ref), ref.namespace)
+        if await self._released(ref, runtime):
+            return
         try:
             await runtime.call(ref.namespace, "start", ref.id)
         except FailedPrecondition as error:
             kind = InvalidArgument if oci.refused((), error.why) else FailedPrecondition
             raise kind(f"container {ref.id} can't be started", why=error.why) from None
+
+    async def _released(self, ref: BundleRef, runtime: oci.OciRuntime) -> bool:
+        bundle = Bundle.of(ref)
+        created = bundle.read_created()
+        if created is None or follows_hooks(bundle.file("config.json")):
+            return False
+        state = runtime.state_of(ref.namespace, ref.id)
+        return await release(state, lambda: process.alive(created.init))
 
     async def kill(self, ref: BundleRef, init: ProcessIdentity, signal: int, *, all: bool = False) -> None:
         await trio.lowlevel.checkpoint()

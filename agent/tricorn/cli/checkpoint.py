@@ -32,6 +32,11 @@ _UNUSED: Final = frozenset({"name", "entrypoint", "pull", "plain_http", "quiet"}
 )
 @click.option("--shell-job", is_flag=True, help="Allow a terminal from outside of it.")
 @click.option("--file-locks/--no-file-locks", default=True, help="Take locks on files along (default: yes).")
+@click.option(
+    "--cgroups-mode", type=click.Choice(["soft", "full", "strict", "ignore"]), default=None,
+    help="How CRIU treats control groups (default: soft).",
+)  # fmt: skip
+@click.option("--empty-ns", "empty_namespaces", multiple=True, metavar="KIND", help="Namespace left empty.")
 @click.option("--rw/--no-rw", default=True, help="Take along what it changed in its files (default: yes).")
 @click.option(
     "--image/--no-image", "base", default=True, help="Take along the image it was made of (default: yes)."
@@ -44,7 +49,7 @@ def checkpoint(settings: Settings, container: str, reference: str, how: str, **o
 
     The image holds whatever the processes knew: passwords, keys, tokens.
     """
-    body = {"image": reference, **options}
+    body = {"image": reference, **options, "cgroups_mode": options["cgroups_mode"] or ""}
     call = checkpoint_container(settings.namespace, container, body, stream=True)
     with progress.display(how) as report:
         result = settings.door.work(call, report)

@@ -22,6 +22,7 @@ from tricorn.model.oci import (
     document_of,
     layer_types,
 )
+from tricorn.rules import packed
 
 _DATE: Final = "%m-%d-%Y-%H:%M:%S"  # as containerd names its own
 
@@ -85,3 +86,14 @@ def checkpoint_parts(index: Index) -> tuple[Descriptor, ...]:
         for entry in index.manifests
         if checkpoints.is_secret(entry.media_type) or entry.media_type in layer_types()
     )
+
+
+def command_in(config: bytes) -> tuple[str, ...]:
+    """Return the command in the spec that a checkpoint's processes had, () when it can't be read: it is shown
+    and started anew where neither request nor image names one, with what the target grants.
+    """
+    try:
+        args = json.loads(packed.value_of_any(config))["process"]["args"]
+        return tuple(args) if args and all(isinstance(word, str) for word in args) else ()
+    except (ValueError, TypeError, LookupError, InvalidArgument):
+        return ()

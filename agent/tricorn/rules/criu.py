@@ -38,8 +38,8 @@ _REMEDIES: Final[Sequence[Remedy]] = (
     Remedy("in-flight", "wait until no connection is just being made, then try again"),
     Remedy("file-locks", "allow locks on files: --file-locks"),
     Remedy("Some file locks are hold by dumping tasks", "allow locks on files: --file-locks"),
-    Remedy("ext-unix-sk", "allow unix sockets to outside of the container: --ext-unix-sk"),
-    Remedy("External socket is used", "allow unix sockets to outside of the container: --ext-unix-sk"),
+    Remedy("ext-unix-sk", "allow unix sockets to outside of the container: --ext-unix"),
+    Remedy("External socket is used", "allow unix sockets to outside of the container: --ext-unix"),
     Remedy("Found dangling tty", "allow a terminal from outside of the container: --shell-job"),
     Remedy("shell-job", "allow a terminal from outside of the container: --shell-job"),
     Remedy(

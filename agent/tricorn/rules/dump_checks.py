@@ -13,7 +13,7 @@ from typing import Any, Final
 from tricorn.errors import InvalidArgument, PermissionDenied, TricornError
 from tricorn.model.spec import CAPABILITIES
 from tricorn.rules import bpf
-from tricorn.rules.dump_images import Dump, DumpedMount, Thread
+from tricorn.rules.dump_images import Dump, DumpedMount, Filter, Thread
 
 _FILTER_MODE: Final = 2
 _PERMITTING: Final = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY"})
@@ -174,7 +174,11 @@ def _seccomp(
     if not profile:
         return
     checked: dict[int | None, str] = {}
+    by_file = {thread.file: thread for thread in dump.threads}
     for thread in dump.threads:
+        leaders = [by_file.get(name) for name in dump.leaders.get(thread.file, ())]
+        if not thread.seccomp_mode and leaders and all(_synced(dump, leader) for leader in leaders):
+            continue
         if thread.seccomp_mode != _FILTER_MODE:
             yield "processes without a seccomp filter"
             return
@@ -184,15 +188,29 @@ def _seccomp(
             yield checked[thread.filter]
 
 
+def _synced(dump: Dump, leader: Thread | None) -> bool:
+    """Return whether a process's filters are installed for all of its threads at once (TSYNC): CRIU writes
+    them down for the first only where all are alike, and the kernel gives them to all or fails.
+    """
+    if leader is None or leader.seccomp_mode != _FILTER_MODE:
+        return False
+    filters = _filters(dump, leader.filter)
+    return bool(filters) and all(one.synced for one in filters)
+
+
 def _chain(dump: Dump, last: int | None) -> list[bytes]:
     """Return all programs of a thread: the kernel takes the strictest answer of them."""
-    programs: list[bytes] = []
+    return [one.program for one in _filters(dump, last)]
+
+
+def _filters(dump: Dump, last: int | None) -> list[Filter]:
+    found: list[Filter] = []
     while last is not None:
-        if last >= len(dump.filters) or len(programs) > len(dump.filters):
+        if last >= len(dump.filters) or len(found) > len(dump.filters):
             raise InvalidArgument("the dump's seccomp filters are malformed")
-        programs.append(dump.filters[last].program)
+        found.append(dump.filters[last])
         last = dump.filters[last].previous
-    return programs
+    return found
 
 
 def _compare(

@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from tricorn.errors import InvalidArgument
 
 _COMMON: Final = 0x54564319
-_MAGICS: Final = {"core": 0x55053847, "creds": 0x54023547, "seccomp": 0x64413049, "mountpoints": 0x55563928}
+_MAGICS: Final = {
+    "core": 0x55053847, "creds": 0x54023547, "seccomp": 0x64413049, "mountpoints": 0x55563928,
+    "pstree": 0x50273030,
+}  # fmt: skip
 _INVENTORY: Final = 0x58313116
 _CAP_WORD: Final = 32
 _READ_ONLY: Final = 1  # MS_RDONLY
+_TSYNC: Final = 1  # SECCOMP_FILTER_FLAG_TSYNC
 MACHINES: Final = {1: "amd64", 2: "arm", 3: "arm64", 4: "ppc64le", 5: "s390x", 8: "riscv64"}
 
 Fields = Mapping[int, Sequence[int | bytes]]
@@ -66,14 +70,18 @@ class Filter:
 
     program: bytes
     previous: int | None
+    synced: bool = False  # installed for all threads of the process at once
 
 
 @frozen
 class Dump:
+    """`leaders` are the images of processes by those of their other threads."""
+
     threads: tuple[Thread, ...]
     mounts: tuple[DumpedMount, ...]
     filters: tuple[Filter, ...]
     names: frozenset[str]  # of all files of the dump
+    leaders: Mapping[str, tuple[str, ...]] = Factory(dict)
 
 
 def read_dump(images: Mapping[str, bytes], names: Sequence[str]) -> Dump:
@@ -88,13 +96,13 @@ def read_dump(images: Mapping[str, bytes], names: Sequence[str]) -> Dump:
         if name.startswith("mountpoints-")
         for fields in _entries(images[name], "mountpoints", name)
     ]
-    return Dump(tuple(threads), tuple(mounts), _filters(images), frozenset(names))
+    return Dump(tuple(threads), tuple(mounts), _filters(images), frozenset(names), _leaders(images))
 
 
 def wanted(name: str) -> bool:
     """Return whether `read_dump` reads the image of this name."""
     return name.endswith(".img") and name.startswith(
-        ("inventory.", "core-", "creds-", "seccomp.", "mountpoints-")
+        ("inventory.", "core-", "creds-", "seccomp.", "mountpoints-", "pstree.")
     )
 
 
@@ -148,8 +156,22 @@ def _filters(images: Mapping[str, bytes]) -> tuple[Filter, ...]:
     for packed in entry.get(1, ()):
         fields = _parse(_bytes(packed, "seccomp.img"), "seccomp.img")
         program = fields.get(1, [b""])[-1]
-        found.append(Filter(_bytes(program, "seccomp.img"), _number(fields, 2) if 2 in fields else None))
+        previous = _number(fields, 2) if 2 in fields else None
+        synced = bool(_number(fields, 3) & _TSYNC)
+        found.append(Filter(_bytes(program, "seccomp.img"), previous, synced))
     return tuple(found)
+
+
+def _leaders(images: Mapping[str, bytes]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    if "pstree.img" in images:
+        for fields in _entries(images["pstree.img"], "pstree", "pstree.img"):
+            leader = f"core-{_number(fields, 1)}.img"
+            for thread in _numbers(fields, 5):
+                file = f"core-{thread}.img"
+                if file != leader:
+                    found[file] = (*found.get(file, ()), leader)
+    return found
 
 
 # ------------------------------------------------------------ the format

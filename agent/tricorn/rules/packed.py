@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tricorn.errors import InvalidArgument
 from tricorn.model.checkpoints import DumpOptions
 
 OCI_SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
@@ -27,6 +28,29 @@ def checkpoint_options(options: DumpOptions) -> bytes:
     packed = b"".join(_varint(number << 3) + b"\x01" for number, wanted in flags if wanted)
     packed += b"".join(_field(6, name.encode()) for name in options.empty_namespaces)
     return any_of(CHECKPOINT_OPTIONS, packed + _field(7, options.cgroups_mode.encode()))
+
+
+def value_of_any(data: bytes) -> bytes:
+    """Return the value in an Any. InvalidArgument for bytes that are none."""
+    at, value = 0, b""
+    while at < len(data):
+        tag, at = _number(data, at)
+        size, at = _number(data, at)
+        if tag & 7 != 2 or at + size > len(data):
+            raise InvalidArgument("malformed protobuf message", why="an Any was expected")
+        value, at = data[at : at + size] if tag >> 3 == 2 else value, at + size
+    return value
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 35:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not byte & 0x80:
+            return value, at
+    raise InvalidArgument("malformed protobuf message", why="a number is cut off")
 
 
 def _field(number: int, value: bytes) -> bytes:

@@ -34,7 +34,7 @@ from tricorn.model.reference import Reference
 from tricorn.model.requests import ContainerDesired, ContainerView
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules import packed
-from tricorn.rules.checkpoint_index import Parts, default_name, index_document, parts_of
+from tricorn.rules.checkpoint_index import Parts, command_in, default_name, index_document, parts_of
 from tricorn.rules.runtime_names import shown_runtime
 from tricorn.service.archives import NothingElse
 from tricorn.service.catalog import Catalog, ResolvedImage
@@ -221,7 +221,18 @@ class CheckpointService:
         ids.labels(desired.labels)
         base = await self._base(namespace, parts, desired)
         await self._gate.require_container(namespace, base, desired.image)
-        return parts, await self._unpacked(namespace, base, desired), desired
+        image = await self._unpacked(namespace, base, desired)
+        return parts, image, await self._commanded(namespace, parts, image, desired)
+
+    async def _commanded(
+        self, namespace: str, parts: Parts, image: ResolvedImage, desired: ContainerDesired
+    ) -> ContainerDesired:
+        """Return the desired container with a command: the checkpoint's where nobody else names one."""
+        named = desired.entrypoint or desired.args or image.config.entrypoint or image.config.cmd
+        if named or parts.config is None:
+            return desired
+        config = await self._content.read(namespace, parts.config.digest, limit=limits.ENVIRONMENT_SIZE)
+        return evolve(desired, args=command_in(config) or None)
 
     async def _default_runtime(self, namespace: str) -> str:
         return await self._specs.runtime_name(await self._snapshots.defaults.runtime(namespace))

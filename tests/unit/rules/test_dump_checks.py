@@ -141,3 +141,24 @@ def test_a_damaged_image_is_a_typed_error_or_another_dump(name: str, at: int, no
         read_dump({**IMAGES, name: data[:at] + noise + data[at + len(noise) :]}, list(IMAGES))
     with suppress(TricornError):
         read_dump({**IMAGES, name: data[:at]}, list(IMAGES))
+
+
+def test_filters_for_all_threads_at_once_stand_for_those_of_the_others() -> None:
+    """CRIU writes them down for the first thread only, marked TSYNC."""
+    found = dump()
+    leader, other = found.threads
+    bare = evolve(other, seccomp_mode=0, filter=None)
+    synced = tuple(evolve(one, synced=True) for one in found.filters)
+    single = tuple(evolve(one, synced=False) for one in found.filters)
+    led = {other.file: (leader.file,)}
+    check(evolve(found, threads=(leader, bare), filters=synced, leaders=led))
+    for hostile in (
+        evolve(found, threads=(leader, bare), filters=synced),  # whose it is, isn't said
+        evolve(found, threads=(leader, bare), filters=single, leaders=led),
+        evolve(
+            found, threads=(leader, bare), filters=synced, leaders={other.file: (leader.file, "core-9.img")}
+        ),
+        evolve(found, threads=(evolve(leader, seccomp_mode=0), bare), filters=synced, leaders=led),
+    ):
+        with pytest.raises(PermissionDenied, match="without a seccomp filter"):
+            check(hostile)

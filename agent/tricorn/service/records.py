@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import trio
 from attrs import frozen
 
 from tricorn import limits
@@ -201,6 +202,24 @@ class EventService:
         lost = max(0, page.oldest_kept - after - 1) if since is not None else 0
         cursor = page.events[-1].sequence if page.events else max(after, page.newest)
         return EventPage(tuple(select(filters, page.events)), cursor, lost)
+
+    async def next_page(
+        self, namespace: str | None, since: int | None, filters: Sequence[str], limit: int, seconds: float
+    ) -> EventPage:
+        """Return the first events after a cursor (None: now) that match, once there are any; after `seconds`
+        whatever there is. Asking on with the page's cursor misses none.
+        """
+        cursor, lost = self._db.newest if since is None else since, 0
+        with trio.move_on_after(seconds):
+            while True:
+                page = await self.page(namespace, cursor, filters, limit)
+                cursor, lost = page.cursor, lost + page.lost
+                if page.items or page.lost:
+                    return EventPage(page.items, cursor, lost)
+                if cursor >= self._db.newest:
+                    await self._db.wait_beyond(cursor)
+        page = await self.page(namespace, cursor, filters, limit)
+        return EventPage(page.items, page.cursor, lost + page.lost)
 
     async def stream(
         self, namespace: str | None, since: int | None, filters: Sequence[str] = ()

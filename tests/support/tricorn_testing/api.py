@@ -244,7 +244,7 @@ class World:
                 "collect": GcReport(True, ({"namespace": "default", "type": "content", "key": str(DIGEST)},), 4),
                 "explain": GcExplanation("container/web", True, ("container/web",)),
             },
-            "events": {"page": page},
+            "events": {"page": page, "next_page": page},
             "policy": {"view": PolicyView("off"), "check": PolicyAnswer("r", allowed=True, rule="", reason="-")},
         }  # fmt: skip
         services = {name: Fake(name, table, self) for name, table in tables.items()}

@@ -91,6 +91,7 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("GET", "/v1/namespaces/default/usage?active=true", None, "usage.of", ("default",), {"active": True}),
     ("GET", "/v1/default/events?since=3&limit=10", None, "events.page", ("default", 3, (), 10), {}),
     ("GET", "/v1/events", None, "events.page", (None, None, (), 1000), {}),
+    ("GET", "/v1/events?since=3&wait=2", None, "events.next_page", (None, 3, (), 1000, 2.0), {}),
     ("POST", "/v1/gc?dry_run=true", None, "gc.collect", (), {"dry_run": True}),
     ("GET", "/v1/default/gc/explain?object=container%2Fweb", None, "gc.explain", ("default", "container/web"), {}),
 ]  # fmt: skip

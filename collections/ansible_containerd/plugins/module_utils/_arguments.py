@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.tricorn.containerd.plugins.module_utils._task_arguments import TASK_MODULES
+
 NODE = {
     "socket": {"type": "path", "default": "/run/tricorn/tricorn.sock"},
     "timeout": {"type": "float", "default": 600},
@@ -244,3 +246,4 @@ MODULES = {
     },
     "node_info": {"argument_spec": NODE},
 }
+MODULES.update(TASK_MODULES)

@@ -99,12 +99,25 @@ def parse(data):
         received = http.client.HTTPResponse(_Received(data))
         received.begin()
         text = received.read()
+        kind = received.headers.get("Content-Type", "").partition(";")[0]
+        if kind == "application/x-ndjson":
+            return _of_lines(received.status, [json.loads(line) for line in text.splitlines()])
+        if kind == "text/plain":
+            return Response(received.status, {"text": text.decode("utf-8", "replace")})
         document = json.loads(text) if text else {}
     except (http.client.HTTPException, ValueError) as error:
         raise AgentError("What answers at the socket is not the agent: %s" % (error or type(error).__name__))
     if not isinstance(document, dict):
         raise AgentError("The agent answered with a JSON document that is not an object")
     return Response(received.status, document)
+
+
+def _of_lines(status, lines):
+    """Return the response of a stream; an error that came after its first lines is the whole of it."""
+    if lines and set(lines[-1]) == {"error"}:
+        problem = lines[-1]["error"]
+        return Response(problem.get("status", 500), problem)
+    return Response(status, {"items": lines})
 
 
 def unreachable(path, number):

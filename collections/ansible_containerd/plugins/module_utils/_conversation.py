@@ -14,6 +14,8 @@ from __future__ import annotations
 from ansible_collections.tricorn.containerd.plugins.module_utils import _desired, _distribution
 from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up, plan, removed
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, request
+from ansible_collections.tricorn.containerd.plugins.module_utils._observing import OBSERVING_CONVERSATIONS
+from ansible_collections.tricorn.containerd.plugins.module_utils._tasks import TASK_CONVERSATIONS
 
 
 def converse(conversation, deliver):
@@ -189,3 +191,5 @@ CONVERSATIONS = {
     "gc": _distribution.gc,
     "node_info": node_info,
 }
+CONVERSATIONS.update(OBSERVING_CONVERSATIONS)
+CONVERSATIONS.update(TASK_CONVERSATIONS)

@@ -20,7 +20,10 @@ async def events(call: Call) -> object:
             _lines(aiter(service.stream(namespace, query["since"], query["filter"])), query["limit"])
         )
     limit = min(query["limit"] or limits.EVENTS_PAGE, limits.EVENTS_PAGE)
-    page = await service.page(namespace, query["since"], query["filter"], limit)
+    if query["wait"] is not None:
+        page = await service.next_page(namespace, query["since"], query["filter"], limit, query["wait"])
+    else:
+        page = await service.page(namespace, query["since"], query["filter"], limit)
     if call.lines:
         return Lines(_page_lines(page.items, page.lost))
     return EventList(tuple(page.items), page.cursor, page.lost)
@@ -50,11 +53,12 @@ _QUERY = (
     Query(
         "since",
         "integer",
-        "the cursor after which to begin; without it all that is kept, or new ones to follow",
+        "the cursor after which to begin; without it all that is kept, or new ones to follow or wait for",
     ),
     FILTER,
     Query("follow", "flag", "go on with what happens, as lines", default=False),
     Query("limit", "integer", "at most so many"),
+    Query("wait", "number", "answer once one matches, after so many seconds at the latest"),
 )
 ROUTES = (
     Route(

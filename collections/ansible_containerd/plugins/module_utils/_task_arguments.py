@@ -1,0 +1,102 @@
+# Copyright (c) 2026, The Tricorn authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of the modules of what runs: tasks, checkpoints, logs, figures and events."""
+
+from __future__ import annotations
+
+NODE = {
+    "socket": {"type": "path", "default": "/run/tricorn/tricorn.sock"},
+    "timeout": {"type": "float", "default": 600},
+}
+
+NAMESPACED = dict(NODE, namespace={"type": "str", "default": "default"})
+
+CONTAINER = {"type": "str", "required": True, "aliases": ["name"]}
+
+TASK = dict(
+    NAMESPACED,
+    container=CONTAINER,
+    state={
+        "type": "str",
+        "choices": ["running", "healthy", "paused", "stopped", "killed", "restarted"],
+        "default": "running",
+    },
+    signal={"type": "str", "default": "SIGKILL"},
+    all_processes={"type": "bool", "default": False},
+    stop_timeout={"type": "float"},
+    wait={"type": "bool", "default": True},
+    wait_timeout={"type": "float", "default": 60},
+)
+
+LOOKUP = {
+    "container": {"type": "list", "elements": "str", "aliases": ["name", "containers"]},
+    "filters": {"type": "list", "elements": "str"},
+}
+
+TASK_INFO = dict(NAMESPACED, metrics={"type": "bool", "default": False}, **LOOKUP)
+
+METRICS_INFO = dict(NAMESPACED, node={"type": "bool", "default": False}, **LOOKUP)
+
+CONTAINER_LOGS = dict(
+    NAMESPACED,
+    container=CONTAINER,
+    tail={"type": "int", "default": 1000},
+    since={"type": "str"},
+)
+
+EVENTS = dict(
+    NODE,
+    namespace={"type": "str"},
+    filters={"type": "list", "elements": "str"},
+    since={"type": "int"},
+)
+
+EVENT_INFO = dict(EVENTS, limit={"type": "int", "default": 1000})
+
+EVENT_WAIT = dict(
+    EVENTS,
+    count={"type": "int", "default": 1},
+    wait_timeout={"type": "float", "default": 60},
+)
+
+DUMP = {
+    "tcp_established": {"type": "bool", "default": False},
+    "external_unix_sockets": {"type": "bool", "default": False},
+    "shell_job": {"type": "bool", "default": False},
+    "rw": {"type": "bool", "default": True},
+}
+
+CHECKPOINT = dict(
+    NAMESPACED,
+    container=CONTAINER,
+    image={"type": "str", "required": True},
+    leave_running={"type": "bool", "default": False},
+    file_locks={"type": "bool", "default": True},
+    base={"type": "bool", "default": True},
+    force={"type": "bool", "default": False},
+    **DUMP
+)
+
+RESTORE = dict(
+    NAMESPACED,
+    image={"type": "str", "required": True},
+    container=CONTAINER,
+    options={"type": "dict"},
+    file_locks={"type": "bool", "default": False},
+    **DUMP
+)
+
+_ONE_WAY = {"mutually_exclusive": [("container", "filters")]}
+
+TASK_MODULES = {
+    "task": {"argument_spec": TASK},
+    "task_info": dict(_ONE_WAY, argument_spec=TASK_INFO),
+    "metrics_info": dict(_ONE_WAY, argument_spec=METRICS_INFO),
+    "container_logs": {"argument_spec": CONTAINER_LOGS},
+    "event_info": {"argument_spec": EVENT_INFO},
+    "event_wait": {"argument_spec": EVENT_WAIT},
+    "checkpoint": {"argument_spec": CHECKPOINT},
+    "restore": {"argument_spec": RESTORE},
+}

@@ -1,0 +1,75 @@
+"""The modules of what runs, against a running agent: tasks, their figures and logs, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tricorn_testing.ansible_plays import Ansible, task
+from tricorn_testing.daemon import Daemon
+
+pytestmark = [pytest.mark.root, pytest.mark.integration]
+LOOP = 'trap "echo again" HUP; echo begun; echo oh >&2; while :; do sleep 0.1; done'
+
+
+@pytest.fixture
+def ansible(tmp_path: Path) -> Ansible:
+    return Ansible(tmp_path)
+
+
+@pytest.fixture
+def web(agent: Daemon, busybox_reference: str) -> Iterator[str]:
+    """A container as the examples of the documentation take for granted."""
+    place = "/v1/default/containers/web"
+    health = {"exec": ["true"], "interval": 0.2}
+    agent.put(place, {
+        "image": busybox_reference, "plain_http": True, "args": ["sh", "-c", LOOP], "health": health,
+        "labels": {"app": "shop"}, "stop_timeout": 0.5,
+    })  # fmt: skip
+    yield place
+    agent.delete(place, force=True)
+
+
+def test_examples_do_what_they_say(agent: Daemon, ansible: Ansible, web: str) -> None:
+    pid = agent.get(web)["task"]["pid"]
+    ansible.play_examples(
+        agent.socket_path, "task", "task_info", "metrics_info", "container_logs", "event_info", "event_wait"
+    )
+    assert agent.get(web)["task"]["status"] == "running"
+    assert agent.get(web)["task"]["pid"] != pid
+
+
+def test_tasks_once_and_again(agent: Daemon, ansible: Ansible, web: str) -> None:
+    one = {"container": "web"}
+    check = {"keywords": {"check_mode": True, "diff": True}}
+    paused = task("task", **one, state="paused")
+    stopped = task("task", **one, state="stopped", stop_timeout=0)
+    names = ["paused", "resumed", "exit"]
+    played = ansible.play(
+        agent.socket_path,
+        task("event_info", namespace="default"),
+        paused, paused, task("task_info", **one), task("task", **one, **check), task("task", **one), task("task", **one),
+        stopped, stopped, task("task", **one, state="killed"), paused,
+        task("event_wait", namespace="default", since="{{ r0.cursor }}", count=3,
+             filters=[f'topic=="/tasks/{name}",event.container_id==web' for name in names]),
+        task("container_logs", **one),
+        task("event_wait", namespace="default", wait_timeout=0.1, filters=['topic=="/none"']),
+        way="relay",
+    )  # fmt: skip
+    assert played.changed[:10] == [
+        False, True, False, False,  # event_info; paused, twice; task_info
+        True, True, False,  # running: in check mode, then twice
+        True, False, False,  # stopped, twice; nothing left to kill
+    ]  # fmt: skip
+    frozen, planned, ended, refused = (played.results[number] for number in (3, 4, 7, 10))
+    assert frozen["tasks"][0]["status"] == planned["diff"]["before"]["status"] == "paused"
+    assert frozen["tasks"][0]["processes"]
+    assert planned["task"]["status"] == "running"
+    assert ended["task"]["exit_code"] == 137
+    assert "nothing to pause" in refused["msg"]
+    waited, log, late = played.results[11:]
+    assert [event["topic"] for event in waited["events"]] == [f"/tasks/{name}" for name in names]
+    assert (log["stdout_lines"], log["stderr"]) == (["begun"], "oh")
+    assert "0 of 1 events" in late["msg"]

@@ -101,6 +101,7 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
     """Serve both APIs on the agent's socket, or on those that systemd has opened."""
     ready = trio.Event()
     metrics = Metrics(agent.services.node.statistics, version=tricorn.__version__)
+    metrics.containers = agent.services.samples.take
     authoriser = build_authoriser(config.access, config.socket_group)
     http = HttpApi(
         agent.services,

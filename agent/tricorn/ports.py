@@ -20,6 +20,7 @@ from tricorn.model.processes import CgroupFiles
 from tricorn.model.records import ContentInfo, IngestStatus, ProcessIdentity, SnapshotKind, Usage
 from tricorn.model.reference import Reference
 from tricorn.model.requests import LogLine, RegistryAuth
+from tricorn.model.samples import CgroupSample, ProcessInfo
 from tricorn.model.stdio import Stdio
 
 
@@ -618,6 +619,16 @@ class Runtime(Protocol):
     async def resume(self, ref: BundleRef) -> None: ...
 
     async def pids(self, ref: BundleRef) -> list[int]: ...
+
+    async def sample(
+        self, targets: Sequence[tuple[BundleRef, ProcessIdentity | None]]
+    ) -> list[CgroupSample | None]:
+        """Return what containers use now, each with its first process; None for one that is gone."""
+        ...
+
+    async def processes(self, ref: BundleRef) -> list[ProcessInfo]:
+        """Return what /proc tells of the container's processes."""
+        ...
 
     async def stats(self, ref: BundleRef) -> dict[str, float]:
         """Figures of the cgroup files: `cpu_seconds`, `memory_bytes`, `pids` and more where known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import trio
@@ -12,7 +12,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from tricorn.api.container_metrics import render as render_containers
+from tricorn.model.samples import ContainerSample
+
 Statistics = Callable[[], Mapping[str, Any]]
+Samples = Callable[[], Awaitable[Sequence[ContainerSample]]]
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0)
 _LIMITER: Final = trio.CapacityLimiter(1)
@@ -58,6 +62,7 @@ class Metrics:
         )
         info.labels(version, revision, platform.python_version()).set(1)
         self._sources: dict[str, Statistics] = {}
+        self.containers: Samples | None = None  # what takes the samples of the containers
         self._statistics = statistics
         self._figures = _Figures()
         self.registry.register(self._figures)
@@ -89,7 +94,11 @@ class Metrics:
         """Return all figures in the text format."""
         more = {name: source() for name, source in self._sources.items()}
         self._figures.latest = {**self._statistics(), **more}  # here: the sources aren't made for threads
-        return await trio.to_thread.run_sync(generate_latest, self.registry, limiter=_LIMITER)
+        samples = await self.containers() if self.containers else ()
+        return await trio.to_thread.run_sync(self._generate, samples, limiter=_LIMITER)
+
+    def _generate(self, samples: Sequence[ContainerSample]) -> bytes:
+        return generate_latest(self.registry) + render_containers(samples).encode()
 
 
 class _Figures(Collector):

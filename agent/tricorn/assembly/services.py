@@ -24,6 +24,7 @@ from tricorn.service.node import NodeService
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
+from tricorn.service.sampling import SampleService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshot_layers import SnapshotLayers
 from tricorn.service.usage import UsageService
@@ -48,6 +49,7 @@ def make_services(
         containers=ContainerService(db, images.images, lifecycle, running.tasks),
         container_records=running.sandboxes.records,
         tasks=running.tasks,
+        samples=SampleService(db, workers.runtime, lifecycle, workers.clock),
         processes=running.processes,
         health=running.health,
         content=blobs,

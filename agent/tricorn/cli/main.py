@@ -34,6 +34,8 @@ COMMANDS: Final[dict[str, str]] = {
     "wait": "container:wait",
     "inspect": "container:inspect",
     "stats": "container:stats",
+    "top": "top:top",
+    "pids": "top:pids",
     "health": "health:health",
     "commit": "commit:commit",
     "checkpoint": "checkpoint:checkpoint",

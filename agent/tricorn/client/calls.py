@@ -260,6 +260,17 @@ def stats(ns: str, id: str) -> Call:
     return Call("GET", path(ns, "containers", id, "stats"))
 
 
+def samples(ns: str | None, names: Iterable[str] = ()) -> Call:
+    """Return what takes samples of a namespace's running containers (None: of all namespaces')."""
+    if ns is None:
+        return Call("GET", path("stats"))
+    return Call("GET", path(ns, "stats"), tuple(("container", name) for name in names))
+
+
+def processes(ns: str, id: str) -> Call:
+    return Call("GET", path(ns, "containers", id, "processes"))
+
+
 def health(ns: str, id: str, *, wait: bool = False, timeout: float | None = None) -> Call:
     return Call("GET", path(ns, "containers", id, "health"), query(wait=wait, timeout=timeout))
 

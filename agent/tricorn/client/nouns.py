@@ -46,6 +46,7 @@ from tricorn.model.requests import (
     PushResult,
     RegistryAuth,
 )
+from tricorn.model.samples import ContainerSample, ProcessInfo
 from tricorn.model.usage import NamespaceUsage
 
 
@@ -316,6 +317,17 @@ class Containers(Noun):
 
     async def stats(self, id: str) -> dict[str, Any]:
         return value(await self._pool.call(calls.stats(self._ns, id)), dict[str, Any])
+
+    async def samples(
+        self, names: Sequence[str] = (), *, everywhere: bool = False
+    ) -> Sequence[ContainerSample]:
+        """Return what the running containers (or those that are named) use now."""
+        call = calls.samples(None if everywhere else self._ns, names)
+        return values(await self._pool.call(call), ContainerSample)
+
+    async def processes(self, id: str) -> Sequence[ProcessInfo]:
+        """Return the processes of a running container, as the node sees them."""
+        return values(await self._pool.call(calls.processes(self._ns, id)), ProcessInfo)
 
     async def health(self, id: str, *, wait: bool = False, timeout: float | None = None) -> HealthView:
         """Say how it fares; with `wait` once it is healthy. DeadlineExceeded after `timeout` seconds (60)."""

@@ -175,7 +175,9 @@ class Cgroup:
         return int(figures.pairs(f"{self._v1('memory')}/memory.oom_control").get("oom_kill", 0))
 
     def figures(self) -> dict[str, float]:
-        return figures.v2(self._h.v2 + self.path) if self._unified else figures.v1(self._v1)
+        if self._unified:
+            return figures.v2(self._h.v2 + self.path)
+        return figures.v1(self._v1) | (figures.pressure(self._h.v2 + self.path) if self._h.v2 else {})
 
     def files(self) -> CgroupFiles:
         """Return the accounting files as they are."""

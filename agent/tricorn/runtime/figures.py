@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatch
 from typing import Final
 
 ACCOUNTING_CONTROLLERS: Final = ("cpuacct", "cpu", "memory", "pids", "blkio", "hugetlb", "rdma")
+_PRESSURE: Final = {"some": "waiting", "full": "stalled"}
+_IO_V2: Final = {
+    "rbytes": "io_read_bytes", "wbytes": "io_write_bytes", "rios": "io_read_ops", "wios": "io_write_ops",
+}  # fmt: skip
 _ACCOUNTING: Final = (
     "cpuacct.usage*", "cpuacct.stat", "cpu.stat", "cpu.pressure",
     "memory.stat", "memory.current", "memory.peak", "memory.events", "memory.max", "memory.swap.*",
@@ -31,62 +35,134 @@ def accounting(directories: Iterable[str]) -> dict[str, str]:
 
 def v1(directory: Callable[[str], str]) -> dict[str, float]:
     """Return the figures of cgroup v1; `directory` maps a controller to the container's directory."""
-    stat = pairs(f"{directory('memory')}/memory.stat")
-    ticks = os.sysconf("SC_CLK_TCK")
-    times = pairs(f"{directory('cpuacct')}/cpuacct.stat")
-    throttled = pairs(f"{directory('cpu')}/cpu.stat")
-    figures = {
-        "cpu_seconds": number(f"{directory('cpuacct')}/cpuacct.usage", 1e-9),
-        "cpu_user_seconds": _scaled(times.get("user"), 1 / ticks),
-        "cpu_system_seconds": _scaled(times.get("system"), 1 / ticks),
-        "cpu_throttled_seconds": _scaled(throttled.get("throttled_time"), 1e-9),
-        "memory_bytes": number(f"{directory('memory')}/memory.usage_in_bytes"),
-        "memory_limit_bytes": _limit(number(f"{directory('memory')}/memory.limit_in_bytes")),
-        "memory_peak_bytes": number(f"{directory('memory')}/memory.max_usage_in_bytes"),
-        "memory_inactive_file_bytes": stat.get("total_inactive_file", stat.get("inactive_file")),
-        "memory_oom_kills": pairs(f"{directory('memory')}/memory.oom_control").get("oom_kill"),
+    figures = _cpu_v1(directory("cpuacct"), directory("cpu")) | _memory_v1(directory("memory"))
+    figures |= {
         "pids": number(f"{directory('pids')}/pids.current"),
         "pids_limit": number(f"{directory('pids')}/pids.max"),
     }
     return _known(figures) | _io_v1(directory("blkio"))
 
 
+def _cpu_v1(accounting: str, scheduler: str) -> dict[str, float | None]:
+    ticks = os.sysconf("SC_CLK_TCK")
+    times, throttled = pairs(f"{accounting}/cpuacct.stat"), pairs(f"{scheduler}/cpu.stat")
+    quota = number(f"{scheduler}/cpu.cfs_quota_us")
+    return {
+        "cpu_seconds": number(f"{accounting}/cpuacct.usage", 1e-9),
+        "cpu_user_seconds": _scaled(times.get("user"), 1 / ticks),
+        "cpu_system_seconds": _scaled(times.get("system"), 1 / ticks),
+        "cpu_periods": throttled.get("nr_periods"),
+        "cpu_throttled_periods": throttled.get("nr_throttled"),
+        "cpu_throttled_seconds": _scaled(throttled.get("throttled_time"), 1e-9),
+        "cpu_quota_us": quota if quota is not None and quota > 0 else None,
+        "cpu_period_us": number(f"{scheduler}/cpu.cfs_period_us"),
+        "cpu_shares": number(f"{scheduler}/cpu.shares"),
+    }
+
+
+def _memory_v1(directory: str) -> dict[str, float | None]:
+    stat = pairs(f"{directory}/memory.stat")
+
+    def total(name: str) -> float | None:  # with what is in cgroups below
+        return stat.get(f"total_{name}", stat.get(name))
+
+    usage, inactive = number(f"{directory}/memory.usage_in_bytes"), total("inactive_file")
+    return {
+        "memory_bytes": usage,
+        "memory_working_set_bytes": _working_set(usage, inactive),
+        "memory_rss_bytes": total("rss"),
+        "memory_cache_bytes": total("cache"),
+        "memory_mapped_file_bytes": total("mapped_file"),
+        "memory_swap_bytes": total("swap"),
+        "memory_inactive_file_bytes": inactive,
+        "memory_limit_bytes": _limit(number(f"{directory}/memory.limit_in_bytes")),
+        "memory_swap_limit_bytes": _limit(number(f"{directory}/memory.memsw.limit_in_bytes")),
+        "memory_reservation_bytes": _limit(number(f"{directory}/memory.soft_limit_in_bytes")),
+        "memory_peak_bytes": number(f"{directory}/memory.max_usage_in_bytes"),
+        "memory_limit_hits": number(f"{directory}/memory.failcnt"),
+        "memory_page_faults": total("pgfault"),
+        "memory_major_page_faults": total("pgmajfault"),
+        "memory_oom_kills": pairs(f"{directory}/memory.oom_control").get("oom_kill"),
+    }
+
+
 def v2(base: str) -> dict[str, float]:
     """Return the figures of cgroup v2 in the directory `base`."""
-    cpu, stat = pairs(f"{base}/cpu.stat"), pairs(f"{base}/memory.stat")
-    figures = {
+    figures = _cpu_v2(base) | _memory_v2(base)
+    figures |= {"pids": number(f"{base}/pids.current"), "pids_limit": number(f"{base}/pids.max")}
+    return _known(figures) | _io_v2(base) | pressure(base)
+
+
+def _cpu_v2(base: str) -> dict[str, float | None]:
+    cpu = pairs(f"{base}/cpu.stat")
+    quota, _, period = text(f"{base}/cpu.max").strip().partition(" ")
+    return {
         "cpu_seconds": _scaled(cpu.get("usage_usec"), 1e-6),
         "cpu_user_seconds": _scaled(cpu.get("user_usec"), 1e-6),
         "cpu_system_seconds": _scaled(cpu.get("system_usec"), 1e-6),
+        "cpu_periods": cpu.get("nr_periods"),
+        "cpu_throttled_periods": cpu.get("nr_throttled"),
         "cpu_throttled_seconds": _scaled(cpu.get("throttled_usec"), 1e-6),
-        "memory_bytes": number(f"{base}/memory.current"),
-        "memory_limit_bytes": number(f"{base}/memory.max"),
-        "memory_peak_bytes": number(f"{base}/memory.peak"),
-        "memory_inactive_file_bytes": stat.get("inactive_file"),
-        "memory_oom_kills": pairs(f"{base}/memory.events").get("oom_kill"),
-        "pids": number(f"{base}/pids.current"),
-        "pids_limit": number(f"{base}/pids.max"),
+        "cpu_quota_us": float(quota) if quota.isdecimal() else None,
+        "cpu_period_us": float(period) if period.isdecimal() else None,
+        "cpu_weight": number(f"{base}/cpu.weight"),
     }
-    return _known(figures) | _io_v2(base)
+
+
+def _memory_v2(base: str) -> dict[str, float | None]:
+    stat, events = pairs(f"{base}/memory.stat"), pairs(f"{base}/memory.events")
+    usage, inactive = number(f"{base}/memory.current"), stat.get("inactive_file")
+    return {
+        "memory_bytes": usage,
+        "memory_working_set_bytes": _working_set(usage, inactive),
+        "memory_rss_bytes": stat.get("anon"),
+        "memory_cache_bytes": stat.get("file"),
+        "memory_mapped_file_bytes": stat.get("file_mapped"),
+        "memory_swap_bytes": number(f"{base}/memory.swap.current"),
+        "memory_inactive_file_bytes": inactive,
+        "memory_limit_bytes": number(f"{base}/memory.max"),
+        "memory_swap_limit_bytes": number(f"{base}/memory.swap.max"),
+        "memory_reservation_bytes": number(f"{base}/memory.low"),
+        "memory_peak_bytes": number(f"{base}/memory.peak"),
+        "memory_limit_hits": events.get("max"),
+        "memory_page_faults": stat.get("pgfault"),
+        "memory_major_page_faults": stat.get("pgmajfault"),
+        "memory_oom_kills": events.get("oom_kill"),
+    }
+
+
+def pressure(base: str) -> dict[str, float]:
+    """Return for how many seconds some (waiting), or all (stalled), waited for each resource."""
+    found = {}
+    for resource in ("cpu", "memory", "io"):
+        for line in lines(f"{base}/{resource}.pressure"):
+            kind, _, rest = line.partition(" ")
+            total = rest.rpartition("total=")[2]
+            if kind in _PRESSURE and total.isdecimal():
+                found[f"{resource}_{_PRESSURE[kind]}_seconds"] = float(total) * 1e-6
+    return found
 
 
 def _io_v1(directory: str) -> dict[str, float]:
-    totals = {"read": 0.0, "write": 0.0}
-    found = list(lines(f"{directory}/blkio.throttle.io_service_bytes"))
-    for line in found:
-        parts = line.split()
-        if len(parts) == 3 and parts[1].lower() in totals:
-            totals[parts[1].lower()] += float(parts[2])
-    return {f"io_{key}_bytes": value for key, value in totals.items()} if found else {}
+    """Those of a cgroup and what is below it, where the kernel adds that up."""
+    found: dict[str, float] = {}
+    for file, unit in (("io_service_bytes", "bytes"), ("io_serviced", "ops")):
+        name = f"{directory}/blkio.throttle.{file}"
+        for line in lines(f"{name}_recursive") or lines(name):
+            parts = line.split()
+            if len(parts) == 3 and parts[1] in {"Read", "Write"}:
+                key = f"io_{parts[1].lower()}_{unit}"
+                found[key] = found.get(key, 0.0) + float(parts[2])
+    return found
 
 
 def _io_v2(base: str) -> dict[str, float]:
     totals: dict[str, float] = {}
     for line in lines(f"{base}/io.stat"):
-        for key, name in (("rbytes", "io_read_bytes"), ("wbytes", "io_write_bytes")):
-            for word in line.split()[1:]:
-                if word.startswith(f"{key}="):
-                    totals[name] = totals.get(name, 0.0) + float(word.partition("=")[2])
+        for word in line.split()[1:]:
+            key, _, value = word.partition("=")
+            if key in _IO_V2:
+                totals[_IO_V2[key]] = totals.get(_IO_V2[key], 0.0) + float(value)
     return totals
 
 
@@ -96,6 +172,11 @@ def _known(figures: Mapping[str, float | None]) -> dict[str, float]:
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
+
+
+def _working_set(usage: float | None, inactive: float | None) -> float | None:
+    """Return what can't be taken back without harm: all but pages of files that nobody used lately."""
+    return None if usage is None or inactive is None else max(usage - inactive, 0.0)
 
 
 def _limit(value: float | None) -> float | None:
@@ -119,8 +200,8 @@ def pairs(path: str) -> dict[str, float]:
     return pairs
 
 
-def lines(path: str) -> Iterator[str]:
-    yield from text(path).splitlines()
+def lines(path: str) -> list[str]:
+    return text(path).splitlines()
 
 
 def text(path: str) -> str:

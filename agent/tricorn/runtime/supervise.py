@@ -19,9 +19,10 @@ from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimpl
 from tricorn.failpoints import failpoint
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
+from tricorn.model.samples import CgroupSample, ProcessInfo
 from tricorn.ports import BundleRef, Created, ExecSession, Exit, ProcessStreams, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
-from tricorn.runtime import cgroup, client_execs, conmon, oci, process, stdio
+from tricorn.runtime import cgroup, client_execs, conmon, oci, process, sampling, stdio
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.checkpoints import Checkpoints, restore_arguments, restore_failure
 from tricorn.runtime.client_processes import ClientProcesses
@@ -39,6 +40,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 _MONITOR_PATIENCE: Final = 5.0
 _PRUNE_DELAY: Final = 1.0
 _SIGKILL: Final = signal.SIGKILL
+_SAMPLING: Final = trio.CapacityLimiter(1)
 
 
 class ConmonRuntime(Checkpoints, ClientProcesses):
@@ -333,6 +335,18 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
     async def pids(self, ref: BundleRef) -> list[int]:
         await trio.lowlevel.checkpoint()
         return self._cgroup(Bundle.of(ref), ref.namespace).pids()
+
+    async def sample(
+        self, targets: Sequence[tuple[BundleRef, ProcessIdentity | None]]
+    ) -> list[CgroupSample | None]:
+        groups = [
+            (self._cgroup(Bundle.of(ref), ref.namespace), init.pid if init else 0) for ref, init in targets
+        ]
+        return await trio.to_thread.run_sync(sampling.take_all, groups, limiter=_SAMPLING)
+
+    async def processes(self, ref: BundleRef) -> list[ProcessInfo]:
+        pids = self._cgroup(Bundle.of(ref), ref.namespace).pids()
+        return await trio.to_thread.run_sync(sampling.look_at, pids, limiter=_SAMPLING)
 
     async def stats(self, ref: BundleRef) -> dict[str, float]:
         await trio.lowlevel.checkpoint()

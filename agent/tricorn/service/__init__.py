@@ -37,6 +37,7 @@ from tricorn.service.records import (
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
 from tricorn.service.sandbox_controller import SandboxController
+from tricorn.service.sampling import SampleService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshot_layers import SnapshotLayers
@@ -61,6 +62,7 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     processes: ProcessService
+    samples: SampleService
     health: HealthService
     content: BlobService
     image_records: ImageRecords

@@ -65,8 +65,9 @@ def test_figures_of_v2(v2):
     group, _ = v2
     assert group.figures() == pytest.approx({
         "cpu_seconds": 2.5, "cpu_user_seconds": 2.0, "cpu_system_seconds": 0.5, "cpu_throttled_seconds": 0.1,
-        "memory_bytes": 4096, "memory_peak_bytes": 8192, "memory_inactive_file_bytes": 1024,
-        "memory_oom_kills": 2, "pids": 2, "pids_limit": 100, "io_read_bytes": 101, "io_write_bytes": 7,
+        "cpu_throttled_periods": 1, "memory_bytes": 4096, "memory_peak_bytes": 8192, "memory_rss_bytes": 1,
+        "memory_inactive_file_bytes": 1024, "memory_working_set_bytes": 3072, "memory_oom_kills": 2, "pids": 2,
+        "pids_limit": 100, "io_read_bytes": 101, "io_write_bytes": 7, "io_read_ops": 1, "io_write_ops": 1,
     })  # fmt: skip
     assert group.oom_kills() == 2
 
@@ -92,6 +93,7 @@ def test_figures_of_v1(tmp_path):
     group = Cgroup(Hierarchies(v1), "/c")
     assert group.figures() == {
         "cpu_seconds": 1.5, "memory_bytes": 4096, "memory_inactive_file_bytes": 12, "memory_oom_kills": 1, "pids": 3,
+        "memory_working_set_bytes": 4084, "memory_cache_bytes": 0,
         "io_read_bytes": 10, "io_write_bytes": 20,
     }  # fmt: skip
     assert group.oom_kills() == 1

@@ -131,7 +131,7 @@ def _identity(route: Route) -> str:
     words = [
         part.strip("{}").replace(".", "_") for part in route.path.split("/") if part not in {"", "v1", "{ns}"}
     ]
-    scoped = "all_" if route.path == "/v1/events" else ""
+    scoped = "all_" if route.path in {"/v1/events", "/v1/stats"} else ""
     return f"{route.method.lower()}_{scoped}{'_'.join(words)}"
 
 

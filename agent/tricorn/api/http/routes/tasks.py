@@ -7,7 +7,7 @@ from typing import Any
 from tricorn.api.http.bodies import Empty, Pids, ResizeRequest
 from tricorn.api.http.query import Query
 from tricorn.api.http.replies import Channel, Lines, Upgraded
-from tricorn.api.http.routing import Call, Route, Shape
+from tricorn.api.http.routing import Call, Route, Scope, Shape
 from tricorn.api.http.stdio import run_attach, run_exec
 from tricorn.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model.health import HealthView
@@ -20,6 +20,7 @@ from tricorn.model.requests import (
     LogLine,
     StopRequest,
 )
+from tricorn.model.samples import ContainerSample, ProcessInfo
 from tricorn.rules.authorise import Role
 
 
@@ -102,6 +103,14 @@ async def stats(call: Call) -> object:
     return await call.services.tasks.stats(call.namespace, call.path["id"])
 
 
+async def samples(call: Call) -> object:
+    return await call.services.samples.take(call.namespace or None, call.query.get("container", ()))
+
+
+async def processes(call: Call) -> object:
+    return await call.services.samples.processes(call.namespace, call.path["id"])
+
+
 async def health(call: Call) -> object:
     query = call.query
     services, name = call.services, call.path["id"]
@@ -182,6 +191,34 @@ ROUTES = (
         errors=_STATE,
     ),
     Route("GET", f"{_ONE}/stats", stats, "Figures of its cgroup", dict, errors=_STATE),
+    Route(
+        "GET",
+        "/v1/{ns}/stats",
+        samples,
+        "What running containers use",
+        ContainerSample,
+        Shape.LIST,
+        query=(Query("container", "texts", "only these; may be repeated", default=()),),
+        errors=_STATE,
+    ),
+    Route(
+        "GET",
+        "/v1/stats",
+        samples,
+        "What running containers of all namespaces use",
+        ContainerSample,
+        Shape.LIST,
+        scope=Scope.NODE,
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/processes",
+        processes,
+        "Its processes, as the node sees them",
+        ProcessInfo,
+        Shape.LIST,
+        errors=_STATE,
+    ),
     Route(
         "GET",
         f"{_ONE}/health",

@@ -8,6 +8,7 @@ import platform
 import resource
 import stat
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 import trio
@@ -35,12 +36,23 @@ async def host_limits(desired: ContainerDesired) -> HostLimits:
 
     Raises InvalidArgument for a profile that isn't a JSON object of at most 1 MiB.
     """
+    if not (desired.mounts or desired.devices or desired.privileged or desired.seccomp.startswith("/")):
+        await trio.lowlevel.checkpoint()
+        return _known_limits()
     return await trio.to_thread.run_sync(_host_limits, desired, limiter=_LIMITER)
+
+
+@cache
+def _known_limits() -> HostLimits:
+    """Return what stays as it is while the agent runs: with many containers, the mounts alone are long to
+    read.
+    """
+    return static_limits(detect())
 
 
 def _host_limits(desired: ContainerDesired) -> HostLimits:
     return evolve(
-        static_limits(detect()),
+        _known_limits(),
         sources={mount.source: _real(mount.source) for mount in desired.mounts if mount.type == "bind"},
         devices=_devices(desired),
         profiles=_profiles(desired.seccomp),

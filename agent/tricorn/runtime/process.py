@@ -28,6 +28,7 @@ _SYS_PIDFD_GETFD: Final = 438  # the same number on every architecture
 _ABOVE_TARGETS: Final = 64  # descriptors that children are given start below this
 _OUTPUT: Final = 64 * limits.KIB
 _ORPHAN_SWEEP: Final = 3.0
+_SIGNALS: Final = signal.valid_signals()
 _GRACE: Final = 5.0  # a cancelled call of a runtime may end by itself, rather than half-way
 
 
@@ -72,7 +73,7 @@ def spawn(
             dict(environment),
             file_actions=actions,
             setsigmask=[],
-            setsigdef=signal.valid_signals(),
+            setsigdef=_SIGNALS,
             setsid=session,
         )
     finally:

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 import trio
 
-from tricorn.fs.mounts import mount_all, mount_in_thread, mounted_below, unmount
+from tricorn.fs.mounts import mount_all, mounted_below, unmount
 from tricorn.model.records import Container, Task
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
@@ -60,8 +60,12 @@ class Bundles:
 
     async def make(self, namespace: str, container: str, mounts: Sequence[FilesystemMount]) -> None:
         """Make the bundle directory with the root file system mounted in it."""
-        await trio.to_thread.run_sync(self._make_directories, namespace, container, limiter=self._limiter)
-        await mount_in_thread(mounts, self.rootfs(namespace, container))
+
+        def work() -> None:
+            self._make_directories(namespace, container)
+            mount_all(mounts, self.rootfs(namespace, container))
+
+        await trio.to_thread.run_sync(work, limiter=self._limiter)
 
     def _make_directories(self, namespace: str, container: str) -> None:
         with self._parents:

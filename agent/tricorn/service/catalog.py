@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
 
 from attrs import Factory, frozen
 
@@ -13,6 +14,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import (
     Descriptor,
     ImageConfig,
+    Index,
     Manifest,
     Platform,
     load_document,
@@ -28,7 +30,8 @@ from tricorn.rules.chains import chain_ids, diff_ids_of
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 
-_CACHED_DOCUMENTS = 256
+_CACHED_DOCUMENTS: Final = 256
+_FEW: Final = 32  # rows that may be looked up on the loop
 
 
 @frozen
@@ -47,6 +50,50 @@ class ResolvedImage:
     raw_config: Mapping[str, object] = Factory(dict)
 
 
+@frozen
+class _Config:
+    """What a config says, its own member `config` as it is, and its length."""
+
+    parsed: ImageConfig
+    raw: Mapping[str, object]
+    size: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Config:
+        raw = load_document(data, "image config").get("config") or {}
+        return cls(parse_image_config(data), raw, len(data))
+
+
+@frozen
+class _Listing:
+    """A manifest or an index, and its length."""
+
+    parsed: Manifest | Index
+    size: int
+
+
+T = TypeVar("T")
+
+
+class _Cache(Generic[T]):
+    """What documents were parsed to, by digest and type; those used longest ago make room."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Digest, str], T] = OrderedDict()
+
+    def get(self, descriptor: Descriptor) -> T | None:
+        key = descriptor.digest, descriptor.media_type
+        if key in self._known:
+            self._known.move_to_end(key)
+        return self._known.get(key)
+
+    def keep(self, descriptor: Descriptor, parsed: T) -> T:
+        self._known[descriptor.digest, descriptor.media_type] = parsed
+        while len(self._known) > _CACHED_DOCUMENTS:
+            self._known.popitem(last=False)
+        return parsed
+
+
 class Catalog:
     """Reads images. Documents are content-addressed, so the cache never goes stale."""
 
@@ -54,7 +101,8 @@ class Catalog:
         self._db = db
         self._content = content
         self._snapshots = snapshots
-        self._documents: OrderedDict[Digest, bytes] = OrderedDict()
+        self._listings = _Cache[_Listing]()
+        self._configs = _Cache[_Config]()
 
     async def find(self, namespace: str, name: str) -> Image:
         """Return the image that `name` (familiar or full, a digest, or the start of one) stands for."""
@@ -81,14 +129,12 @@ class Catalog:
         descriptor = image.target
         size = 0
         for _ in range(limits.INDEX_DEPTH):
-            data = await self._document(namespace, descriptor)
-            size += len(data)
-            document = parse_image_document(data, descriptor.media_type)
-            if isinstance(document, Manifest):
-                return await self._resolved(
-                    namespace, image, platform, snapshotter, (descriptor, document), size
-                )
-            descriptor = platforms.choose(document.manifests, platform)
+            listing = await self._listing(namespace, descriptor)
+            size += listing.size
+            if isinstance(listing.parsed, Manifest):
+                described = descriptor, listing.parsed
+                return await self._resolved(namespace, image, platform, snapshotter, described, size)
+            descriptor = platforms.choose(listing.parsed.manifests, platform)
         raise InvalidArgument("indexes are nested too deeply", why=f"over {limits.INDEX_DEPTH} levels")
 
     async def _resolved(
@@ -101,39 +147,45 @@ class Catalog:
         size: int,
     ) -> ResolvedImage:
         descriptor, manifest = described
-        raw = await self._document(namespace, manifest.config)
-        config = parse_image_config(raw)
+        read = await self._config(namespace, manifest.config)
+        config = read.parsed
         chain = chain_ids(diff_ids_of(manifest, config))
         documents = image.target.digest, descriptor.digest, manifest.config.digest  # the cache outlives them
         wanted = list(dict.fromkeys((*documents, *(layer.digest for layer in manifest.layers))))
-        present = await self._db.read(
-            lambda tx: {digest for digest in wanted if tx.content.find(namespace, digest)}
-        )
+        look = self._db.look if len(wanted) <= _FEW else self._db.read
+        present = await look(lambda tx: {digest for digest in wanted if tx.content.find(namespace, digest)})
         there = await self._snapshots.committed(namespace, snapshotter, chain[-1:])
         return ResolvedImage(
             image=image, platform=config.platform if config.platform.os else platform,
             descriptor=descriptor, manifest=manifest, config=config, chain=chain,
-            size=size + len(raw) + sum(layer.size for layer in manifest.layers if layer.digest in present),
+            size=size + read.size + sum(layer.size for layer in manifest.layers if layer.digest in present),
             missing=tuple(digest for digest in wanted if digest not in present),
             unpacked=bool(there) or not chain,
-            raw_config=load_document(raw, "image config").get("config") or {},
+            raw_config=read.raw,
         )  # fmt: skip
 
+    async def _listing(self, namespace: str, descriptor: Descriptor) -> _Listing:
+        known = self._listings.get(descriptor)
+        if known is None:
+            data = await self._document(namespace, descriptor)
+            parsed = parse_image_document(data, descriptor.media_type)
+            known = self._listings.keep(descriptor, _Listing(parsed, len(data)))
+        return known
+
+    async def _config(self, namespace: str, descriptor: Descriptor) -> _Config:
+        known = self._configs.get(descriptor)
+        if known is None:
+            data = await self._document(namespace, descriptor)
+            known = self._configs.keep(descriptor, _Config.parse(data))
+        return known
+
     async def _document(self, namespace: str, descriptor: Descriptor) -> bytes:
-        cached = self._documents.get(descriptor.digest)
-        if cached is not None:
-            self._documents.move_to_end(descriptor.digest)
-            return cached
         try:
-            data = await self._content.read(namespace, descriptor.digest, limit=limits.MANIFEST_SIZE)
+            return await self._content.read(namespace, descriptor.digest, limit=limits.MANIFEST_SIZE)
         except NotFound:
             raise FailedPrecondition(
                 f"content {descriptor.digest} is missing", hint="pull the image again with `--always`"
             ) from None
-        self._documents[descriptor.digest] = data
-        while len(self._documents) > _CACHED_DOCUMENTS:
-            self._documents.popitem(last=False)
-        return data
 
     async def view(
         self, namespace: str, image: Image, platform: Platform, *, whole: bool = False

@@ -174,7 +174,7 @@ class ImageService:
         for one that the policy doesn't allow now, however it came here.
         """
         request = await self._request(namespace, Reference.parse(desired.reference), desired)
-        current = await self._current(namespace, request) if desired.pull == "missing" else None
+        current = await self._current(namespace, request) if desired.pull != "always" else None
         if current and current.unpacked and not current.missing:
             await self.gate.require(subject_of(request, current.image.name, current.image.target))
             return current

@@ -7,6 +7,7 @@ before its directory. So whatever a crash leaves is a directory without a record
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from attrs import frozen
 
@@ -16,6 +17,8 @@ from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.service.reservations import Reservation
 from tricorn.service.snapshot_verbs import SnapshotVerbs
 from tricorn.store.transaction import Transaction
+
+_FEW: Final = 32  # rows that may be looked up on the loop
 
 
 @frozen
@@ -37,7 +40,8 @@ class SnapshotService(SnapshotVerbs):
         """Return the backend ids of those of `keys` that are committed snapshots of the namespace."""
         if not snapshotter:
             return {}
-        return await self._db.read(lambda tx: _committed(tx, namespace, snapshotter, keys))
+        look = self._db.look if len(keys) <= _FEW else self._db.read
+        return await look(lambda tx: _committed(tx, namespace, snapshotter, keys))
 
     async def hold(self, namespace: str, snapshotter: str, keys: Sequence[str], lease: str) -> dict[str, str]:
         """As `committed`, and have the lease hold what is there: the image that it came with may go while

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -393,6 +394,11 @@ async def test_slow_looks_are_left_to_threads(db: Database, monkeypatch: pytest.
     await db.look(slow)
     assert threads == {threading.get_ident()}
     monkeypatch.setattr("tricorn.store.db._SLOW", -1.0)
+    for _ in range(3):
+        await db.look(slow)
+    assert db.statistics()["slow_looks"] == 0, "what waits for no disk is as slow in a thread"
+    blocks = itertools.count()
+    monkeypatch.setattr("tricorn.store.db._blocks_read", lambda: next(blocks))
     for _ in range(3):
         await db.look(slow)
     assert threads == {threading.get_ident()}

@@ -1,10 +1,11 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test unit lint format bench proto wheel clean
+.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench proto wheel clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+LAB := PYTHONPATH=tools $(BIN)/python -m lab
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -19,6 +20,16 @@ demo:  ## from nothing to a container that an Ansible playbook runs; leaves ever
 demo-clean:  ## removes every trace of the demo, and checks that none is left
 	@tools/setup.sh demo
 	@PYTHONPATH=tests/support $(BIN)/python tools/demo.py clean
+
+lab:  ## N nodes with systemd and sshd in namespaces of this machine, and a registry; make lab N=5
+	@tools/setup.sh test
+	@$(LAB) up $(if $(N),--nodes $(N))
+
+lab-status:  ## what runs of the lab
+	@$(LAB) status
+
+lab-down:  ## takes the lab away
+	@$(LAB) down
 
 test:  ## lint, types, the collection's sanity, then unit, conformance, integration and fault tests
 	@tools/setup.sh test

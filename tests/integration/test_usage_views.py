@@ -38,7 +38,7 @@ def test_samples_metrics_and_processes(agent: Daemon, place: str) -> None:
     with pytest.raises(ApiError, match="is not running"):
         agent.get(f"/v1/{place}/stats", container="ended")
 
-    text = agent.exchange("GET", "/metrics")[1].decode()
+    text = agent.exchange("GET", "/metrics")[2].decode()
     labels = f'name="busy",namespace="{place}"'
     for name in ("cpu_usage_seconds_total", "memory_working_set_bytes", "oom_events_total"):
         assert any(line.startswith(f"container_{name}{{") and labels in line for line in text.splitlines()), (

@@ -44,6 +44,10 @@ def make_services(
         namespaces=NamespaceService(db, snapshots.defaults),
         images=images.images,
         image_states=ImageStates(db, images.catalog, images.images, images.puller, transfer),
+    checkpoints = CheckpointService(
+        db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
+        running.dumper, running.reviver, running.specs, machine,
+    )  # fmt: skip
         archive_files=ArchiveFiles(db, images.catalog, transfer, machine),
         lease_states=LeaseStates(db, workers.clock),
         containers=ContainerService(db, images.images, lifecycle, running.tasks),
@@ -54,6 +58,7 @@ def make_services(
         health=running.health,
         content=blobs,
         image_records=ImageRecords(db, upkeep.gc, images.gate),
+        waiting=WaitService(db, lifecycle, running.health),
         snapshots=snapshots,
         diff=diff,
         commits=CommitService(db, content, snapshots, diff, running.tasks, images.wide, machine),

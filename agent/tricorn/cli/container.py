@@ -14,6 +14,7 @@ from tricorn.cli.door import calls
 from tricorn.cli.figures import age, labels, parse_duration, truncate
 from tricorn.cli.output import attempt, each, emit_json, emit_several, table
 from tricorn.cli.settings import Settings, command
+from tricorn.cli.wait import wait
 from tricorn.errors import NotFound
 
 _names = click.argument(
@@ -147,20 +148,6 @@ def rm(settings: Settings, force: bool, timeout: str | None, names: tuple[str, .
             calls.delete_container(settings.namespace, name, force=force, stop_timeout=seconds)
         ),
     )
-
-
-@command("wait", examples="tricorn wait job && echo done")
-@_names
-def wait(settings: Settings, names: tuple[str, ...]) -> int:
-    """Wait until containers have exited, and print their exit codes."""
-
-    def act(id: str) -> Any:
-        answer = settings.door.call(calls.wait(settings.namespace, id))
-        if not settings.json:
-            click.echo(answer["exit_code"])
-        return answer
-
-    return each(settings, names, act, say=False)
 
 
 @command("inspect", examples="tricorn inspect web\ntricorn inspect web | jq .task")

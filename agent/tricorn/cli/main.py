@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "pause": "container:pause",
     "resume": "container:resume",
     "rm": "container:rm",
-    "wait": "container:wait",
+    "wait": "wait:wait",
     "inspect": "container:inspect",
     "stats": "container:stats",
     "top": "top:top",

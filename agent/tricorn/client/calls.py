@@ -226,6 +226,13 @@ def wait(ns: str, id: str) -> Call:
     return Call("GET", path(ns, "containers", id, "wait"), query(condition="stopped"))
 
 
+def wait_many(
+    ns: str, names: Iterable[str], *, state: str = "exited", any: bool = False, timeout: float | None = None
+) -> Call:
+    repeated = tuple(("container", name) for name in names)
+    return Call("GET", path(ns, "wait"), (*repeated, *query(state=state, any=any, timeout=timeout)))
+
+
 def exec_(ns: str, id: str, request: Any) -> Call:
     return Call("POST", path(ns, "containers", id, "exec"), body=request)
 

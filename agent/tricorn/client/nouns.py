@@ -45,6 +45,8 @@ from tricorn.model.requests import (
     Progress,
     PushResult,
     RegistryAuth,
+    WaitState,
+    WaitView,
 )
 from tricorn.model.samples import ContainerSample, ProcessInfo
 from tricorn.model.usage import NamespaceUsage
@@ -289,6 +291,18 @@ class Containers(Noun):
     async def wait(self, id: str) -> ExitView:
         """Wait for the exit, however long it takes."""
         return value(await self._pool.call(calls.wait(self._ns, id)), ExitView)
+
+    async def wait_many(
+        self,
+        ids: Sequence[str],
+        *,
+        state: WaitState = "exited",
+        any: bool = False,
+        timeout: float | None = None,
+    ) -> Sequence[WaitView]:
+        """Wait until all (or with `any` one) of these containers have reached a state. DeadlineExceeded."""
+        call = calls.wait_many(self._ns, ids, state=state, any=any, timeout=timeout)
+        return values(await self._pool.call(call), WaitView)
 
     async def exec(self, id: str, request: ExecRequest) -> ExecResult:
         """Run a process to its end and return its output, at most 16 MiB per stream."""

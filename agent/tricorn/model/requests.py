@@ -341,6 +341,21 @@ ObjectPhase = Literal[
     "wait", "download", "upload", "read", "write", "verify", "unpack",
     "done", "skipped", "mounted",
 ]  # fmt: skip
+WaitState = Literal["exited", "running", "healthy"]
+
+
+@frozen
+class WaitView:
+    """How a container is that was waited for; the exit is that of one that has ended."""
+
+    id: str
+    reached: bool
+    status: str
+    exit_code: int | None = None
+    exited_at: datetime | None = None
+    note: str = ""
+
+
 
 
 @frozen

@@ -61,12 +61,13 @@ class Services:
     containers: ContainerService
     container_records: ContainerRecords
     tasks: TaskService
-    processes: ProcessService
     samples: SampleService
     health: HealthService
     content: BlobService
     image_records: ImageRecords
     snapshots: SnapshotService
+    waiting: WaitService
+    processes: ProcessService
     diff: DiffService
     commits: CommitService
     converter: Converter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tricorn.api.http.bodies import Empty, Pids, ResizeRequest
@@ -19,6 +20,7 @@ from tricorn.model.requests import (
     KillRequest,
     LogLine,
     StopRequest,
+    WaitView,
 )
 from tricorn.model.samples import ContainerSample, ProcessInfo
 from tricorn.rules.authorise import Role
@@ -50,6 +52,14 @@ async def resume(call: Call) -> object:
 
 async def wait(call: Call) -> object:
     return await call.services.tasks.wait(call.namespace, call.path["id"])
+
+
+async def wait_many(call: Call) -> object:
+    query = call.query
+    timeout = math.inf if query["timeout"] is None else query["timeout"]
+    return await call.services.waiting.wait(
+        call.namespace, query["container"], state=query["state"], any=query["any"], timeout=timeout
+    )
 
 
 async def execute(call: Call) -> object:
@@ -125,6 +135,12 @@ async def pids(call: Call) -> object:
 
 _ONE = "/v1/{ns}/containers/{id}"
 _CONDITION = Query("condition", "text", "what to wait for", default="stopped", choices=("stopped",))
+_WAIT = (
+    Query("container", "texts", "whom to wait for; may be repeated", default=(), required=True),
+    Query("state", "text", "what for", default="exited", choices=("exited", "running", "healthy")),
+    Query("any", "flag", "until one of them is there", default=False),
+    Query("timeout", "number", "seconds to wait; without it, for ever"),
+)
 _START = Query("start", "flag", "attach first, then start", default=False)
 _LOGS = (
     Query("follow", "flag", "go on until the container ends", default=False),
@@ -164,6 +180,17 @@ ROUTES = (
         query=(_CONDITION,),
         endless=True,
         errors=_STATE,
+    ),
+    Route(
+        "GET",
+        "/v1/{ns}/wait",
+        wait_many,
+        "Wait until several containers have reached a state",
+        WaitView,
+        Shape.LIST,
+        query=_WAIT,
+        endless=True,
+        errors=(*_STATE, DeadlineExceeded),
     ),
     # Attach hands out stdin, and may start the container: more than reading, although it is a GET.
     Route(

@@ -28,6 +28,7 @@ from tricorn.service.sampling import SampleService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshot_layers import SnapshotLayers
 from tricorn.service.usage import UsageService
+from tricorn.service.waiting import WaitService
 
 
 def make_services(
@@ -44,21 +45,17 @@ def make_services(
         namespaces=NamespaceService(db, snapshots.defaults),
         images=images.images,
         image_states=ImageStates(db, images.catalog, images.images, images.puller, transfer),
-    checkpoints = CheckpointService(
-        db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
-        running.dumper, running.reviver, running.specs, machine,
-    )  # fmt: skip
         archive_files=ArchiveFiles(db, images.catalog, transfer, machine),
         lease_states=LeaseStates(db, workers.clock),
         containers=ContainerService(db, images.images, lifecycle, running.tasks),
         container_records=running.sandboxes.records,
         tasks=running.tasks,
+        waiting=WaitService(db, lifecycle, running.health),
         samples=SampleService(db, workers.runtime, lifecycle, workers.clock),
         processes=running.processes,
         health=running.health,
         content=blobs,
         image_records=ImageRecords(db, upkeep.gc, images.gate),
-        waiting=WaitService(db, lifecycle, running.health),
         snapshots=snapshots,
         diff=diff,
         commits=CommitService(db, content, snapshots, diff, running.tasks, images.wide, machine),

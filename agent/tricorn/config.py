@@ -6,6 +6,7 @@ passes for a setting.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,6 +138,17 @@ class Content:
 
 
 @frozen
+class Networks:
+    """`pool` is where networks get their subnets from that name none. `cni_lists` is the directory of CNI
+    configuration lists (*.conflist), `cni_plugins` are directories of plugins, separated by colons.
+    """
+
+    pool: str = "10.90.0.0/16"
+    cni_lists: str = "/etc/cni/net.d"
+    cni_plugins: str = "/usr/lib/cni:/opt/cni/bin"
+
+
+@frozen
 class Access:
     """Who may do what, where: names or numbers of users and groups, namespaces (`*` for all)."""
 
@@ -176,6 +188,7 @@ class Config:
     policy: PolicyConfig = PolicyConfig()
     peers: Peers = Peers()
     logs: Logs = Logs()
+    network: Networks = Networks()
     access: tuple[Access, ...] = ()
 
     @property
@@ -244,6 +257,7 @@ def _check(config: Config) -> None:
             raise InvalidArgument(
                 "a logging program must be an absolute, clean path", why=repr(path), field="logs.programs"
             )
+    _check_networks(config.network)
     criu = config.runtimes.criu
     if criu and (not os.path.isabs(criu) or os.path.basename(criu) != "criu"):
         raise InvalidArgument(
@@ -251,6 +265,19 @@ def _check(config: Config) -> None:
             hint="runtimes look for that name in PATH", field="runtimes.criu",
         )  # fmt: skip
     _check_ranges(config)
+
+
+def _check_networks(network: Networks) -> None:
+    try:
+        pool = ipaddress.IPv4Network(network.pool)
+    except ValueError as error:
+        raise InvalidArgument(
+            "network.pool must be an IPv4 subnet", why=str(error), field="network.pool"
+        ) from None
+    if pool.prefixlen > 30:
+        raise InvalidArgument(f"{pool} has no room for a network", field="network.pool")
+    _absolute("network.cni_lists", network.cni_lists)
+    _absolute("network.cni_plugins", *filter(None, network.cni_plugins.split(":")))
 
 
 def _check_registry(registry: RegistryConfig) -> None:

@@ -10,12 +10,19 @@ from attrs import define
 
 from tricorn.assembly.workers import Workers
 from tricorn.config import Config
+from tricorn.rules.networks import agent_tag
+from tricorn.rules.nft import table_name
+from tricorn.runtime.cni import Cni
+from tricorn.service.attachments import AttachmentService
 from tricorn.service.bundles import Bundles
 from tricorn.service.container_records import ContainerRecords
 from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.health import HealthService
 from tricorn.service.lifecycle import Lifecycle
+from tricorn.service.network_making import BridgeMaker, CniMaker
+from tricorn.service.network_places import NetworkPlaces
+from tricorn.service.networks import NetworkService
 from tricorn.service.policy import PolicyGate
 from tricorn.service.processes import ProcessService
 from tricorn.service.restarts import Restarter
@@ -45,6 +52,7 @@ class Running:
     sandboxes: SandboxController
     dumper: Dumper
     restarter: Restarter
+    networks: NetworkService
 
     def statistics(self) -> dict[str, int]:
         return {
@@ -66,6 +74,7 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         bundles = Bundles(config.root, config.state, config.logs.size, config.logs.files)
         tidier = workers.snapshots.tidier = await enter(Tidier.open())
         lifecycle = Lifecycle(db, workers.snapshots, runtime, bundles, specs, supervisor, tidier, boot_id)
+        networks = _networks(config, workers, lifecycle, specs)
         tasks = TaskService(db, runtime, lifecycle, specs)
         health = HealthService(db, tasks, clock)
         lifecycle.health_of = health.of
@@ -83,5 +92,19 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         restarter = Restarter(db, lifecycle, processes, clock, boot_id)
         yield Running(
             supervisor, specs, tidier, lifecycle, tasks, health, execs, reviver, processes, sandboxes, dumper,
-            restarter,
+            restarter, networks,
         )  # fmt: skip
+
+
+def _networks(config: Config, workers: Workers, lifecycle: Lifecycle, specs: SpecFactory) -> NetworkService:
+    """Construct what gives containers their networks, and make it known to those who start them."""
+    db, tag = workers.db, agent_tag(config.root)
+    places = NetworkPlaces(config.state)
+    cni = Cni(config.network.cni_lists, config.network.cni_plugins)
+    bridges = BridgeMaker(db, places)
+    attachments = AttachmentService(
+        db, places, bridges, CniMaker(db, places, cni), tag=tag, table=table_name(config.root)
+    )
+    lifecycle.networks = attachments
+    specs.fit_network = attachments.fitted
+    return NetworkService(db, attachments, bridges, cni, tag=tag, pool=config.network.pool)

@@ -66,6 +66,7 @@ def make_services(
         image_care=ImageCare(db, content, images.catalog, machine),
         snapshot_layers=SnapshotLayers(db, snapshots, diff, blobs),
         mounts=upkeep.mounts,
+        networks=running.networks,
         leases=LeaseService(db, workers.clock, upkeep.gc.collect),
         gc=upkeep.gc,
         events=EventService(db),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from attrs import Factory, field, frozen
 
 from tricorn.model.health import HealthCheck, HealthView
+from tricorn.model.networks import AttachmentView, Port
 from tricorn.model.records import LeaseResource, TaskStatus
 
 PullPolicy = Literal["missing", "always", "never"]
@@ -172,8 +173,9 @@ class Rlimit:
 class ContainerDesired:
     """Body of `PUT /v1/{namespace}/containers/{id}`: the whole desired container.
 
-    `entrypoint`/`args` replace the image's Entrypoint/Cmd when not None. `network` is `private` (an own
-    network namespace with loopback up), `host`, or the path of a namespace. `namespaces` joins others by
+    `entrypoint`/`args` replace the image's Entrypoint/Cmd when not None. `network` is `private` or
+    `none` (an own network namespace with loopback up), `host`, `path:/…` (a namespace), `container:NAME`,
+    a network's name or `cni:NAME`; `ports` are published through the latter two. `namespaces` joins others by
     kind (pid, ipc, uts, mount, cgroup, user): `private`, `host` or a path. `seccomp` is `default`,
     `unconfined` or an absolute path of a profile on the node. `restart` says when a container that has ended
     is started again: after any end (`always`), after any end unless it was stopped by hand, or after
@@ -202,6 +204,7 @@ class ContainerDesired:
     terminal: bool = False
     stdin: bool = False
     network: str = "private"
+    ports: tuple[Port, ...] = ()
     namespaces: Mapping[str, str] = Factory(dict)
     resources: Resources = Resources()
     rlimits: tuple[Rlimit, ...] = ()
@@ -325,6 +328,7 @@ class ContainerView:
     desired: Mapping[str, Any] = Factory(dict)
     spec: Mapping[str, Any] | None = None  # only when one container is inspected
     network: tuple[Mapping[str, Any], ...] = ()
+    attachment: AttachmentView | None = None  # its place in a network; only when one container is inspected
     log_path: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None

@@ -282,6 +282,6 @@ def network_name(choice: NetworkChoice) -> str:
     return f"{CNI}{choice.name}" if choice.kind is NetworkKind.CNI else choice.name
 
 
-def same_but_times(one: Network, other: Network) -> bool:
-    plain = {"created_at": None, "updated_at": None}
-    return attrs.evolve(one, **plain) == attrs.evolve(other, **plain)
+def same(one: Network, other: Network) -> bool:
+    """Return whether two networks differ in nothing but their times."""
+    return attrs.evolve(one, created_at=other.created_at, updated_at=other.updated_at) == other

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tricorn.errors import InvalidArgument, NotFound, Unimplemented
+from tricorn.model.networks import NetworkKind
 from tricorn.model.requests import ContainerDesired, Resources
 from tricorn.model.spec import DeviceNode, HostLimits
+from tricorn.rules.networks import parse_network
 
 _KINDS: Final = {
     "pid": "pid",
@@ -54,8 +56,19 @@ def namespaces(desired: ContainerDesired, host: HostLimits) -> list[dict[str, st
     if wanted.get("user") == "private":
         raise Unimplemented("private user namespaces", hint="join one by path", field="namespaces.user")
     found = [_namespace(kind, value, f"namespaces.{kind}") for kind, value in wanted.items()]
-    found.append(_namespace("network", desired.network, "network"))
+    found.append(_network(desired.network))
     return [entry for entry in found if entry]
+
+
+def _network(value: str) -> dict[str, str]:
+    """Return the entry of the network namespace; where that is another's or the agent makes it, its path
+    follows.
+    """
+    choice = parse_network(value)
+    if choice.kind is NetworkKind.HOST:
+        return {}
+    path = {"path": choice.name} if choice.kind is NetworkKind.PATH else {}
+    return {"type": "network", **path}
 
 
 def _namespace(kind: str, value: str, field: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The only user of pyroute2: what interfaces a network namespace has.
+"""The only user of pyroute2: what interfaces a network namespace has, bridges, pairs that lead to them.
 
 pyroute2's core is asyncio. The host's interfaces come through AsyncIPRoute under trio-asyncio; for another
 namespace a worker thread goes there and back, for a netlink socket belongs to the namespace it is made in.
@@ -8,24 +8,25 @@ It takes 10 MB and 0.2 s to load, so that is done by a thread for whoever asks f
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import errno
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 import trio
 import trio_asyncio
+from attrs import frozen
 
-from tricorn.errors import Internal, NotFound
+from tricorn.errors import FailedPrecondition, PermissionDenied, TricornError, Unimplemented
+from tricorn.runtime import netns
 
 if TYPE_CHECKING:
     from pyroute2 import AsyncIPRoute, IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
 
 log = structlog.get_logger(__name__)
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNET: Final = 0x40000000
 _IFF_UP: Final = 1
 _LOOPBACK_INDEX: Final = 1  # in every network namespace
 _LIMITER: Final = trio.CapacityLimiter(4)
@@ -38,85 +39,229 @@ async def interfaces(pid: int) -> tuple[Interface, ...]:
 
     NotFound when the process is gone.
     """
-    return await trio.to_thread.run_sync(_inside, pid, _list, limiter=_LIMITER)
+    return await trio.to_thread.run_sync(_inside, netns.of_process(pid), _list, limiter=_LIMITER)
 
 
 async def ensure_loopback(pid: int) -> bool:
     """Set `lo` up in a process's network namespace; return whether it was down. NotFound as above."""
-    return await trio.to_thread.run_sync(_inside, pid, _loopback_up, limiter=_LIMITER)
+    return await trio.to_thread.run_sync(_inside, netns.of_process(pid), _loopback_up, limiter=_LIMITER)
 
 
 async def socket_inside(pid: int, family: int) -> socket.socket:
     """Return an unconnected TCP socket of a process's network namespace. NotFound as above."""
     return await trio.to_thread.run_sync(
-        _visit, pid, lambda: socket.socket(family, socket.SOCK_STREAM), limiter=_LIMITER
+        netns.visit,
+        netns.of_process(pid),
+        lambda: socket.socket(family, socket.SOCK_STREAM),
+        limiter=_LIMITER,
     )
 
 
 async def host_interfaces() -> tuple[Interface, ...]:
     """Return the interfaces of the agent's own network namespace."""
-    route_class = await trio.to_thread.run_sync(_async_route, limiter=_LIMITER)
-    async with trio_asyncio.open_loop() as loop:
-        # the default handler would cancel the whole Trio run for one bad message
-        loop.set_exception_handler(_log_exception)
-        links, addresses = await trio_asyncio.aio_as_trio(_dump)(route_class)
+    links, addresses = await _on_host("interfaces can't be listed", _dump)
     return _describe(links, addresses)
 
 
-def _async_route() -> type[AsyncIPRoute]:
+# ------------------------------------------------------------ bridges and pairs
+@frozen
+class Bridge:
+    """`address` with the length of its prefix; `mtu` 0 is the kernel's default."""
+
+    name: str
+    address: str
+    mac: str
+    mtu: int = 0
+    alias: str = ""
+
+
+@frozen
+class Plug:
+    """What connects the network namespace at `netns` with a bridge: `interface` there, `host_interface` here.
+    `address` with the length of its prefix.
+    """
+
+    netns: str
+    bridge: str
+    host_interface: str
+    interface: str
+    address: str
+    mac: str
+    gateway: str
+    mtu: int = 0
+
+
+def link_exists(name: str) -> bool:
+    """Return whether the agent's own network namespace has an interface. Doesn't load pyroute2."""
+    return os.path.exists(f"/sys/class/net/{name}")
+
+
+def links_with(prefix: str) -> list[str]:
+    """Return the interfaces whose names begin so. Doesn't load pyroute2."""
+    return sorted(name for name in os.listdir("/sys/class/net") if name.startswith(prefix))
+
+
+async def ensure_bridge(bridge: Bridge) -> None:
+    """Make a bridge with its address, up, unless it is there. Unimplemented for a kernel without bridges,
+    PermissionDenied for an agent without CAP_NET_ADMIN.
+    """
+    await _on_host(f"bridge {bridge.name} can't be made", lambda route: _bridge(route, bridge))
+
+
+async def plug(wanted: Plug) -> None:
+    """Connect a namespace, in place of whatever connected it before: interfaces, loopback, default route.
+    NotFound for a namespace that isn't there; as `ensure_bridge`.
+    """
+    what = f"{wanted.host_interface} can't be made"
+    await _on_host(what, lambda route: _pair(route, wanted))
+    await trio.to_thread.run_sync(
+        _inside, wanted.netns, lambda route: _configure(route, wanted), limiter=_LIMITER
+    )
+
+
+async def loopback_up(path: str) -> None:
+    """Set `lo` up in the network namespace at `path`. NotFound."""
+    await trio.to_thread.run_sync(_inside, path, _loopback_up, limiter=_LIMITER)
+
+
+async def remove_link(name: str) -> bool:
+    """Remove an interface, and the other end of a pair; return whether there was one."""
+    if not link_exists(name):
+        return False
+    return await _on_host(f"interface {name} can't be removed", lambda route: _remove(route, name))
+
+
+async def _on_host(what: str, work: Callable[[AsyncIPRoute], Awaitable[T]]) -> T:
+    """Return what `work` does with a netlink socket of the agent's own namespace."""
+    route_class, refusal = await trio.to_thread.run_sync(_pyroute2, limiter=_LIMITER)
+    results: list[T] = []
+
+    async def attempt() -> Exception | None:
+        try:
+            async with route_class() as route:
+                results.append(await work(route))
+        except (refusal, OSError) as error:  # not to go through the loop's nurseries, which wrap it
+            return error
+        return None
+
+    async with trio_asyncio.open_loop() as loop:
+        # the default handler would cancel the whole Trio run for one bad message
+        loop.set_exception_handler(_log_exception)
+        error = await trio_asyncio.aio_as_trio(attempt)()
+    if error is not None:
+        raise _typed(error, what)
+    return results[0]
+
+
+def _pyroute2() -> tuple[type[AsyncIPRoute], type[NetlinkError]]:
     from pyroute2 import AsyncIPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
 
-    loaded: type[AsyncIPRoute] = AsyncIPRoute
-    return loaded
+    return AsyncIPRoute, NetlinkError
 
 
-async def _dump(route_class: type[AsyncIPRoute]) -> tuple[list[Any], list[Any]]:
-    async with route_class() as route:
-        links = [message async for message in await route.get_links()]
-        addresses = [message async for message in await route.get_addr()]
+def _number(error: Exception) -> int:
+    """Return the errno of an OSError, or of a NetlinkError, which isn't one."""
+    return int(getattr(error, "code", None) or getattr(error, "errno", None) or 0)
+
+
+def _typed(error: Exception, what: str) -> TricornError:
+    number = _number(error)
+    why = os.strerror(number)
+    if number in {errno.EOPNOTSUPP, errno.EAFNOSUPPORT}:
+        return Unimplemented(what, why=why, hint="the kernel needs CONFIG_BRIDGE and CONFIG_VETH")
+    if number == errno.EPERM:
+        return PermissionDenied(what, why=why, hint="the agent needs CAP_NET_ADMIN")
+    return FailedPrecondition(what, why=why)
+
+
+async def _dump(route: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
+    links = [message async for message in await route.get_links()]
+    addresses = [message async for message in await route.get_addr()]
     return links, addresses
+
+
+async def _index(route: AsyncIPRoute, name: str) -> int:
+    found: list[int] = list(await route.link_lookup(ifname=name))
+    if not found:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    return found[0]
+
+
+async def _bridge(route: AsyncIPRoute, bridge: Bridge) -> None:
+    if not link_exists(bridge.name):
+        mtu = {"mtu": bridge.mtu} if bridge.mtu else {}
+        await _unless_there(route.link("add", ifname=bridge.name, kind="bridge", address=bridge.mac, **mtu))
+    index = await _index(route, bridge.name)
+    address, _, length = bridge.address.partition("/")
+    await _unless_there(route.addr("add", index=index, address=address, prefixlen=int(length)))
+    alias = {"ifalias": bridge.alias} if bridge.alias else {}
+    await route.link("set", index=index, state="up", **alias)
+
+
+async def _pair(route: AsyncIPRoute, wanted: Plug) -> None:
+    if link_exists(wanted.host_interface):  # of a namespace that is gone, or half done
+        await _remove(route, wanted.host_interface)
+    mtu = {"mtu": wanted.mtu} if wanted.mtu else {}
+    descriptor = os.open(wanted.netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        peer = {"ifname": wanted.interface, "address": wanted.mac, "net_ns_fd": descriptor, **mtu}
+        await route.link("add", ifname=wanted.host_interface, kind="veth", peer=peer, **mtu)
+    finally:
+        os.close(descriptor)
+    bridge = await _index(route, wanted.bridge)
+    index = await _index(route, wanted.host_interface)
+    await route.link("set", index=index, master=bridge, state="up")
+
+
+async def _remove(route: AsyncIPRoute, name: str) -> bool:
+    found = await route.link_lookup(ifname=name)
+    return bool(found) and await _done_unless(errno.ENODEV, route.link("del", index=found[0]))
+
+
+async def _unless_there(change: Awaitable[object]) -> None:
+    await _done_unless(errno.EEXIST, change)
+
+
+async def _done_unless(number: int, change: Awaitable[object]) -> bool:
+    """Make a change; return False if it wasn't needed any more, as the kernel says by `number`."""
+    try:
+        await change
+    except Exception as error:
+        if _number(error) != number:
+            raise
+        return False
+    return True
+
+
+def _configure(route: IPRoute, wanted: Plug) -> None:
+    """Set up what is inside the namespace."""
+    _loopback_up(route)
+    index = route.link_lookup(ifname=wanted.interface)[0]
+    address, _, length = wanted.address.partition("/")
+    route.addr("add", index=index, address=address, prefixlen=int(length))
+    route.link("set", index=index, state="up")
+    route.route("add", dst="0.0.0.0/0", gateway=wanted.gateway)
 
 
 def _log_exception(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     log.warning("netlink trouble", why=str(context.get("exception") or context.get("message")))
 
 
-def _inside(pid: int, work: Callable[[IPRoute], T]) -> T:
-    """Do `work` with a netlink socket of a process's network namespace."""
+def _inside(path: str, work: Callable[[IPRoute], T]) -> T:
+    """Do `work` with a netlink socket of the network namespace at `path`."""
 
     def with_route() -> T:
         from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
 
-        with IPRoute() as route:
-            return work(route)
-
-    return _visit(pid, with_route)
-
-
-def _visit(pid: int, work: Callable[[], T]) -> T:
-    """Do `work` in a process's network namespace; this thread comes back after."""
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
         try:
-            theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, ProcessLookupError):
-            raise NotFound(f"process {pid} has ended") from None
-        try:
-            _enter(theirs)
-        finally:
-            os.close(theirs)
-        try:
-            return work()
-        finally:
-            _enter(own)
-    finally:
-        os.close(own)
+            with IPRoute() as route:
+                return work(route)
+        except NetlinkError as error:
+            raise _typed(error, f"the network at {path} can't be set up") from None
 
-
-def _enter(namespace: int) -> None:
-    if _LIBC.setns(namespace, _CLONE_NEWNET) != 0:
-        error = ctypes.get_errno()
-        raise Internal("a network namespace can't be entered", why=os.strerror(error))
+    return netns.visit(path, with_route)
 
 
 def _list(route: IPRoute) -> tuple[Interface, ...]:

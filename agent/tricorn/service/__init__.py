@@ -22,6 +22,7 @@ from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.lease_states import LeaseStates
 from tricorn.service.mounts import MountService
+from tricorn.service.networks import NetworkService
 from tricorn.service.node import NodeService
 from tricorn.service.operations import Operation, OperationService
 from tricorn.service.policy import PolicyGate
@@ -75,6 +76,7 @@ class Services:
     image_care: ImageCare
     snapshot_layers: SnapshotLayers
     mounts: MountService
+    networks: NetworkService
     leases: LeaseService
     gc: GcService
     events: EventService

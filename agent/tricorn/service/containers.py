@@ -23,6 +23,7 @@ from tricorn.model.requests import (
 )
 from tricorn.rules.health import check_health
 from tricorn.rules.log_bounds import check_log
+from tricorn.rules.networks import check_container
 from tricorn.rules.plan import Steps, canonical, container_steps, summary
 from tricorn.rules.restarts import parse_policy
 from tricorn.runtime.network import interfaces
@@ -62,11 +63,14 @@ class ContainerService:
         """Return one container with its spec and, while it runs, its network interfaces."""
         container, task = await self._lifecycle.records(namespace, container_id)
         view = self._view(namespace, container, task)
+        networks = self._lifecycle.networks
+        attachment = await networks.view(namespace, container_id) if networks else None
         network: tuple[Mapping[str, Any], ...] = ()
         if task and task.init and task.status in ALIVE:
             with suppress(NotFound):  # it may end while we look
                 network = tuple(await interfaces(task.init.pid))
-        return attrs.evolve(view, spec=msgspec.json.decode(container.spec), network=network)
+        spec = msgspec.json.decode(container.spec)
+        return attrs.evolve(view, spec=spec, network=network, attachment=attachment)
 
     def _view(self, namespace: str, container: Container, task: Task | None) -> ContainerView:
         log_path = self._lifecycle.bundles.ref(namespace, container).log
@@ -246,6 +250,7 @@ def _check(desired: ContainerDesired) -> None:
     parse_policy(desired.restart)
     check_log(desired)
     check_health(desired.health)
+    check_container(desired.network, desired.ports)
 
 
 def _image_of(desired: ContainerDesired) -> ImageDesired:

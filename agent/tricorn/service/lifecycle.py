@@ -26,6 +26,7 @@ from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
 from tricorn.rules.client_spec import runnable_spec
 from tricorn.rules.plan import canonical
 from tricorn.rules.restarts import labels_of_hand
+from tricorn.service.attachments import AttachmentService
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.locks import KeyedLock
@@ -67,6 +68,7 @@ class Lifecycle:
         self.locks = KeyedLock()
         self.health_of: Callable[[str, str], HealthView | None] = lambda _, __: None
         self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
+        self.networks: AttachmentService | None = None
 
     # ------------------------------------------------------------ creation
     async def create(
@@ -84,6 +86,8 @@ class Lifecycle:
 
         AlreadyExists for a known id. On failure nothing is left of it.
         """
+        if self.networks:
+            await self.networks.admit(namespace, desired)
         snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
         top = image.chain[-1] if image.chain else ""
         parents = await self._snapshots.parents(namespace, snapshotter, top)
@@ -101,6 +105,9 @@ class Lifecycle:
                 await revival.fill(mounts)
             await self.bundles.make(namespace, container_id, mounts)
             failpoint("create.mounted")
+            if self.networks:
+                await self.networks.release(namespace, container_id)  # one that could not be left in the past
+                undo.push_async_callback(shielded, self.networks.release, namespace, container_id)
             rootfs = self.bundles.rootfs(namespace, container_id)
             built = await self._specs.build(namespace, container_id, desired, image.config, rootfs)
             container = Container(
@@ -156,6 +163,7 @@ class Lifecycle:
         """
         ref = evolve(self.bundles.ref(namespace, container), restore=plan)
         spec = self.spec_of(namespace, container, mounted=bool(container.snapshot_key))
+        spec = await self.connected(namespace, container, spec)
         await self.bundles.write_config(namespace, container.id, spec)
         undo.push_async_callback(shielded, self._runtime.delete, ref, None)
         created = await self._runtime.create(ref)
@@ -164,6 +172,12 @@ class Lifecycle:
             await self._runtime.start(ref)
             failpoint("start.started")
         return created
+
+    async def connected(self, namespace: str, container: Container, spec: bytes) -> bytes:
+        """Return the spec to run with the container's network in it, which is there then."""
+        if self.networks is None or not container.desired:
+            return spec
+        return await self.networks.spec_for(namespace, container, spec)
 
     def spec_of(self, namespace: str, container: Container, *, mounted: bool) -> bytes:
         """Return the spec to run: the record's own, or a client's fitted to its bundle; `mounted` tells
@@ -266,6 +280,7 @@ class Lifecycle:
                 tx.tasks.delete(namespace, container_id)
                 tx.events.publish(namespace, "/tasks/delete", delete_event(tx, container_id, last))
             tx.containers.delete(namespace, container_id)
+            tx.attachments.unpublish(namespace, container_id)  # the next one may have its ports at once
             if snapshot:
                 tx.snapshots.remove(namespace, container.snapshotter, snapshot.key)
             return tx.intents.begin(namespace, "delete", container_id, data).id
@@ -311,6 +326,8 @@ class Lifecycle:
             async with self.locks.hold(namespace, container_id):
                 if not await self._db.look(lambda tx: tx.containers.find(namespace, container_id)):
                     await self.bundles.remove_all(namespace, container_id)
+                    if self.networks:
+                        await self.networks.release(namespace, container_id)
 
         await self._tidier.behind(f"{namespace}/{container_id}", tidy)
 
@@ -330,6 +347,8 @@ class Lifecycle:
         if data.get("backend_id"):
             await self._snapshots.discard(data["snapshotter"], data["backend_id"])
         failpoint("delete.snapshot")
+        if self.networks:
+            await self.networks.release(ref.namespace, ref.id)
 
     async def note_hand(self, namespace: str, container_id: str, *, stopped: bool) -> None:
         """Write down that a container with a restart policy is started or stopped by hand."""

@@ -92,6 +92,7 @@ class ProcessService(ProcessViews):
         namespace = ref.namespace
         mounts = tuple(rootfs) or await self._lifecycle.mounts(namespace, container)
         spec = self._lifecycle.spec_of(namespace, container, mounted=bool(mounts))
+        spec = await self._lifecycle.connected(namespace, container, spec)
         spec = spec if dump is None else spec_of_its_own(spec, ref.id)
         created: Created | None = None
         async with AsyncExitStack() as undo:

@@ -56,6 +56,8 @@ class Recovery:
             await self._resolve(intent)
         await self._resume_tasks()
         await self._sweep_bundles()
+        if self._lifecycle.networks:
+            await self._lifecycle.networks.recover()
         await self._gc.sweep()
         await self._content.sweep()
 

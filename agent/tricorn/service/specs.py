@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,6 +21,9 @@ from tricorn.rules.accounts import parse_accounts
 from tricorn.rules.spec import build_spec, exec_process, image_labels
 from tricorn.runtime.host import host_limits
 
+# Puts the network that a container of this namespace and id will have into its spec.
+FitNetwork = Callable[[str, str, ContainerDesired, Mapping[str, Any]], Mapping[str, Any]]
+
 
 @frozen
 class BuiltSpec:
@@ -36,6 +39,7 @@ class SpecFactory:
         self._runtime = runtime
         self._cgroup = cgroup
         self._limiter = trio.CapacityLimiter(4)
+        self.fit_network: FitNetwork = lambda _, __, ___, spec: spec
 
     def cgroup_path(self, namespace: str, container_id: str) -> str:
         """Return the control group of a container that names none itself."""
@@ -66,7 +70,7 @@ class SpecFactory:
             desired, image, id=container_id, namespace=namespace, accounts=accounts, host=host,
             cgroup_path=self.cgroup_path(namespace, container_id),
         )  # fmt: skip
-        encoded = msgspec.json.encode(spec)
+        encoded = msgspec.json.encode(self.fit_network(namespace, container_id, desired, spec))
         if len(encoded) > limits.ENVIRONMENT_SIZE:
             raise InvalidArgument(
                 "the container's spec is too large",

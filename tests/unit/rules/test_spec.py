@@ -383,7 +383,10 @@ def test_namespaces():
     assert isinstance(refused(namespaces={"user": "private"}), Unimplemented)
     for bad in ({"mount": "host"}, {"nope": "private"}, {"pid": "relative"}, {"time": "host"}):
         assert isinstance(refused(namespaces=bad), InvalidArgument)
-    assert isinstance(refused(network="relative"), InvalidArgument)
+    assert kinds(network="path:/run/netns/a")["network"] == "/run/netns/a"
+    for name in ("none", "private", "front", "cni:front", "container:c1"):  # its path follows
+        assert kinds(network=name)["network"] == ""
+    assert isinstance(refused(network="re/lative"), InvalidArgument)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "mounts": [{"target": "/data", "source": "/srv/redis", "options": ["rw"]}],
         "resources": {"memory": 268435456, "cpus": 1.5},
     },
+    "NetworkDesired": {"subnet": "10.90.7.0/24", "mtu": 1400, "namespaces": ["default", "ci-*"]},
     "ContainerCreate": {
         "name": "job-1",
         "desired": {"image": "docker.io/library/alpine:3", "args": ["true"]},

@@ -1,0 +1,102 @@
+"""What people do with running containers beside starting and stopping them: look, wait, change, attach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tricorn_testing.agentclient import ApiError
+from tricorn_testing.daemon import Daemon
+
+pytestmark = [pytest.mark.integration, pytest.mark.root]
+MIB = 1 << 20
+CONTAINERS: dict[str, dict[str, Any]] = {
+    "busy": {
+        "args": ["sh", "-c", "while :; do :; done"], "resources": {"memory": 64 * MIB, "pids": 50, "cpus": 0.1},
+    },
+    "idle": {"args": ["sleep", "1000"], "health": {"exec": ["true"], "interval": 5}},
+    "three": {"args": ["sh", "-c", "sleep 0.3; exit 3"]},
+    "seven": {"args": ["sh", "-c", "exit 7"]},
+    "later": {"args": ["sleep", "1000"], "state": "present"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(agent: Daemon, busybox_reference: str) -> Iterator[str]:
+    """A namespace with containers of all kinds."""
+    for name, body in CONTAINERS.items():
+        put(agent, "full", name, busybox_reference, **body)
+    yield "full"
+    for name in CONTAINERS:
+        agent.delete(f"/v1/full/containers/{name}", force=True)
+
+
+def put(agent: Daemon, namespace: str, name: str, image: str, **body: Any) -> dict[str, Any]:
+    return agent.put(f"/v1/{namespace}/containers/{name}", {"image": image, "plain_http": True, **body})
+
+
+# ---------------------------------------------------------------- looking
+def test_samples_metrics_and_processes(agent: Daemon, place: str) -> None:
+    found = {item["id"]: item for item in agent.get(f"/v1/{place}/stats")["items"]}
+    assert {"busy", "idle"} <= set(found)
+    figures = found["busy"]["figures"]
+    assert (figures["memory_limit_bytes"], figures["pids_limit"], figures["processes"]) == (64 * MIB, 50, 1)
+    assert [item["id"] for item in agent.get(f"/v1/{place}/stats", container="idle")["items"]] == ["idle"]
+    assert found["idle"]["pid"] in {item["pid"] for item in agent.get("/v1/stats")["items"]}
+    with pytest.raises(ApiError, match="is not running"):
+        agent.get(f"/v1/{place}/stats", container="later")
+
+    lines = agent.exchange("GET", "/metrics")[2].decode().splitlines()
+    labels = f'name="busy",namespace="{place}"'
+    for name in ("cpu_usage_seconds_total", "memory_working_set_bytes", "oom_events_total"):
+        assert any(line.startswith(f"container_{name}{{") and labels in line for line in lines), name
+
+    (process,) = agent.get(f"/v1/{place}/containers/idle/processes")["items"]
+    assert (process["args"], process["pid"]) == (["sleep", "1000"], found["idle"]["pid"])
+
+
+def test_the_live_view(agent: Daemon, place: str) -> None:
+    shown = agent.cli("-n", place, "top", "--once", "-i", "0.3", "idle", "busy")
+    assert shown.returncode == 0, shown.stderr
+    first, busy, idle = shown.stdout.splitlines()
+    assert first.split()[:2] == ["ID", "STATUS"]
+    assert (busy.split()[0], idle.split()[0]) == ("busy", "idle")  # by CPU, the most first
+    listed = json.loads(agent.cli("-n", place, "--json", "top", "--once", "-i", "0.1", "idle").stdout)
+    assert [(row["id"], row["status"]) for row in listed] == [("idle", "running")]
+    assert "sleep 1000" in agent.cli("-n", place, "pids", "idle").stdout
+
+
+# ---------------------------------------------------------------- waiting
+def test_until_all_or_one_have_ended(agent: Daemon, place: str) -> None:
+    where = f"/v1/{place}/wait"
+    found = agent.get(where, container=["three", "seven"])["items"]
+    ends = [(view["id"], view["exit_code"], view["reached"]) for view in found]
+    assert ends == [("three", 3, True), ("seven", 7, True)]
+    first = agent.get(where, container=["idle", "seven"], any=True)["items"]
+    assert [(view["id"], view["reached"]) for view in first] == [("idle", False), ("seven", True)]
+    assert agent.cli("-n", place, "wait", "--any", "idle", "seven").stdout.split() == ["seven", "7"]
+
+
+def test_other_states(agent: Daemon, place: str) -> None:
+    assert agent.get(f"/v1/{place}/wait", container="idle", state="healthy")["items"][0]["reached"]
+    late = agent.cli("-n", place, "wait", "--state", "running", "--timeout", "0.2", "idle", "later")
+    assert late.returncode == 16
+    assert "later (created)" in late.stderr
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"container": "nobody"}, "nobody does not exist"),
+        ({"container": "later"}, "has no task"),
+        ({"container": "later", "state": "healthy"}, "has no health check"),
+        ({"state": "running"}, "'container' is missing"),
+        ({"container": "idle", "state": "paused"}, "'state' is malformed"),
+    ],
+)
+def test_what_cannot_be_waited_for(agent: Daemon, place: str, query: dict[str, str], words: str) -> None:
+    with pytest.raises(ApiError, match=words):
+        agent.get(f"/v1/{place}/wait", **query)

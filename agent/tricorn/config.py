@@ -86,11 +86,25 @@ class PeerAllowance:
 
 
 @frozen
+class MigrationAllowance:
+    """Peers that any of `names` fits may bring containers into `namespaces`: with host directories that any
+    of the patterns `mounts` fits, with `privileges` whatever they want, with `images` a name for its image.
+    """
+
+    names: tuple[str, ...]
+    namespaces: tuple[str, ...] = ("default",)
+    mounts: tuple[str, ...] = ()
+    privileges: bool = False
+    images: bool = False
+
+
+@frozen
 class Peers:
     """Serving the content store to other nodes, as a read-only registry over mutual TLS: off without a
     `listen` address (`HOST:PORT`). `namespaces` and `repositories` (patterns of `HOST/REPOSITORY`) say what
     is served, `allow` to whom; without `allow`, to all whose certificate `client_ca` vouches for. `rate` is
-    in bytes per second for all peers together, 0 for no limit.
+    in bytes per second for all peers together, 0 for no limit. `migrations` says which containers are taken
+    from whom (none without it); `nodes` are the addresses (`HOST:PORT`) of other nodes' doors by name.
     """
 
     listen: str = ""
@@ -100,6 +114,8 @@ class Peers:
     namespaces: tuple[str, ...] = ("default",)
     repositories: tuple[str, ...] = ("**",)
     allow: tuple[PeerAllowance, ...] = ()
+    migrations: tuple[MigrationAllowance, ...] = ()
+    nodes: Mapping[str, str] = Factory(dict)
     connections: int = limits.PEER_CONNECTIONS
     connections_each: int = limits.PEER_CONNECTIONS_EACH
     rate: int = 0
@@ -297,12 +313,19 @@ def _check_registry(registry: RegistryConfig) -> None:
     _absolute("registry.docker_config", *filter(None, [registry.docker_config]))
 
 
-def _check_peers(peers: Peers) -> None:
-    if not peers.listen:
-        return
-    host, _, port = peers.listen.rpartition(":")
+def _check_address(field: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InvalidArgument("expected HOST:PORT", why=repr(peers.listen), field="peers.listen")
+        raise InvalidArgument("expected HOST:PORT", why=repr(address), field=field)
+
+
+def _check_peers(peers: Peers) -> None:
+    for name, address in peers.nodes.items():
+        _check_address(f"peers.nodes.{name}", address)
+    if not (peers.listen or peers.nodes):
+        return
+    if peers.listen:
+        _check_address("peers.listen", peers.listen)
     for key in ("certificate", "key", "client_ca"):
         value = getattr(peers, key)
         if not value:

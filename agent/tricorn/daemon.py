@@ -28,6 +28,7 @@ from tricorn.errors import TricornError
 from tricorn.systemd import Systemd
 
 if TYPE_CHECKING:
+    from tricorn.api.registry.migrations import MigrationSite
     from tricorn.api.registry.serving import PeerRegistry
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             doors = await stack.enter_async_context(open_doors(config, agent, systemd))
             systemd.notify(STATUS="recovering")
             await agent.recovery.run()
+            await agent.services.migrations.recover()
             nursery = await stack.enter_async_context(trio.open_nursery())
             if config.gc.schedule:
                 await nursery.start(agent.collector.run)
@@ -64,6 +66,7 @@ async def serve(config: Config, reload: Reload, systemd: Systemd) -> None:
             nursery.start_soon(systemd.feed_watchdog)
             nursery.start_soon(agent.figures.keep_fresh)
             nursery.start_soon(agent.restarter.run)
+            nursery.start_soon(agent.services.migrations.run)
             nursery.start_soon(agent.services.health.run)
             peers = await stack.enter_async_context(open_peers(config, agent))
             settle_memory()
@@ -139,7 +142,9 @@ async def open_peers(config: Config, agent: Agent) -> AsyncIterator[PeerRegistry
     async with AsyncExitStack() as stack:
         node = agent.services.node
         try:
-            registry = await stack.enter_async_context(open_peer_registry(config.peers, agent.peers))
+            registry = await stack.enter_async_context(
+                open_peer_registry(config.peers, agent.peers, arrivals_of(config, agent))
+            )
         except TricornError as error:  # a certificate that has expired must not take the containers along
             why = {"listen": config.peers.listen, "error": error.one_line()}
             log.error("other nodes are not served", **why)
@@ -149,6 +154,15 @@ async def open_peers(config: Config, agent: Agent) -> AsyncIterator[PeerRegistry
         node.facts["peers"] = registry.facts
         node.watch("peers", registry.door.statistics)
         yield registry
+
+
+def arrivals_of(config: Config, agent: Agent) -> MigrationSite | None:
+    """Return what answers nodes that bring containers, where any may."""
+    if not config.peers.migrations:
+        return None
+    from tricorn.api.registry.migrations import MigrationSite
+
+    return MigrationSite(agent.services.migrations, config.peers.migrations)
 
 
 async def obey(

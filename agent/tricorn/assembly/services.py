@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tricorn.assembly.distribution import Distribution
+from tricorn.assembly.migrations import make_migrations
 from tricorn.assembly.running import Running
 from tricorn.assembly.upkeep import Upkeep
 from tricorn.assembly.workers import Workers
@@ -40,6 +41,10 @@ def make_services(
     blobs = BlobService(db, content)
     diff = DiffService(content, workers.extractor, upkeep.differ, upkeep.mounts, snapshots)
     images.images.collector = upkeep.gc
+    checkpoints = CheckpointService(
+        db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
+        running.dumper, running.reviver, running.specs, machine,
+    )  # fmt: skip
     return Services(
         node=_node(config, workers, images, running, upkeep),
         namespaces=NamespaceService(db, snapshots.defaults),
@@ -83,10 +88,8 @@ def make_services(
         ),
         policy=images.gate,
         dumper=running.dumper,
-        checkpoints=CheckpointService(
-            db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
-            running.dumper, running.reviver, running.specs, machine,
-        ),
+        checkpoints=checkpoints,
+        migrations=make_migrations(config, workers, images, running, upkeep, checkpoints, diff),
     )  # fmt: skip
 
 

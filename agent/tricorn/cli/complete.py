@@ -10,6 +10,7 @@ import click
 from tricorn.cli.door import Door, calls
 from tricorn.cli.settings import Settings
 from tricorn.client import upkeep_calls
+from tricorn.client.migration_calls import list_migrations
 from tricorn.errors import TricornError
 from tricorn.exchange import Call
 
@@ -43,6 +44,7 @@ containers: Final = _names(calls.containers, "id")
 namespaces: Final = _names(lambda _: calls.namespaces(), "name")
 leases: Final = _names(calls.leases, "id")
 operations: Final = _names(calls.operations, "id")
+migrations: Final = _names(list_migrations, "id")
 blobs: Final = _names(calls.content, "digest")
 snapshots: Final = _names(calls.snapshots, "key")
 quarantined: Final = _names(lambda _: upkeep_calls.quarantine(), "digest")

@@ -40,6 +40,8 @@ COMMANDS: Final[dict[str, str]] = {
     "commit": "commit:commit",
     "checkpoint": "checkpoint:checkpoint",
     "restore": "checkpoint:restore",
+    "migrate": "migrate:migrate",
+    "migrations": "migrate:migrations_command",
     "container": "container",
     "image": "image",
     "namespace": "namespace",

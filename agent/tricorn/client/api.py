@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from tricorn.client import calls
 from tricorn.client.checkpoints import Checkpoints
 from tricorn.client.connection import Pool
+from tricorn.client.migrations import Migrations
 from tricorn.client.nouns import (
     Containers,
     Content,
@@ -51,6 +52,7 @@ class Client:
         self.images = Images(self._pool, self.namespace)
         self.containers = Containers(self._pool, self.namespace)
         self.checkpoints = Checkpoints(self._pool, self.namespace)
+        self.migrations = Migrations(self._pool, self.namespace)
         self.content = Content(self._pool, self.namespace)
         self.snapshots = Snapshots(self._pool, self.namespace)
         self.leases = Leases(self._pool, self.namespace)

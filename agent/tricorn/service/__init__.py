@@ -21,6 +21,7 @@ from tricorn.service.image_states import ImageStates
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.lease_states import LeaseStates
+from tricorn.service.migrations import MigrationService
 from tricorn.service.mounts import MountService
 from tricorn.service.networks import NetworkService
 from tricorn.service.node import NodeService
@@ -89,6 +90,7 @@ class Services:
     policy: PolicyGate
     dumper: Dumper
     checkpoints: CheckpointService
+    migrations: MigrationService
     registries: RegistryService
     scrub: ScrubService
     usage: UsageService

@@ -285,6 +285,8 @@ class CheckpointService:
             await self._wide.pull(wide, base.target, Reporter())
             return await resolve()
 
+    base_of, unpacked = _base_of, _unpacked  # for migrations, which need the same of an image
+
     async def _fill(self, namespace: str, rw: Descriptor | None, mounts: Sequence[FilesystemMount]) -> None:
         if rw is not None:
             await self._diff.apply(namespace, rw, mounts)

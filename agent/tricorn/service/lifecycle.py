@@ -128,6 +128,8 @@ class Lifecycle:
                 if created:
                     record_created(tx, ref, self.task_of(ref, created))
                     record_started(tx, namespace, container.id)
+                if revival and revival.record:
+                    revival.record(tx)
                 tx.intents.end(intent)
 
             await self._db.write(record)

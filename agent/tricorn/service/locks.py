@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import Factory, define, frozen
 
+from tricorn.errors import TricornError
+
 
 @define
 class _Entry:
@@ -30,20 +32,39 @@ class KeyedLock:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._barred: dict[str, TricornError] = {}
 
     @asynccontextmanager
-    async def hold(self, *parts: str) -> AsyncIterator[None]:
-        """Hold the lock named by `parts`, waiting in the order of arrival, and for an occupant."""
+    async def hold(self, *parts: str, barred: bool = False) -> AsyncIterator[None]:
+        """Hold the lock named by `parts`, waiting in the order of arrival, and for an occupant. Raises what
+        it is barred with, unless the caller is whom it is `barred` for.
+        """
         key = "\0".join(parts)
         entry = self._enter(key)
         try:
+            if not barred:
+                self._check(key)
             async with entry.lock:
                 entry.wanted.set()
                 while entry.occupied is not None:
                     await entry.occupied.wait()
+                if not barred:
+                    self._check(key)
                 yield
         finally:
             self._leave(key, entry)
+
+    def bar(self, *parts: str, why: TricornError) -> None:
+        """Let nobody hold the lock from now on but those whom it is barred for; the others are told `why`."""
+        self._barred["\0".join(parts)] = why
+
+    def unbar(self, *parts: str) -> None:
+        """Let everybody hold it again; idempotent."""
+        self._barred.pop("\0".join(parts), None)
+
+    def _check(self, key: str) -> None:
+        if (why := self._barred.get(key)) is not None:
+            raise type(why)(why.what, why=why.why, hint=why.hint, **why.details)
 
     def occupy(self, *parts: str) -> Occupation:
         """Keep the next holders waiting, whoever holds the lock now, until the occupation ends.

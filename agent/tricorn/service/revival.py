@@ -23,6 +23,7 @@ from tricorn.rules.dump_images import read_dump, wanted
 from tricorn.runtime.syscall_names import TOKENS, numbers_of
 from tricorn.service.bundles import Bundles
 from tricorn.store.content import ContentStore
+from tricorn.store.transaction import Transaction
 
 _LIMITER = trio.CapacityLimiter(2)
 _TCP, _LOCKS = "tcp-stream-", "filelocks.img"
@@ -31,11 +32,13 @@ _TCP, _LOCKS = "tcp-stream-", "filelocks.img"
 @frozen
 class Revival:
     """How one container comes back. `fill` gives its snapshot the files it had, before it is mounted;
-    `check` is given the spec it is to run with, and refuses a dump that exceeds it.
+    `check` is given the spec it is to run with, and refuses a dump that exceeds it. `record` adds to the
+    change that puts the running container on record.
     """
 
     fill: Callable[[Sequence[FilesystemMount]], Awaitable[None]]
     check: Callable[[BundleRef, bytes], Awaitable[RestorePlan]]
+    record: Callable[[Transaction], object] | None = None
 
 
 class Reviver:
@@ -83,6 +86,19 @@ class Reviver:
                 await self.clear(ref)
             raise
 
+    async def adopt(self, ref: BundleRef, received: str, spec: bytes) -> None:
+        """Take a dump that lies in a directory of this root already, in place of `unpack`; raises so, too."""
+        await self._runtime.can_checkpoint(ref.runtime)
+        directory = self._bundles.dump(ref.namespace, ref.id)
+        await trio.to_thread.run_sync(_move, received, directory, limiter=_LIMITER)
+        try:
+            check = partial(self._check, directory, msgspec.json.decode(spec))
+            await trio.to_thread.run_sync(check, limiter=_LIMITER)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.clear(ref)
+            raise
+
     def _check(self, directory: str, spec: Mapping[str, Any]) -> None:
         names = dump_files.check_files(directory)
         dump = read_dump(dump_files.read_images(directory, names, wanted), names)
@@ -120,6 +136,11 @@ class Reviver:
         directory = self._bundles.dump(ref.namespace, ref.id)
         remove = partial(shutil.rmtree, directory, ignore_errors=True)
         await trio.to_thread.run_sync(remove, limiter=_LIMITER)
+
+
+def _move(received: str, directory: str) -> None:
+    _make(directory)
+    os.rename(received, directory)  # in place of the empty one
 
 
 def _make(directory: str) -> None:

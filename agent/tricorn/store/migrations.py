@@ -27,7 +27,9 @@ class Migrations:
         self._session = session
 
     def create(self, migration: Migration) -> Migration:
-        """Record a new one; AlreadyExists. The oldest of those that are over are forgotten."""
+        """Record a new one; AlreadyExists. The oldest of those that are over are forgotten, but none that
+        runs here: its source may still have to hear of it.
+        """
         if self.find(migration.role, migration.id):
             raise AlreadyExists(f"migration {migration.id} is known already")
         made = self._stamped(evolve(migration, created_at=to_time(self._session.now)))
@@ -65,7 +67,8 @@ class Migrations:
     def list_open(self) -> list[Migration]:
         """Return those of all namespaces that aren't over: what a start has to look at."""
         rows = self._session.all(
-            f"SELECT data FROM migrations WHERE state NOT IN {_OVER} ORDER BY created_at"  # noqa: S608 - a constant
+            f"SELECT data FROM migrations WHERE state NOT IN {_OVER} AND state != 'running'"  # noqa: S608 - constants
+            " ORDER BY created_at"
         )
         return [_decoder.decode(row[0]) for row in rows]
 

@@ -12,8 +12,9 @@ import structlog
 import trio
 
 from tricorn import limits
-from tricorn.api.http.connection import Connection
+from tricorn.api.http.connection import Connection, Site
 from tricorn.api.listen import Listener
+from tricorn.api.registry.migrations import MigrationSite, PeerSite
 from tricorn.api.registry.pace import Pace
 from tricorn.api.registry.site import RegistrySite
 from tricorn.connections import Connections
@@ -28,8 +29,12 @@ _NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)  # peers of this door have no right
 class PeerDoor:
     """Serves peers on connections that are secured already; what a listener asks of a handler."""
 
-    def __init__(self, service: PeerService, *, rate: int, connections_each: int) -> None:
+    def __init__(
+        self, service: PeerService, *, rate: int, connections_each: int,
+        migrations: MigrationSite | None = None,
+    ) -> None:  # fmt: skip
         self._service = service
+        self._migrations = migrations
         self._pace = Pace(rate)
         self._each = connections_each
         self._by_peer: Counter[str] = Counter()
@@ -38,13 +43,16 @@ class PeerDoor:
     async def serve_peer(self, stream: trio.abc.Stream, certificate: dict[str, Any]) -> None:
         """Serve one peer, if it is one of those that may have anything, until either side closes."""
         peer = identity_of(certificate)
-        if not self._service.grant.knows(peer):
+        brings = self._migrations is not None and self._migrations.knows(peer)
+        if not self._service.grant.knows(peer) and not brings:
             self._service.figures.refused += 1
             log.warning("peer refused", names=sorted(peer.names), why="no rule of peers.allow names it")
             return
         self._by_peer[peer.label] += 1
         try:
-            site = RegistrySite(self._service, peer, self._pace, self._crowd(peer))
+            site: Site = RegistrySite(self._service, peer, self._pace, self._crowd(peer))
+            if self._migrations is not None and brings:
+                site = PeerSite(site, self._migrations, peer)
             await self._connections.serve(Connection(stream, _NOBODY, site, b""))
         finally:
             self._by_peer[peer.label] -= 1

@@ -13,6 +13,7 @@ import trio
 from attrs import define, frozen
 
 from tricorn.api.registry.door import PeerDoor, PeerListener
+from tricorn.api.registry.migrations import MigrationSite
 from tricorn.errors import FailedPrecondition, TricornError
 from tricorn.rules.peers import Identity, identity_of
 from tricorn.service.peers import PeerService
@@ -122,13 +123,17 @@ class PeerSettings(Protocol):
 
 
 @asynccontextmanager
-async def open_peer_registry(settings: PeerSettings, service: PeerService) -> AsyncIterator[PeerRegistry]:
+async def open_peer_registry(
+    settings: PeerSettings, service: PeerService, migrations: MigrationSite | None = None
+) -> AsyncIterator[PeerRegistry]:
     """Serve peers while the context is open. FailedPrecondition for files or an address that can't be
     used.
     """
     files = TlsFiles(settings.certificate, settings.key, settings.client_ca)
     context, service.this = await load_tls(files)
-    door = PeerDoor(service, rate=settings.rate, connections_each=settings.connections_each)
+    door = PeerDoor(
+        service, rate=settings.rate, connections_each=settings.connections_each, migrations=migrations
+    )
     registry = PeerRegistry(settings.listen, files, service, door, context)
     sockets = [_listening(settings.listen)]
     listener = PeerListener(sockets, door, lambda: registry.context, settings.connections)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tricorn.assembly.distribution import Distribution
 from tricorn.assembly.migrations import make_migrations
 from tricorn.assembly.running import Running
@@ -10,6 +12,7 @@ from tricorn.assembly.workers import Workers
 from tricorn.config import Config
 from tricorn.service import Services
 from tricorn.service.archive_files import ArchiveFiles
+from tricorn.service.checkpoint_imports import CheckpointImporter
 from tricorn.service.checkpoints import CheckpointService
 from tricorn.service.commit import CommitService
 from tricorn.service.containers import ContainerService
@@ -89,6 +92,9 @@ def make_services(
         policy=images.gate,
         dumper=running.dumper,
         checkpoints=checkpoints,
+        checkpoint_imports=CheckpointImporter(
+            db, content, images.catalog, images.gate, machine, os.path.join(config.root, "dumps")
+        ),
         migrations=make_migrations(config, workers, images, running, upkeep, checkpoints, diff),
     )  # fmt: skip
 

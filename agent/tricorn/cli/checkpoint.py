@@ -7,24 +7,72 @@ from typing import Any, Final
 
 import click
 
-from tricorn.cli import complete, progress
+from tricorn.cli import complete, progress, uploads
 from tricorn.cli.container_options import OPTIONS
 from tricorn.cli.desired import container as desired_container
-from tricorn.cli.output import emit_json
-from tricorn.cli.settings import Settings, command
-from tricorn.client.checkpoint_calls import checkpoint_container, restore_checkpoint
+from tricorn.cli.output import clean, emit_json
+from tricorn.cli.settings import Command, Settings, command
+from tricorn.client.checkpoint_calls import checkpoint_container, import_checkpoint, restore_checkpoint
 
 _CHECKPOINT: Final = """\
 tricorn checkpoint web registry.example/team/web:live
 tricorn checkpoint --leave-running --tcp-established web web:backup
-tricorn checkpoint --no-image --no-rw job job:memory"""
+tricorn checkpoint --no-image --no-rw job job:memory
+tricorn checkpoint import podman.tar.zst web:live"""
+_IMPORT: Final = """\
+tricorn checkpoint import podman.tar.zst web:live
+ssh node cat /var/lib/kubelet/checkpoints/web.tar | tricorn checkpoint import - web:live
+tricorn checkpoint import --base registry.example/web:1 web.tar.gz"""
 _RESTORE: Final = """\
 tricorn restore registry.example/team/web:live web-2
 tricorn restore -v /srv/www:/www:ro -m 256m web:live web-2"""
 _UNUSED: Final = frozenset({"name", "entrypoint", "pull", "plain_http", "quiet"})
 
 
-@command("checkpoint", examples=_CHECKPOINT)
+@command("import", examples=_IMPORT)
+@click.option("--base", default="", metavar="IMAGE", help="To restore on; else the one the archive names.")
+@click.option("--image/--no-image", "whole", default=True, help="Take that image along (default: yes).")
+@progress.progress_options
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.argument("reference", metavar="[IMAGE]", required=False, default="")
+def import_(settings: Settings, file: str, reference: str, how: str, base: str, *, whole: bool) -> None:
+    """Make an image of a checkpoint archive of Podman's or CRI's; prints name and digest.
+
+    `tricorn restore` takes it. Mounts that its container had are told: a restore must be given them.
+    """
+    with (
+        uploads.opened(file) as source,
+        progress.display(how) as report,
+        progress.watching(settings, report) as operation,
+    ):
+        call = import_checkpoint(
+            settings.namespace, image=reference, base=base, whole=whole, operation=operation,
+            size=uploads.size_of(file) if operation else 0,
+        )  # fmt: skip
+        result = settings.door.upload(call, uploads.pieces(source))
+    if settings.json:
+        emit_json(result)
+        return
+    for warning in result["warnings"]:
+        click.echo(f"warning: {clean(warning)}", err=True)
+    if result["mounts"]:
+        click.echo(f"it had mounts from outside: {clean(', '.join(result['mounts']))}", err=True)
+    click.echo(f"{result['image']}@{result['digest']}")
+
+
+class _Checkpoint(Command):
+    """A command whose first word may be `import`. A container of that name comes after `--`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Return the context of the command that is meant."""
+        if args[:1] == ["import"]:
+            return import_.make_context(f"{info_name} import", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@command("checkpoint", examples=_CHECKPOINT, cls=_Checkpoint)
 @click.option("--leave-running", is_flag=True, help="Let the container go on; otherwise it is stopped.")
 @click.option("--tcp-established", is_flag=True, help="Allow open TCP connections.")
 @click.option(

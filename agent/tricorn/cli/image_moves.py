@@ -10,13 +10,12 @@ from typing import IO, Any, Final
 
 import click
 
-from tricorn.cli import complete, progress
+from tricorn.cli import complete, progress, uploads
 from tricorn.cli.door import calls
 from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
-from tricorn.errors import InvalidArgument
 
 _CHUNK: Final = 1 << 20
 
@@ -165,7 +164,7 @@ def import_(settings: Settings, file: str, how: str, **options: Any) -> None:
     if file == "-" and sys.stdin.isatty():
         raise click.UsageError("give the archive's file, or pipe it in")
     with (
-        _opened(file) as source,
+        uploads.opened(file) as source,
         progress.display(how) as report,
         progress.watching(settings, report) as operation,
     ):
@@ -177,34 +176,11 @@ def import_(settings: Settings, file: str, how: str, **options: Any) -> None:
             unpack=not options["no_unpack"],
             compress=options["compress"],
             operation=operation,
-            size=_size(file) if operation else 0,
+            size=uploads.size_of(file) if operation else 0,
         )
-        result = settings.door.upload(call, _read(source))
+        result = settings.door.upload(call, uploads.pieces(source))
     if settings.json:
         emit_json(result)
         return
     for image in result["images"]:
         click.echo(f"{image['name']}@{image['digest']}")
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    """Give the file to read; InvalidArgument if it can't be opened."""
-    if path == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below, outside of the handler
-    except OSError as error:
-        raise InvalidArgument(f"{path} can't be read", why=error.strerror or "") from None
-    with file:
-        yield file
-
-
-def _size(file: str) -> int:
-    return 0 if file == "-" else os.path.getsize(file)
-
-
-def _read(source: IO[bytes]) -> Iterator[bytes]:
-    while data := source.read(_CHUNK):
-        yield data

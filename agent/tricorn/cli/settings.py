@@ -110,16 +110,16 @@ def pass_settings(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def command(
-    name: str, *, examples: str, passthrough: bool = False
+    name: str, *, examples: str, passthrough: bool = False, cls: type[Command] = Command
 ) -> Callable[[Callable[..., Any]], Command]:
-    """Declare a command with `examples` under its help.
+    """Declare a command with `examples` under its help, of a kind of its own with `cls`.
 
     With `passthrough`, options after the first argument belong to the program that the container runs.
     """
     context = {"allow_interspersed_args": False} if passthrough else {}
 
     def declare(function: Callable[..., Any]) -> Command:
-        made = click.command(name, cls=Command, epilog=examples, context_settings=context)
+        made = click.command(name, cls=cls, epilog=examples, context_settings=context)
         return made(pass_settings(function))
 
     return declare

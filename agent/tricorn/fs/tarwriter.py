@@ -93,10 +93,19 @@ class TarWriter:
         self._put(bytes(-size % BLOCK))
         return whole
 
+    def fill(self, read: Callable[[int], bytes], size: int) -> None:
+        """Write `size` bytes as the payload of the member just added; `read` returns what it is asked for."""
+        left = size
+        while left:
+            data = read(min(left, _READ))
+            left -= len(data)
+            self._put(data)
+        self._put(bytes(-size % BLOCK))
+
     def finish(self) -> None:
         """Write the end of the archive."""
         self._put(ZERO_BLOCK + ZERO_BLOCK)
-        self._flush()
+        self.flush()
 
     def _put(self, data: bytes) -> None:
         if not data:
@@ -107,9 +116,10 @@ class TarWriter:
         self._pieces.append(data)
         self._held += len(data)
         if self._held >= _FLUSH:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand over all that is held, without an end of the archive."""
         if self._pieces:
             self._sink(b"".join(self._pieces))
             self._pieces, self._held = [], 0

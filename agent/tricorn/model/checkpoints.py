@@ -104,3 +104,20 @@ class RestoreRequest:
     external_unix_sockets: bool = False
     shell_job: bool = False
     file_locks: bool = False
+
+
+@frozen
+class ImportedCheckpoint:
+    """A checkpoint that came as an archive of CRI's or Podman's, an image now.
+
+    `mounts` are those that its container had from outside: a restore has to be asked for them. `warnings`
+    tell what was in the archive and isn't in the image.
+    """
+
+    image: str
+    digest: str
+    container: str
+    base: str
+    size: int  # bytes of the dump and of the rw layer
+    mounts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from tricorn.service.archive_files import ArchiveFiles
+from tricorn.service.checkpoint_imports import CheckpointImporter
 from tricorn.service.checkpoints import CheckpointService
 from tricorn.service.commit import CommitService
 from tricorn.service.container_records import ContainerRecords
@@ -90,6 +91,7 @@ class Services:
     policy: PolicyGate
     dumper: Dumper
     checkpoints: CheckpointService
+    checkpoint_imports: CheckpointImporter
     migrations: MigrationService
     registries: RegistryService
     scrub: ScrubService

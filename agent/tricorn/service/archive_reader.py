@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
@@ -27,15 +26,15 @@ from tricorn.errors import (
     ResourceExhausted,
     TricornError,
 )
-from tricorn.fs import decompress
 from tricorn.fs.tarheader import CONTIGUOUS, DIRECTORY, REGULAR, SYMLINK, Entry, show
 from tricorn.fs.tarstream import TarStream
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.ports import ContentStore
+from tricorn.service.archive_source import ArchiveSource, Receive
 from tricorn.service.progress import Item, Reporter
 
-Receive = Callable[[], Awaitable[bytes]]  # some bytes of the archive; b"" at its end
+__all__ = ["INDEX", "LAYOUT", "MANIFESTS", "Archive", "Part", "Receive", "checked_name", "read_archive"]
 LAYOUT: Final = "oci-layout"
 INDEX: Final = "index.json"
 MANIFESTS: Final = "manifest.json"
@@ -98,16 +97,14 @@ class _Reader:
         self._content = content
         self._namespace = namespace
         self._lease = lease
-        self._receive = receive
+        self._source = ArchiveSource(receive, reporter)
         self._reporter = reporter
-        self._rest = memoryview(b"")
         self._work = f"import-{uuid4().hex[:12]}"
-        self._received = 0
 
     def run(self) -> Archive:
         archive = Archive()
         try:
-            stream = TarStream(self._unpacked())
+            stream = TarStream(self._source.unpacked())
             for entry in stream:
                 if stream.entries > limits.ARCHIVE_ENTRIES:
                     raise ResourceExhausted(
@@ -119,30 +116,6 @@ class _Reader:
             why = str(error).replace("the layer is", "it is")  # the parser's words, which mostly reads layers
             raise InvalidArgument("the archive can't be imported", why=why, hint=error.hint) from None
         return archive
-
-    def _unpacked(self) -> Iterator[bytes]:
-        start = b""
-        while len(start) < decompress.DETECT_SIZE and (data := self._read(decompress.DETECT_SIZE)):
-            start += data
-        compression = decompress.detect(start, "")
-        yield from decompress.chunks(decompress.prefixed(start, self._read), compression)
-
-    def _read(self, count: int) -> bytes:
-        if not self._rest:
-            self._rest = memoryview(trio.from_thread.run(self._gather))
-        data, self._rest = bytes(self._rest[:count]), self._rest[count:]
-        return data
-
-    async def _gather(self) -> bytes:
-        """Return about a buffer of what comes: turns between the thread and the loop cost more than bytes."""
-        parts: list[bytes] = []
-        size = 0
-        while size < limits.TRANSFER_BUFFER and (data := await self._receive()):
-            parts.append(data)
-            size += len(data)
-        self._received += size
-        self._reporter.report("read", offset=self._received, total=self._reporter.expected)
-        return b"".join(parts)
 
     def _entry(self, archive: Archive, stream: TarStream, entry: Entry) -> None:
         name = checked_name(entry.name)

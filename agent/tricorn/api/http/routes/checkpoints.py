@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tricorn.api.http import longwork
-from tricorn.api.http.query import DETACH
+from tricorn.api.http.query import DETACH, Query
 from tricorn.api.http.routing import Call, Route
 from tricorn.errors import (
     AlreadyExists,
@@ -16,7 +16,7 @@ from tricorn.errors import (
     ResourceExhausted,
     Unimplemented,
 )
-from tricorn.model.checkpoints import CheckpointRequest, CheckpointView, RestoreRequest
+from tricorn.model.checkpoints import CheckpointRequest, CheckpointView, ImportedCheckpoint, RestoreRequest
 from tricorn.model.requests import ContainerView
 from tricorn.rules.authorise import Role
 
@@ -45,6 +45,22 @@ async def restore(call: Call) -> object:
     return await longwork.run(call, "restore", body.id, work, status=201)
 
 
+async def load(call: Call) -> object:
+    from tricorn.service.checkpoint_imports import CheckpointImport
+
+    query, receive = call.query, call.receive
+    assert receive is not None
+    wanted = CheckpointImport(query["image"], query["base"], whole=query["whole"])
+
+    async def work(report: Reporter) -> ImportedCheckpoint:
+        report.expected = query["size"]
+        return await call.services.checkpoint_imports.load(call.namespace, receive, wanted, report)
+
+    return await call.services.operations.attend(
+        call.namespace, "import", query["image"] or "checkpoint", work, identity=query["operation"]
+    )
+
+
 _REFUSALS = (AlreadyExists, NotFound, FailedPrecondition, InvalidArgument, ResourceExhausted, Unimplemented)
 ROUTES = (
     Route(
@@ -70,6 +86,23 @@ ROUTES = (
         role=Role.OPERATE,
         status=201,
         long=True,
+        errors=(*_REFUSALS, PermissionDenied),
+    ),
+    Route(
+        "POST",
+        "/v1/{ns}/checkpoints/import",
+        load,
+        "Make an image of a checkpoint archive, as Podman and CRI's runtimes write them (tar, gzip or zstd)",
+        ImportedCheckpoint,
+        query=(
+            Query("image", "text", "its name; empty: after its container and the date", default=""),
+            Query("base", "text", "the image to restore on; empty: the one the archive names", default=""),
+            Query("whole", "flag", "take that image along", default=True),
+            Query("size", "integer", "bytes of the archive, for its progress; 0 if unknown", default=0),
+            Query("operation", "text", "the id that the operation shall have, to watch it", default=""),
+        ),
+        raw=True,
+        role=Role.OPERATE,
         errors=(*_REFUSALS, PermissionDenied),
     ),
 )

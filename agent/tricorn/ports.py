@@ -512,6 +512,10 @@ class Runtime(Protocol):
         """Probe (once, cached) every configured runtime; the default choice has feature `default`."""
         ...
 
+    def expect_process(self) -> None:
+        """A container or exec is likely to be created within some 10 ms: what can be made ready, is."""
+        ...
+
     async def create(self, ref: BundleRef) -> Created:
         """Start the monitor, which creates the container from `bundle/config.json` (already written, its
         rootfs already mounted). On failure nothing is left behind; the runtime's own words are in `why`.

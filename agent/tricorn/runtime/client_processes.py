@@ -17,6 +17,7 @@ from tricorn.model.records import ProcessIdentity
 from tricorn.model.stdio import Stdio
 from tricorn.ports import BundleRef, Created, Exit
 from tricorn.runtime import cgroup, client_execs, conmon, oci, stdio
+from tricorn.runtime.attaching import Attachments
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.checkpoints import restore_arguments
 from tricorn.runtime.client_stdio import ClientStdio
@@ -26,6 +27,7 @@ from tricorn.runtime.execs import RUNTIME_LOG, ExecPlan
 class ClientProcesses:
     """Mixed into the runtime, which has the rest of what is used here."""
 
+    _attachments: Attachments
     _client: ClientStdio
     _environment: dict[str, str]
     _consoles: str
@@ -85,7 +87,8 @@ class ClientProcesses:
             Bundle.of(ref).exec(exec_id), arguments, self._find_conmon(), self._environment, process,
             stdio.terminal, bool(stdio.stdin), self._consoles,
         )  # fmt: skip
-        return await client_execs.start(plan, self._client, stdio, ref.namespace)
+        with self._attachments.expected():
+            return await client_execs.start(plan, self._client, stdio, ref.namespace)
 
     async def wait_exec(self, ref: BundleRef, exec_id: str, created: Created) -> Exit:
         return await client_execs.wait(Bundle.of(ref).exec(exec_id), created)

@@ -23,6 +23,7 @@ from tricorn.model.samples import CgroupSample, ProcessInfo
 from tricorn.ports import BundleRef, Created, ExecSession, Exit, ProcessStreams, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import cgroup, client_execs, conmon, oci, process, sampling, stdio
+from tricorn.runtime.attaching import Attachments
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.checkpoints import Checkpoints, restore_arguments, restore_failure
 from tricorn.runtime.client_processes import ClientProcesses
@@ -69,6 +70,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         self._default = default
         self._environment = {"PATH": (environment or {}).get("PATH") or DEFAULT_PATH, "LANG": "C.UTF-8"}
         self._hierarchies = cgroup.detect()
+        self._attachments = Attachments(self._hierarchies)
         self._found: dict[str, RuntimeInfo] | None = None
         self._probing = trio.Lock()
         self._watcher = Watcher()
@@ -90,6 +92,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         self._client.run_in(nursery)
         nursery.start_soon(self._watcher.run)
         nursery.start_soon(self._prune)
+        nursery.start_soon(self._attachments.run)
         nursery.start_soon(process.reap_orphans)
         return self
 
@@ -128,6 +131,9 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
     def use_streams(self, streams: ProcessStreams) -> None:
         """Have processes take streams of the streaming service as their stdio, too."""
         self._client.streams = streams
+
+    def expect_process(self) -> None:
+        self._attachments.expect()
 
     @property
     def cgroup_mode(self) -> cgroup.Mode:
@@ -168,7 +174,8 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
             os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
         self._creating += 1
         try:
-            return await self._create_filtered(ref, runtime, bundle, config)
+            with self._attachments.expected():
+                return await self._create_filtered(ref, runtime, bundle, config)
         except BaseException:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
                 await self.delete(ref, None)
@@ -381,6 +388,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
             stdin,
             self._consoles,
         )
+        self._attachments.expect()
         async with run_exec(plan) as session:
             yield session
 

@@ -62,6 +62,7 @@ class ContainerRecords:
         """
         if not container.runtime_name:
             raise InvalidArgument("the container has no runtime", field="runtime.name")
+        self._runtime.expect_process()  # nearly every client asks for a task next
         kept = {key: value for key, value in container.labels.items() if value}
         try:
             runtime = await self.runtime(container.runtime_name, binary)

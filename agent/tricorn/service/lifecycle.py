@@ -86,6 +86,7 @@ class Lifecycle:
 
         AlreadyExists for a known id. On failure nothing is left of it.
         """
+        self._runtime.expect_process()
         if self.networks:
             await self.networks.admit(namespace, desired)
         snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)

@@ -75,6 +75,7 @@ class ProcessService(ProcessViews):
         snapshot). A container of the agent's own keeps its log when no stdio is given. AlreadyExists when
         there is a task, running or stopped.
         """
+        self._runtime.expect_process()
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, task = await self._lifecycle.records(namespace, container_id)
             if task:

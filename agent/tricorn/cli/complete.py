@@ -11,6 +11,7 @@ from tricorn.cli.door import Door, calls
 from tricorn.cli.settings import Settings
 from tricorn.client import upkeep_calls
 from tricorn.client.migration_calls import list_migrations
+from tricorn.client.network_calls import networks as list_networks
 from tricorn.errors import TricornError
 from tricorn.exchange import Call
 
@@ -43,6 +44,7 @@ def _ask(ctx: click.Context, call: Callable[[str], Call]) -> list[dict[str, Any]
 containers: Final = _names(calls.containers, "id")
 namespaces: Final = _names(lambda _: calls.namespaces(), "name")
 leases: Final = _names(calls.leases, "id")
+networks: Final = _names(lambda _: list_networks(), "name")
 operations: Final = _names(calls.operations, "id")
 migrations: Final = _names(list_migrations, "id")
 blobs: Final = _names(calls.content, "digest")
@@ -57,6 +59,15 @@ def images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return [name for name in short if name.startswith(incomplete)] or [
         name for name in names if name.startswith(incomplete)
     ]
+
+
+def container_networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete what `--network` takes."""
+    words = [word for word in ("host", "none") if word.startswith(incomplete)]
+    if incomplete.startswith("container:"):
+        names = containers(ctx, param, incomplete.removeprefix("container:"))
+        return [f"container:{name}" for name in names]
+    return words + networks(ctx, param, incomplete)
 
 
 def familiar(name: str) -> str:

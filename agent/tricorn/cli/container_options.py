@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import click
 
+from tricorn.cli.complete import container_networks
+
 _MANY: Final[dict[str, Any]] = {"multiple": True}
 
 OPTIONS: Final = (
@@ -64,7 +66,15 @@ OPTIONS: Final = (
     click.option("--pids-limit", type=int, metavar="NUMBER"),
     click.option("--ulimit", **_MANY, metavar="NAME=SOFT[:HARD]", help="For example nofile=1024:4096."),
     # isolation
-    click.option("--net", "--network", "net", metavar="host|private|PATH", help="Default: private."),
+    click.option(
+        "--net", "--network", "net", metavar="NETWORK", shell_complete=container_networks,
+        help="none (loopback only, the default), host, a network's name, cni:NAME, container:NAME or"
+        " path:/PATH.",
+    ),
+    click.option(
+        "-p", "--publish", **_MANY, metavar="[ADDRESS:]HOST:CONTAINER[/udp]",
+        help="Have a port of the node lead to one of the container.",
+    ),
     click.option("--pid", metavar="host|private|PATH"),
     click.option("--ipc", metavar="host|private|PATH"),
     click.option("--uts", metavar="host|private|PATH"),

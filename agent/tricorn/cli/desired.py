@@ -67,6 +67,8 @@ def container(
         desired["log_size"] = parse_size(options["log_max_size"], "--log-max-size")
     if options.get("net"):
         desired["network"] = "private" if options["net"] == "none" else options["net"]
+    if options.get("publish"):
+        desired["ports"] = [port(text) for text in options["publish"]]
     return desired | program(options.get("entrypoint"), command) | security(options["security"])
 
 
@@ -82,6 +84,24 @@ def health(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("health_on_failure"):
         check["on_unhealthy"] = options["health_on_failure"]
     return {"health": check} if check else {}
+
+
+def port(text: str) -> dict[str, Any]:
+    """Return the Port of `127.0.0.1:8080:80/udp`; a bare number is published under itself."""
+    places, _, protocol = text.partition("/")
+    *address, host, container = places.split(":") if ":" in places else (places, places)
+    if len(address) > 1 or not host.isdecimal() or not container.isdecimal():
+        raise InvalidArgument(
+            f"{text!r} isn't [ADDRESS:]HOST:CONTAINER", hint="write for example 8080:80", field="--publish"
+        )
+    if protocol not in ("", "tcp", "udp"):
+        raise InvalidArgument(
+            f"protocol {protocol!r} can't be published", hint="tcp or udp", field="--publish"
+        )
+    made: dict[str, Any] = {"container": int(container), "host": int(host)}
+    if protocol:
+        made["protocol"] = protocol
+    return made | ({"address": address[0]} if address else {})
 
 
 def _is_set(value: Any) -> bool:

@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, str]] = {
     "content": "content",
     "snapshot": "snapshot",
     "lease": "lease",
+    "network": "network",
     "operation": "operation",
     "events": "events",
     "registry": "registry",

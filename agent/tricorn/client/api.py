@@ -12,6 +12,7 @@ from tricorn.client import calls
 from tricorn.client.checkpoints import Checkpoints
 from tricorn.client.connection import Pool
 from tricorn.client.migrations import Migrations
+from tricorn.client.networks import Networks
 from tricorn.client.nouns import (
     Containers,
     Content,
@@ -56,6 +57,7 @@ class Client:
         self.content = Content(self._pool, self.namespace)
         self.snapshots = Snapshots(self._pool, self.namespace)
         self.leases = Leases(self._pool, self.namespace)
+        self.networks = Networks(self._pool)
         self.operations = Operations(self._pool, self.namespace)
         self.scrub = Scrub(self._pool, self.namespace)
         self.policy = Policy(self._pool, self.namespace)

@@ -6,7 +6,7 @@ only; needs `isal` and `zstandard`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import IO, Final, cast
 
 import zstandard
@@ -17,6 +17,7 @@ from tricorn.errors import InvalidArgument, ResourceExhausted
 from tricorn.fs.zstdframes import ZstdFrames
 
 Read = Callable[[int], bytes]  # up to so many bytes, b"" at the end of the source
+Fill = Callable[[memoryview], int]  # puts bytes into a buffer and returns how many, 0 at the end
 
 OUTPUT_CHUNK: Final = 256 * limits.KIB  # stays in the cache between decompression, hash and write
 _GZIP_ERROR: Final = cast("type[Exception]", igzip_lib.IsalError)
@@ -35,10 +36,10 @@ def detect(start: bytes, declared: str) -> str:
     return "" if start[257:262] == b"ustar" else declared
 
 
-def chunks(read: Read, compression: str) -> Iterator[bytes]:
-    """Yield the decompressed bytes of `read`'s source in chunks.
+def filler(read: Read, compression: str) -> Fill:
+    """Return what puts the decompressed bytes of `read`'s source into buffers.
 
-    Raises InvalidArgument for damaged or cut data, ResourceExhausted for a bomb.
+    Its calls raise InvalidArgument for damaged or cut data, ResourceExhausted for a bomb.
     """
     if compression == "gzip":
         return _bounded(_gunzip, read, limits.MIB)
@@ -47,7 +48,15 @@ def chunks(read: Read, compression: str) -> Iterator[bytes]:
     return _bounded(_plain, read, limits.MIB)
 
 
-def _bounded(decompress: Callable[[Read], Iterator[bytes]], read: Read, free: int) -> Iterator[bytes]:
+def chunks(read: Read, compression: str) -> Iterator[bytes]:
+    """Yield the decompressed bytes of `read`'s source in chunks. Raises as the calls of `filler`."""
+    fill = filler(read, compression)
+    room = memoryview(bytearray(OUTPUT_CHUNK))
+    while count := fill(room):
+        yield bytes(room[:count])
+
+
+def _bounded(decompress: Callable[[Read], Fill], read: Read, free: int) -> Fill:
     """Enforce the ratio of output to input once more than `free` bytes came out, and the total."""
     consumed = produced = 0
 
@@ -57,8 +66,12 @@ def _bounded(decompress: Callable[[Read], Iterator[bytes]], read: Read, free: in
         consumed += len(data)
         return data
 
-    for chunk in decompress(counted):
-        produced += len(chunk)
+    fill = decompress(counted)
+
+    def bounded(view: memoryview) -> int:
+        nonlocal produced
+        count = fill(view)
+        produced += count
         if produced > limits.LAYER_UNPACKED_SIZE:
             raise ResourceExhausted(
                 "the layer is too large", why=f"more than {limits.LAYER_UNPACKED_SIZE} bytes unpacked"
@@ -68,44 +81,68 @@ def _bounded(decompress: Callable[[Read], Iterator[bytes]], read: Read, free: in
                 "the layer is a decompression bomb",
                 why=f"{consumed} bytes grew to {produced}, more than {limits.DECOMPRESSION_RATIO} fold",
             )
-        yield chunk
+        return count
+
+    return bounded
 
 
-def _plain(read: Read) -> Iterator[bytes]:
-    while data := read(OUTPUT_CHUNK):
-        yield data
+def _plain(read: Read) -> Fill:
+    def fill(view: memoryview) -> int:
+        data = read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    return fill
 
 
-def _gunzip(read: Read) -> Iterator[bytes]:
+def _gunzip(read: Read) -> Fill:
+    members = _members(read)
+    next(members)
+
+    def fill(view: memoryview) -> int:
+        output = members.send(len(view))
+        view[: len(output)] = output
+        return len(output)
+
+    return fill
+
+
+def _members(read: Read) -> Generator[bytes, int, None]:
+    """Give up to as many bytes as are asked for by `send`; b"" at the end, for ever."""
+    room = yield b""
     data = read(_INPUT_CHUNK)
-    while True:
+    more = True
+    while more:
         member = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
         while not member.eof:
             if member.needs_input and not data and not (data := read(_INPUT_CHUNK)):
                 raise InvalidArgument("the layer is not valid gzip", why="it ends within a member")
             try:
-                output = member.decompress(data, OUTPUT_CHUNK)
+                output = member.decompress(data, room)
             except _GZIP_ERROR as error:
                 raise InvalidArgument("the layer is not valid gzip", why=str(error)) from error
             data = b""
             if output:
-                yield output
+                room = yield output
         # Zero bytes pad the end of some files, as gzip(1) accepts.
         data = member.unused_data
-        while not (data := data.lstrip(b"\0")):
-            if not (data := read(_INPUT_CHUNK)):
-                return
+        while more and not (data := data.lstrip(b"\0")):
+            data = read(_INPUT_CHUNK)
+            more = bool(data)
+    while True:
+        yield b""
 
 
-def _unzstd(read: Read) -> Iterator[bytes]:
+def _unzstd(read: Read) -> Fill:
     decompressor = zstandard.ZstdDecompressor(max_window_size=limits.ZSTD_WINDOW)
     source = _Source(read)
     reader = decompressor.stream_reader(
         cast("IO[bytes]", source), read_size=_INPUT_CHUNK, read_across_frames=True
     )
-    while True:
+
+    def fill(view: memoryview) -> int:
         try:
-            output = reader.read(OUTPUT_CHUNK)
+            count = reader.readinto(view)
         except zstandard.ZstdError as error:
             why = str(error)
             if "too much memory" in why:
@@ -113,11 +150,11 @@ def _unzstd(read: Read) -> Iterator[bytes]:
                     "the layer's zstd window is too large", why=f"at most {limits.ZSTD_WINDOW} bytes"
                 ) from error
             raise InvalidArgument("the layer is not valid zstd", why=why) from error
-        if not output:
-            if not source.frames.complete:
-                raise InvalidArgument("the layer is not valid zstd", why="it ends within a frame")
-            return
-        yield output
+        if not count and not source.frames.complete:
+            raise InvalidArgument("the layer is not valid zstd", why="it ends within a frame")
+        return count
+
+    return fill
 
 
 class _Source:

@@ -31,6 +31,7 @@ _ALLOWED: Final[dict[str, tuple[int, int]]] = {
     "gettid": (186, 178), "getuid": (102, 174), "geteuid": (107, 175), "getgid": (104, 176),
     "getegid": (108, 177), "getppid": (110, 173), "tgkill": (234, 131), "exit": (60, 93),
     "exit_group": (231, 94), "clock_gettime": (228, 113), "clock_nanosleep": (230, 115),
+    "poll": (7, 73),
     "nanosleep": (35, 101), "getrandom": (318, 278), "ppoll": (271, 73), "set_robust_list": (273, 99),
     "rseq": (334, 293), "membarrier": (324, 283), "umask": (95, 166), "writev": (20, 66),
     "readv": (19, 65), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
@@ -40,7 +41,7 @@ COMPUTE: Final = frozenset({
     "read", "write", "lseek", "pread64", "futex", "close", "mmap", "munmap", "mprotect", "mremap", "madvise",
     "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "sched_yield",
     "sched_getaffinity", "getpid", "gettid", "tgkill", "exit", "exit_group", "clock_gettime",
-    "clock_nanosleep", "nanosleep", "getrandom", "set_robust_list", "rseq", "membarrier",
+    "clock_nanosleep", "nanosleep", "getrandom", "poll", "set_robust_list", "rseq", "membarrier",
 })  # fmt: skip
 _CLONE: Final = (56, 220)  # threads only; clone3, which hides its flags, isn't there: libc falls back
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}

@@ -1,9 +1,11 @@
 """Decompression and the digest of a layer's tar, in a process beside the one that applies it.
 
 Two interpreters share the work, since the threads of one would wait for each other at every file that is
-made. The unpacking process has no capability and may make no call but to read what it was lent and to write
-to its socket. The tar goes through a ring of shared memory; whoever applies it copies headers out before
-it looks at them. Imported by the layer extractor: standard library and the decompressors only.
+made. The unpacking process has no capability and may make no call but to read what it was lent, to write to
+its socket and to wait. The tar goes through slots of shared memory; whoever applies it copies headers out
+before it looks at them. Slots come into use as the other side falls behind, so that a run of small files,
+which take long to make, doesn't hold up the decompression, and memory is taken where that happens only.
+Imported by the layer extractor: standard library and the decompressors only.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import mmap
 import os
 import queue
+import select
 import socket
 import struct
 import threading
@@ -26,20 +29,20 @@ from tricorn.errors import Internal, ResourceExhausted, TricornError
 from tricorn.fs import confine, decompress, seccomp
 from tricorn.fs.growing import Source
 
-_SLOTS: Final = 8
 _SLOT: Final = decompress.OUTPUT_CHUNK
-_LENGTH: Final = struct.Struct("=I")  # of what is in the next slot
-_QUEUED_CHUNKS: Final = 4
+_SLOTS: Final = 48  # the most that are lent
+_FIRST: Final = 4  # those in use while the other side keeps up: they stay in the cache
+_CHUNK: Final = struct.Struct("=II")  # the next chunk's slot and length
 _PACKET: Final = 65536
-_FREE: Final = b"f"
 
 
 class Unpacked:
     """What the unpacking process makes of a layer, as the process sees it that applies it."""
 
-    def __init__(self, ring: mmap.mmap, link: int) -> None:
-        self._ring = memoryview(ring)
+    def __init__(self, slots: mmap.mmap, link: int, freed: int) -> None:
+        self._slots = memoryview(slots)
         self._link = link
+        self._freed = freed
         self._end: dict[str, Any] = {}
 
     def chunks(self) -> Iterator[memoryview]:
@@ -47,15 +50,14 @@ class Unpacked:
 
         Raises what the decompression met, Internal if its process died.
         """
-        slot = 0
-        while len(message := self._next()) == _LENGTH.size:
-            (length,) = _LENGTH.unpack(message)
-            if length > _SLOT:
+        while len(message := self._next()) == _CHUNK.size:
+            slot, length = _CHUNK.unpack(message)
+            if length > _SLOT or slot >= _SLOTS:
                 raise Internal("the unpacking process overfilled a slot")
-            yield self._ring[slot : slot + length]
-            slot = (slot + _SLOT) % len(self._ring)
+            start = slot * _SLOT
+            yield self._slots[start : start + length]
             with suppress(BrokenPipeError, ConnectionResetError):  # the next message tells
-                os.write(self._link, _FREE)
+                os.write(self._freed, bytes((slot,)))
         if not message:
             raise Internal(
                 "the unpacking of the layer died", why="it was killed or crashed", hint="see the kernel's log"
@@ -73,6 +75,7 @@ class Unpacked:
     def finish(self) -> tuple[str, int]:
         """Return the diff ID and the size of the whole tar, once `chunks` has ended; let the process go."""
         os.close(self._link)
+        os.close(self._freed)
         return str(self._end["diff_id"]), int(self._end["size"])
 
 
@@ -86,104 +89,127 @@ def start(source: int, progress: int, compression: str) -> Unpacked:
 
     To be called before this process has threads, capabilities less or a filter of its calls.
     """
-    ring = mmap.mmap(-1, _SLOTS * _SLOT)
+    slots = mmap.mmap(-1, _SLOTS * _SLOT)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    freed_read, freed_write = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     if not os.fork():
         ours.close()
-        _run(ring, theirs.detach(), source, progress, compression, parent)
+        os.close(freed_write)
+        _run(_Slots(slots, theirs.detach(), freed_read), source, progress, compression, parent)
     theirs.close()
+    os.close(freed_read)
     os.close(source)
     os.close(progress)
-    return Unpacked(ring, ours.detach())
+    return Unpacked(slots, ours.detach(), freed_write)
 
 
 # ------------------------------------------------------------------ the process
-def _run(ring: mmap.mmap, link: int, source: int, progress: int, compression: str, parent: int) -> NoReturn:
+def _run(slots: _Slots, source: int, progress: int, compression: str, parent: int) -> NoReturn:
     status = 1
     try:
         confine.die_with_parent(parent)
-        confine.close_all_but(0, 1, 2, link, source, progress)
+        confine.close_all_but(0, 1, 2, slots.link, slots.freed, source, progress)
         confine.keep_capabilities(frozenset())
         seccomp.install(seccomp.COMPUTE)
         gc.disable()
-        outcome = _outcome(_Feeder(ring, link), Source(source, progress), compression)
-        os.write(link, json.dumps(outcome).encode())
-        while os.read(link, _PACKET):  # a socket closed with words unread would lose ours, too
+        outcome = _outcome(slots, Source(source, progress), compression)
+        os.write(slots.link, json.dumps(outcome).encode())
+        while os.read(slots.link, _PACKET):  # a socket closed with words unread would lose ours, too
             pass
         status = 0
     finally:
         os._exit(status)
 
 
-def _outcome(feeder: _Feeder, source: Source, compression: str) -> dict[str, Any]:
+def _outcome(slots: _Slots, source: Source, compression: str) -> dict[str, Any]:
+    hashing = _Hashing(slots)
     try:
-        digest = _Digest()
-        for chunk in _decompressed(source, compression):
-            digest.put(chunk)
-            feeder.put(chunk)
-        return digest.finish()
+        fill = _filler(source, compression)
+        while count := fill(slots.room(slot := slots.take())):
+            hashing.put(slot, count)
     except TricornError as error:
         return {"error": error.problem()}
     except MemoryError:
         return {"error": ResourceExhausted("the layer takes too much memory").problem()}
-    except BrokenPipeError:
-        os._exit(1)  # whoever applied the layer has given up
     except Exception as error:  # noqa: BLE001 - the one place where a defect can be told
         return {"error": Internal("the layer's unpacking failed", why=repr(error)[:300]).problem()}
+    finally:
+        hashing.finish()  # what came before an error is handed on before it
+    return hashing.result
 
 
-def _decompressed(source: Source, compression: str) -> Iterator[bytes]:
+def _filler(source: Source, compression: str) -> decompress.Fill:
     start_of_file = source.read(decompress.DETECT_SIZE)
     while len(start_of_file) < decompress.DETECT_SIZE and (more := source.read(decompress.DETECT_SIZE)):
         start_of_file += more
     read = decompress.prefixed(start_of_file, source.read)
-    return decompress.chunks(read, decompress.detect(start_of_file, compression))
+    return decompress.filler(read, decompress.detect(start_of_file, compression))
 
 
-class _Feeder:
-    """Puts chunks into the ring, waiting for slots that were read."""
+class _Slots:
+    """The shared memory, as the process sees it that fills it."""
 
-    def __init__(self, ring: mmap.mmap, link: int) -> None:
-        self._ring = ring
-        self._link = link
-        self._slot = 0
-        self._free = _SLOTS
+    def __init__(self, memory: mmap.mmap, link: int, freed: int) -> None:
+        self._memory = memoryview(memory)
+        self.link = link
+        self.freed = freed
+        self._free = list(range(_FIRST))
+        self._used = _FIRST
+        os.set_blocking(freed, False)
+        self._poll = select.poll()
+        self._poll.register(freed, select.POLLIN)
 
-    def put(self, chunk: bytes) -> None:
-        if not self._free:
-            if not os.read(self._link, 1):
-                os._exit(1)
-            self._free = 1
-        self._free -= 1
-        self._ring[self._slot : self._slot + len(chunk)] = chunk
-        self._slot = (self._slot + _SLOT) % (_SLOTS * _SLOT)
-        os.write(self._link, _LENGTH.pack(len(chunk)))
+    def room(self, slot: int, length: int = _SLOT) -> memoryview:
+        return self._memory[slot * _SLOT : slot * _SLOT + length]
+
+    def take(self) -> int:
+        """Return a slot that nobody reads, a new one where there is none yet; else wait for one."""
+        while not self._free:
+            try:
+                freed = os.read(self.freed, _SLOTS)
+            except BlockingIOError:
+                if self._used < _SLOTS:
+                    self._used += 1
+                    return self._used - 1
+                self._poll.poll()
+                continue
+            if not freed:
+                os._exit(1)  # whoever applied the layer has given up
+            self._free.extend(freed)
+        return self._free.pop()
 
 
-class _Digest:
-    """Hashes chunks in a thread of its own."""
+class _Hashing:
+    """Hashes what is in the slots, in a thread of its own, and hands each on to whoever applies it."""
 
-    def __init__(self) -> None:
-        self._chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._room = threading.Semaphore(_QUEUED_CHUNKS)
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+        self._chunks: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
         self._hash = hashlib.sha256()
         self._size = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def put(self, chunk: bytes) -> None:
-        self._room.acquire()
-        self._chunks.put(chunk)
+    def put(self, slot: int, length: int) -> None:
+        self._chunks.put((slot, length))
 
-    def finish(self) -> dict[str, Any]:
-        """Return the diff ID and the size of all chunks."""
-        self._chunks.put(b"")
+    def finish(self) -> None:
+        """Wait until all chunks were handed on."""
+        self._chunks.put(None)
         self._thread.join()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The diff ID and the size of all chunks."""
         return {"diff_id": f"sha256:{self._hash.hexdigest()}", "size": self._size}
 
     def _run(self) -> None:
+        slots, update = self._slots, self._hash.update
         while chunk := self._chunks.get():
-            self._hash.update(chunk)
-            self._size += len(chunk)
-            self._room.release()
+            update(slots.room(*chunk))
+            self._size += chunk[1]
+            try:
+                os.write(slots.link, _CHUNK.pack(*chunk))
+            except OSError:
+                os._exit(1)  # whoever applied the layer has given up

@@ -445,13 +445,28 @@ async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target)
     assert status["Seccomp"] == "2"
     files = {link for link in links if link.startswith("/")}
     assert {link for link in files if not link.startswith(f"{target}/")} == {"/dev/null", str(target)}
-    assert len(links - files) == 2  # the sockets for the result and to what unpacks
+    assert len(links - files) == 3  # the sockets for the result and to what unpacks, the pipe of free slots
     assert {its_status[key] for key in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
     assert its_status["NoNewPrivs"] == "1"
     assert its_status["Seccomp"] == "2"
     its_files = {link for link in its_links if link.startswith("/")}
     assert its_files == {"/dev/null", str(source)}
-    assert len(its_links - its_files) == 2  # the pipe of progress and the socket to what applies
+    assert len(its_links - its_files) == 3  # the pipe of progress, the socket and the pipe to what applies
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+async def test_a_layer_that_is_unpacked_faster_than_applied_waits_for_free_slots(
+    pool, tmp_path, target, compression
+):
+    """More than all slots hold, of what takes next to no time to unpack and long to write."""
+    one = header(b"zeros", size=16 << 20) + bytes(16 << 20)
+    many = b"".join(member(b"d/%d" % index, b"x") for index in range(300))
+    pack = {"gzip": lambda data: gzip.compress(data, 1), "zstd": zstandard.compress}[compression]
+    blob = pack(one + many + END)
+    result = await extract(pool, tmp_path, target, blob, compression)
+    assert result.diff_id == f"sha256:{hashlib.sha256(one + many + END).hexdigest()}"
+    assert (result.size, result.entries) == (len(one + many + END), 301)
+    assert (target / "zeros").stat().st_size == 16 << 20
 
 
 async def test_what_a_layer_takes_on_disk_is_counted_in_passing(pool, tmp_path, target):

@@ -1,10 +1,11 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench proto wheel clean
+.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench soak proto wheel clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 LAB := PYTHONPATH=tools $(BIN)/python -m lab
 
 help:  ## this list
@@ -52,6 +53,10 @@ format:  ## let ruff format the Python code
 bench:  ## Tricorn beside two releases of containerd; BENCH_ARGS="--quick --only run,memory"
 	@tools/setup.sh bench
 	@PYTHONPATH=tests/support $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+soak:  ## 2,000 cycles of run, exec, kill, delete, the agent killed every 100: nothing may be left; SOAK_ARGS="--cycles 200"
+	@tools/setup.sh test
+	@PYTHONPATH=tests/support $(BIN)/python tests/bench/soak.py $(SOAK_ARGS)
 
 proto:  ## agent/proto compiled into the package, after a change there
 	@tools/setup.sh test

@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import density
 import distribution
 import grpc_measures
 from containerd_peer import ContainerdPeer
-from rig import Bound, CpuMeter, Measurement, stopwatch
+from fleets import fleets, parallel
+from rig import Bound, Measurement, stopwatch
 from sides import NEW, NEW_CRUN, OLD, OURS, SYSTEM_RUNC, Stage
 from tricorn_side import TricornSide
 
 from tricorn_testing.processes import proportional_kib, resident_kib
 
 Side = TricornSide | ContainerdPeer
-Start = tuple[Callable[[str], None], Callable[[], list[int]], Callable[[str], None]]  # start, monitors, end
-SLEEP = ["/bin/sleep", "100000"]
 
 
 def run(stage: Stage) -> Measurement:
@@ -87,12 +86,12 @@ def memory(stage: Stage) -> Measurement:
     """Memory of what watches one container, at `plan.containers` of them."""
     count = stage.plan.containers
     result = Measurement("memory", f"memory per container at {count} (PSS of its monitor)", "MB")
-    for name, (start, watchers, end) in _fleets(stage).items():
+    for name, fleet in fleets(stage).items():
         names = [f"m{index}" for index in range(count)]
-        _parallel(start, names)
+        parallel(fleet.start, names)
         time.sleep(1)
-        result.side(name).add_round([sum(map(proportional_kib, watchers())) / count / 1024])
-        _parallel(end, names)
+        result.side(name).add_round([sum(map(proportional_kib, fleet.monitors())) / count / 1024])
+        parallel(fleet.end, names)
     result.bounds = [Bound(OURS, NEW, 0.10)]
     return result
 
@@ -102,14 +101,14 @@ def start_many(stage: Stage) -> Measurement:
     count = stage.plan.containers
     result = Measurement("start-many", f"{count} containers created and started, 4 at a time", "s")
     for number in range(max(1, stage.plan.rounds - 1)):
-        for name, (start, _, end) in _fleets(stage).items():
+        for name, fleet in fleets(stage).items():
             names = [f"s{number}-{index}" for index in range(count)]
             samples: list[float] = []
-            before = _meter(stage, name).seconds()
+            before = fleet.side.meter.seconds()
             with stopwatch(samples):
-                _parallel(start, names)
-            result.side(name).add_round(samples, _meter(stage, name).seconds() - before)
-            _parallel(end, names)
+                parallel(fleet.start, names)
+            result.side(name).add_round(samples, fleet.side.meter.seconds() - before)
+            parallel(fleet.end, names)
     result.bounds = [Bound(OURS, NEW, 0.40)]
     return result
 
@@ -127,48 +126,6 @@ def call(stage: Stage) -> Measurement:
             result.side(name).add_round(samples)
     result.bounds = [Bound(OURS, NEW, 5.0)]
     return result
-
-
-def _parallel(work: Callable[[str], None], names: list[str]) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, names))
-
-
-def _meter(stage: Stage, name: str) -> CpuMeter:
-    return stage.tricorn.meter if name == OURS else stage.peers[name].meter
-
-
-def _fleets(stage: Stage) -> dict[str, Start]:
-    """Return how to start a sleeping container, find all monitors and end one, by side."""
-    return {
-        OURS: _start_ours(stage),
-        NEW: _start_theirs(stage.new, stage),
-        OLD: _start_theirs(stage.old, stage),
-    }
-
-
-def _start_ours(stage: Stage) -> Start:
-    side = stage.tricorn
-
-    def start(name: str) -> None:
-        side.create(name, stage.small.reference, SLEEP, "")
-        side.start_task(name)
-
-    return start, side.monitors, lambda name: side.delete(name, force=True)
-
-
-def _start_theirs(peer: ContainerdPeer, stage: Stage) -> Start:
-    waiting = {}
-
-    def start(name: str) -> None:
-        waiting[name] = peer.start_task(name, peer.create(name, stage.small.chain_id, SLEEP))
-
-    def end(name: str) -> None:
-        peer.kill_task(name)
-        waiting.pop(name).result()
-        peer.delete(name)
-
-    return start, peer.shims, end
 
 
 def rest(stage: Stage) -> Measurement:
@@ -205,12 +162,13 @@ ALONE: dict[str, Callable[[Stage], Measurement]] = {
     "ansible": ansible,
     **grpc_measures.ALL,
 }
-NAMES = (*ALONE, *distribution.ALL)
+SEVERAL = {**density.ALL, **distribution.ALL}
+NAMES = (*ALONE, *SEVERAL)
 
 
 def measure(name: str, stage: Stage) -> Iterator[Measurement]:
-    """Yield what goes by a name: one measurement, or one for each shape of image."""
+    """Yield what goes by a name: one measurement, or several."""
     if name in ALONE:
         yield ALONE[name](stage)
     else:
-        yield from distribution.ALL[name](stage)
+        yield from SEVERAL[name](stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,12 +39,13 @@ class Plan:
     rounds: int = 3
     runs: int = 12
     containers: int = 100
+    dense: int = 500
     pulls: int = 3
     shapes: tuple[str, ...] = tuple(SHAPES)  # of images, for what measures distribution
     quick: bool = False
 
 
-QUICK = Plan(rounds=2, runs=5, containers=20, pulls=1, quick=True)
+QUICK = Plan(rounds=2, runs=5, containers=20, dense=50, pulls=1, quick=True)
 
 
 @frozen
@@ -76,7 +78,7 @@ def stage(plan: Plan, work: Path) -> Iterator[Stage]:
     crun = sid.unpack("crun") / "usr/bin/crun"
     make_runnable(crun, sid, "libblake3-0", "libcap2", "libjson-c5", "libsystemd0")
     with contextlib.ExitStack() as undo:
-        state = undo.enter_context(short_directory())
+        state = _state_directory(undo)
         ground = undo.enter_context(journaled_filesystem(work / "ground.img", work / "ground"))
         (work / "layouts").mkdir(exist_ok=True)
         registry = undo.enter_context(running_registry(work / "registry"))
@@ -92,3 +94,11 @@ def stage(plan: Plan, work: Path) -> Iterator[Stage]:
             side.pull(small.reference)
         new.seccomp = old.seccomp = ours.seccomp(small.reference)
         yield Stage(plan, work, ground, registry, ours, new, parallel, old, small)
+
+
+def _state_directory(undo: contextlib.ExitStack) -> Path:
+    """Return a directory in memory, as /run is, for what neither side keeps beyond a boot."""
+    point = undo.enter_context(short_directory()) / "run"  # unmounted with that
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(point)], check=True)
+    return point

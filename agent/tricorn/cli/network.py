@@ -15,11 +15,12 @@ from tricorn.client import network_calls as calls
 network_command = click.Group("network", help="Make, look at and remove networks of the node.")
 
 
-@command("ls", examples="tricorn network ls\ntricorn network ls -q")
+@command("ls", examples="tricorn network ls\ntricorn network ls -q --filter driver==bridge")
 @click.option("-q", "--quiet", is_flag=True, help="Print names only.")
-def ls(settings: Settings, quiet: bool) -> None:
+@click.option("--filter", "filters", multiple=True, metavar="FILTER")
+def ls(settings: Settings, quiet: bool, filters: tuple[str, ...]) -> None:
     """List the agent's own networks and those of CNI configuration lists."""
-    items = settings.door.call(calls.networks())["items"]
+    items = settings.door.call(calls.networks(filters))["items"]
     if settings.json:
         emit_json(items)
     elif quiet:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tricorn.client.calls import path, query
 from tricorn.exchange import Call
 
 
-def networks() -> Call:
-    return Call("GET", path("networks"))
+def networks(filters: Iterable[str] = ()) -> Call:
+    return Call("GET", path("networks"), query(filters))
 
 
 def network(name: str) -> Call:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tricorn.client import network_calls as calls
 from tricorn.client.connection import Pool
 from tricorn.client.values import plain, value, values
@@ -15,9 +17,9 @@ class Networks:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def list(self) -> list[NetworkView]:
+    async def list(self, filters: Sequence[str] = ()) -> list[NetworkView]:
         """Return the agent's own networks, and those of CNI configuration lists."""
-        return values(await self._pool.call(calls.networks()), NetworkView)
+        return values(await self._pool.call(calls.networks(filters)), NetworkView)
 
     async def get(self, name: str) -> NetworkView:
         """Return a network with the containers in it. NotFound."""

@@ -11,6 +11,7 @@ from attrs import asdict, evolve
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, TricornError
+from tricorn.model.filters import select
 from tricorn.model.networks import (
     CNI,
     Attachment,
@@ -56,13 +57,13 @@ class NetworkService:
         self._pool = pool
 
     # ------------------------------------------------------------ looking
-    async def list(self) -> list[NetworkView]:
-        """Return all networks: the agent's own by name, then the CNI lists."""
+    async def list(self, filters: Sequence[str] = ()) -> list[NetworkView]:
+        """Return the networks that match any filter: the agent's own by name, then the CNI lists."""
         networks, places = await self._db.read(lambda tx: (tx.networks.list_all(), tx.attachments.list_all()))
         views = [self._view(network, places) for network in networks]
         for name, file in sorted((await trio.to_thread.run_sync(self._cni.names)).items()):
             views.append(await self._cni_view(name, file, places, versions=False))
-        return views
+        return select(filters, views)
 
     async def get(self, name: str) -> NetworkView:
         """Return a network with the containers in it. NotFound."""

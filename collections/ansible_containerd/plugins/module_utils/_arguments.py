@@ -117,6 +117,26 @@ LEASE = dict(
     resources={"type": "list", "elements": "dict", "options": HELD},
 )
 
+NETWORK = dict(
+    NODE,
+    name={"type": "str", "required": True},
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    subnet={"type": "str"},
+    gateway={"type": "str"},
+    mtu={"type": "int"},
+    masquerade={"type": "bool"},
+    dns={"type": "list", "elements": "str"},
+    namespaces={"type": "list", "elements": "str"},
+    labels={"type": "dict"},
+)
+
+PORT = {
+    "container": {"type": "int", "required": True},
+    "host": {"type": "int", "required": True},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+    "address": {"type": "str"},
+}
+
 MOUNT = {
     "target": {"type": "str", "required": True},
     "source": {"type": "str"},
@@ -169,6 +189,7 @@ CONTAINER = dict(
     tty={"type": "bool"},
     stdin={"type": "bool"},
     network={"type": "str"},
+    ports={"type": "list", "elements": "dict", "options": PORT},
     namespaces={"type": "dict"},
     resources={"type": "dict", "options": RESOURCES},
     rlimits={"type": "list", "elements": "dict", "options": RLIMIT},
@@ -232,6 +253,8 @@ MODULES = {
     "namespace_info": {"argument_spec": NODE_INFO, "mutually_exclusive": [("name", "filters")]},
     "lease": {"argument_spec": LEASE},
     "lease_info": {"argument_spec": INFO, "mutually_exclusive": [("name", "filters")]},
+    "network": {"argument_spec": NETWORK},
+    "network_info": {"argument_spec": NODE_INFO, "mutually_exclusive": [("name", "filters")]},
     "gc": {"argument_spec": NODE},
     "container": {
         "argument_spec": CONTAINER,

@@ -188,6 +188,8 @@ CONVERSATIONS = {
     "namespace_info": _distribution.namespace_info,
     "lease": _distribution.lease,
     "lease_info": _distribution.lease_info,
+    "network": _distribution.network,
+    "network_info": _distribution.network_info,
     "gc": _distribution.gc,
     "node_info": node_info,
 }

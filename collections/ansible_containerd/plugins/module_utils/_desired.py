@@ -90,6 +90,8 @@ def container(options):
         body["args"] = words("command", options["command"])
     if "mounts" in options:
         body["mounts"] = [given(mount) for mount in options["mounts"]]
+    if "ports" in options:
+        body["ports"] = [given(port) for port in options["ports"]]
     if "health" in options:
         body["health"] = given(options["health"])
     if "resources" in options:

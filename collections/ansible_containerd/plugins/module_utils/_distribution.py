@@ -112,6 +112,19 @@ def lease_info(options, check_mode):
     return result
 
 
+def network(options, check_mode):
+    body = _desired.given({key: options[key] for key in ("subnet", "gateway", "mtu", "masquerade", "dns", "namespaces")})
+    body["state"] = options["state"]
+    if options["labels"] is not None:
+        body["labels"] = _desired.texts("labels", options["labels"])
+    (response,) = yield [request("PUT", "networks", options["name"], query=plan(check_mode), body=body)]
+    return changed(response.result(), "network", options["name"])
+
+
+def network_info(options, check_mode):
+    return (yield from look_up(("networks",), options["name"], options["filters"], "networks"))
+
+
 def gc(options, check_mode):
     (response,) = yield [request("POST", "gc", query=[("dry_run", "true")] if check_mode else [])]
     report = response.result()

@@ -153,8 +153,37 @@ options:
     type: bool
   network:
     description:
-      - V(private) is a network namespace with nothing but loopback, V(host) the node's; else the path of one.
+      - V(private) or V(none) is a network namespace with nothing but loopback, V(host) the node's.
+      - The name of a network, see M(tricorn.containerd.network), or V(cni:) and the name of a CNI configuration list
+        of the node, gives the container an address there. It keeps this until it is removed.
+      - V(container:) and the name of a container that runs is that one's, V(path:) and a path a network namespace.
     type: str
+  ports:
+    description:
+      - Ports of the node that lead to ports of the container. They need O(network) to be one with addresses.
+    type: list
+    elements: dict
+    suboptions:
+      container:
+        description:
+          - Port in the container.
+        type: int
+        required: true
+      host:
+        description:
+          - Port of the node. No other container can have it until this one is removed.
+        type: int
+        required: true
+      protocol:
+        description:
+          - Protocol of the port.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
+      address:
+        description:
+          - Address of the node at which the port is. All of its addresses when left out.
+        type: str
   namespaces:
     description:
       - Other namespaces by kind (C(pid), C(ipc), C(uts), C(mount), C(cgroup), C(user)), each V(private), V(host) or
@@ -306,6 +335,7 @@ seealso:
   - module: tricorn.containerd.container_info
   - module: tricorn.containerd.container_exec
   - module: tricorn.containerd.image
+  - module: tricorn.containerd.network
 """
 
 EXAMPLES = r"""
@@ -324,6 +354,15 @@ EXAMPLES = r"""
       cpus: 1.5
     labels:
       app: cache
+
+- name: Run a site that the node's port 8080 leads to
+  tricorn.containerd.container:
+    name: site
+    image: docker.io/library/nginx:1
+    network: front
+    ports:
+      - host: 8080
+        container: 80
 
 - name: Restart it
   tricorn.containerd.container:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tricorn.api.http.query import PLAN
+from tricorn.api.http.query import FILTER, PLAN
 from tricorn.api.http.routing import Call, Route, Scope, Shape
 from tricorn.errors import Conflict, FailedPrecondition, NotFound, ResourceExhausted, Unimplemented
 from tricorn.model.networks import NetworkDesired, NetworkView
@@ -11,7 +11,7 @@ from tricorn.rules.authorise import Role
 
 
 async def list_all(call: Call) -> object:
-    return await call.services.networks.list()
+    return await call.services.networks.list(call.query["filter"])
 
 
 async def get(call: Call) -> object:
@@ -31,7 +31,16 @@ async def delete(call: Call) -> object:
 
 _ALL, _ONE = "/v1/networks", "/v1/networks/{network}"
 ROUTES = (
-    Route("GET", _ALL, list_all, "List networks", NetworkView, Shape.LIST, scope=Scope.NODE),
+    Route(
+        "GET",
+        _ALL,
+        list_all,
+        "List networks",
+        NetworkView,
+        Shape.LIST,
+        query=(FILTER,),
+        scope=Scope.NODE,
+    ),
     Route(
         "GET",
         _ONE,

@@ -71,6 +71,13 @@ def run(module, *responses, **given):
             "PUT /v1/default/leases/l",
             {"state": "present", "renew": False, "expire_seconds": 60, "resources": [{"type": "images", "id": "a"}]},
         ),
+        (
+            "network",
+            {"name": "front", "subnet": "10.40.0.0/24", "namespaces": ["ci-*"], "labels": {"a": 1}},
+            "PUT /v1/networks/front",
+            {"state": "present", "subnet": "10.40.0.0/24", "namespaces": ["ci-*"], "labels": {"a": "1"}},
+        ),
+        ("network", {"name": "front", "state": "absent"}, "PUT /v1/networks/front", {"state": "absent"}),
         ("lease", {"name": "l", "state": "absent"}, "PUT /v1/default/leases/l", {"state": "absent", "renew": False}),
     ],
 )
@@ -113,6 +120,8 @@ def test_lookups():
     result, (asked,) = run("namespace_info", listed({"name": "n"}), filters=["name==n"])
     assert (asked.path, asked.query) == ("/v1/namespaces", [("filter", "name==n")])
     assert result == {"changed": False, "exists": True, "namespaces": [{"name": "n"}]}
+    result, (asked,) = run("network_info", MISSING, name=["front"])
+    assert (asked.path, result["exists"], result["networks"]) == ("/v1/networks/front", False, [])
     result, (asked,) = run("content_info", MISSING, digest=["sha256:1"])
     assert asked.path == "/v1/default/content/sha256%3A1"
     assert result == {"changed": False, "exists": False, "content": []}

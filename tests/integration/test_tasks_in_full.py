@@ -100,3 +100,39 @@ def test_other_states(agent: Daemon, place: str) -> None:
 def test_what_cannot_be_waited_for(agent: Daemon, place: str, query: dict[str, str], words: str) -> None:
     with pytest.raises(ApiError, match=words):
         agent.get(f"/v1/{place}/wait", **query)
+
+
+# ---------------------------------------------------------------- changing limits
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_limits_change_at_once_and_stay(
+    agent: Daemon, place: str, busybox_reference: str, runtime: str
+) -> None:
+    name = f"limited-{runtime}"
+    where = f"/v1/{place}/containers/{name}"
+    body = {"args": ["sleep", "1000"], "runtime": runtime, "stop_timeout": 0}
+    resources = {"memory": 64 * MIB, "pids": 50, "cpus": 0.5}
+    put(agent, place, name, busybox_reference, **body, resources=resources)
+    pid = agent.get(where)["task"]["pid"]
+
+    done = agent.cli("-n", place, "update", "-m", "32m", "--cpus", "1.5", "--pids-limit", "-1", name)
+    assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
+    figures = agent.get(f"{where}/stats")
+    assert (figures["memory_limit_bytes"], figures["cpu_quota_us"]) == (32 * MIB, 150_000)
+    assert "pids_limit" not in figures
+
+    change = put(
+        agent, place, name, busybox_reference, **body, resources={"memory": 48 * MIB, "cpu_shares": 512}
+    )
+    assert [action["verb"] for action in change["actions"]] == ["update"]
+    figures = agent.get(f"{where}/stats")
+    assert (figures["memory_limit_bytes"], agent.get(where)["task"]["pid"]) == (48 * MIB, pid)
+    assert "cpu_quota_us" not in figures
+
+    agent.post(f"{where}/stop", {})
+    assert not agent.post(f"{where}/update", {"memory": 40 * MIB})["live"]
+    agent.post(f"{where}/start")
+    figures = agent.get(f"{where}/stats")
+    assert (figures["memory_limit_bytes"], figures.get("cpu_shares", 512)) == (40 * MIB, 512)
+    with pytest.raises(ApiError, match="too small"):
+        agent.post(f"{where}/update", {"memory": 4096})
+    agent.delete(where, force=True)

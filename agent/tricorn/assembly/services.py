@@ -24,6 +24,7 @@ from tricorn.service.image_records import ImageRecords
 from tricorn.service.image_states import ImageStates
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.lease_states import LeaseStates
+from tricorn.service.live_limits import LiveLimits
 from tricorn.service.node import NodeService
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.referrers import ReferrerService
@@ -48,6 +49,8 @@ def make_services(
         db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
         running.dumper, running.reviver, running.specs, machine,
     )  # fmt: skip
+    containers = ContainerService(db, images.images, lifecycle, running.tasks)
+    limits = containers.limits = LiveLimits(db, workers.runtime, lifecycle)
     return Services(
         node=_node(config, workers, images, running, upkeep),
         namespaces=NamespaceService(db, snapshots.defaults),
@@ -55,7 +58,8 @@ def make_services(
         image_states=ImageStates(db, images.catalog, images.images, images.puller, transfer),
         archive_files=ArchiveFiles(db, images.catalog, transfer, machine),
         lease_states=LeaseStates(db, workers.clock),
-        containers=ContainerService(db, images.images, lifecycle, running.tasks),
+        containers=containers,
+        limits=limits,
         container_records=running.sandboxes.records,
         tasks=running.tasks,
         waiting=WaitService(db, lifecycle, running.health),

@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, str]] = {
     "wait": "wait:wait",
     "inspect": "container:inspect",
     "stats": "container:stats",
+    "update": "update:update",
     "top": "top:top",
     "pids": "top:pids",
     "health": "health:health",

@@ -40,6 +40,8 @@ from tricorn.model.requests import (
     ImageView,
     ImportResult,
     LeaseDesired,
+    LimitsUpdate,
+    LimitsView,
     LogLine,
     OperationView,
     Progress,
@@ -287,6 +289,14 @@ class Containers(Noun):
 
     async def resize(self, id: str, rows: int, columns: int) -> None:
         await self._pool.call(calls.action(self._ns, id, "resize", {"rows": rows, "columns": columns}))
+
+    async def close_stdin(self, id: str) -> None:
+        """End the container's standard input."""
+        await self._pool.call(calls.action(self._ns, id, "close-stdin"))
+
+    async def update(self, id: str, wanted: LimitsUpdate) -> LimitsView:
+        """Change limits, of a running container at once; None keeps one, -1 takes it away."""
+        return value(await self._pool.call(calls.action(self._ns, id, "update", plain(wanted))), LimitsView)
 
     async def wait(self, id: str) -> ExitView:
         """Wait for the exit, however long it takes."""

@@ -149,6 +149,17 @@ class Mount:
 
 
 @frozen
+class BlkioLimit:
+    """Bounds of one block device, by its numbers (`8:0`): bytes and operations a second; 0 is no bound."""
+
+    device: str
+    read_bps: int = 0
+    write_bps: int = 0
+    read_iops: int = 0
+    write_iops: int = 0
+
+
+@frozen
 class Resources:
     """Limits of a container's cgroup. None leaves a limit unset."""
 
@@ -160,6 +171,24 @@ class Resources:
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     pids: int | None = None
+    blkio_weight: int | None = None  # share of the devices' time, 10 to 1000
+    blkio: tuple[BlkioLimit, ...] = ()
+
+
+@frozen
+class LimitsUpdate:
+    """Body of `POST …/containers/{id}/update`: None keeps a limit, -1 takes it away."""
+
+    memory: int | None = None
+    memory_swap: int | None = None
+    memory_reservation: int | None = None
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    pids: int | None = None
+    blkio_weight: int | None = None
+    blkio: tuple[BlkioLimit, ...] | None = None
 
 
 @frozen
@@ -341,10 +370,6 @@ class ExitView:
     note: str = ""
 
 
-ObjectPhase = Literal[
-    "wait", "download", "upload", "read", "write", "verify", "unpack",
-    "done", "skipped", "mounted",
-]  # fmt: skip
 WaitState = Literal["exited", "running", "healthy"]
 
 
@@ -360,6 +385,20 @@ class WaitView:
     note: str = ""
 
 
+@frozen
+class LimitsView:
+    """The limits that a container has now; `live` tells whether a running one got them at once."""
+
+    id: str
+    resources: Resources
+    live: bool
+    warnings: tuple[str, ...] = ()
+
+
+ObjectPhase = Literal[
+    "wait", "download", "upload", "read", "write", "verify", "unpack",
+    "done", "skipped", "mounted",
+]  # fmt: skip
 
 
 @frozen

@@ -15,11 +15,14 @@ from attrs import frozen
 
 from tricorn.model.records import Container, TaskStatus
 from tricorn.model.requests import Action, ContainerDesired
+from tricorn.rules.live_limits import needs_new_container
 
 # Keys that say how to get there rather than what is wanted
 _TRANSPORT = frozenset({"state", "pull", "plain_http"})
 # Keys that can be changed on a container without making it anew
-_IN_PLACE = frozenset({"labels", "stop_signal", "stop_timeout", "restart", "health"})
+_IN_PLACE = frozenset(
+    {"labels", "stop_signal", "stop_timeout", "restart", "health", "resources", "log_size", "log_files"}
+)
 _ALIVE = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED})
 
 
@@ -81,6 +84,10 @@ def container_steps(
         return Steps(create=True, start=wanted_running, reasons=("no such container",))
     differing = differences(current.desired, canonical(desired))
     hard = [key for key in differing if key not in _IN_PLACE]
+    if "resources" in differing and needs_new_container(
+        _value(current.desired, "resources"), _value(canonical(desired), "resources")
+    ):
+        hard.append("resources")
     if image_digest and current.image_digest and image_digest != current.image_digest:
         hard.append("image_digest")
     if hard:
@@ -106,7 +113,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _value(request: Mapping[str, Any], key: str) -> Any:
-    return request[key] if key in request else _DEFAULTS.get(key)
+    value = request[key] if key in request else _DEFAULTS.get(key)
+    if key == "resources" and isinstance(value, Mapping):  # stored by an agent that knew fewer limits
+        return {**_DEFAULTS[key], **value}
+    return value
 
 
 _DEFAULTS = canonical(ContainerDesired(image=""))

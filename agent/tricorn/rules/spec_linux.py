@@ -11,6 +11,7 @@ from tricorn.model.networks import NetworkKind
 from tricorn.model.requests import ContainerDesired, Resources
 from tricorn.model.spec import DeviceNode, HostLimits
 from tricorn.rules.networks import parse_network
+from tricorn.rules.spec_blkio import block_io
 
 _KINDS: Final = {
     "pid": "pid",
@@ -124,6 +125,7 @@ def resources(wanted: Resources, host: HostLimits, *, all_devices: bool) -> tupl
         "memory": _memory(wanted, host, warnings),
         "cpu": _cpu(wanted),
         "pids": _pids(wanted),
+        "blockIO": block_io(wanted),
     }
     if wanted.cpuset_cpus or wanted.cpuset_mems:
         parts["cpu"] = parts["cpu"] | _cpuset(wanted)

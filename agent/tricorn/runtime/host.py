@@ -28,7 +28,9 @@ _MACHINES: Final = {
     "riscv64": "riscv64", "s390x": "s390x",
 }  # fmt: skip
 _SPECIAL: Final = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/.lxc", "/dev/console")  # noqa: S108
-_CONTROLLER_OF: Final = {"memory": "memory", "cpu": "cpu", "pids": "pids"}
+_CONTROLLERS_OF: Final = {
+    "memory": {"memory"}, "cpu": {"cpu"}, "pids": {"pids"}, "blockIO": {"blkio", "io"},
+}  # fmt: skip
 
 
 async def host_limits(desired: ContainerDesired) -> HostLimits:
@@ -96,7 +98,7 @@ def _rlimits() -> dict[str, int]:
 
 def _controllers(hierarchies: Hierarchies) -> tuple[str, ...]:
     present = set(hierarchies.v1) | set(hierarchies.v2_controllers)
-    return tuple(name for name, controller in _CONTROLLER_OF.items() if controller in present)
+    return tuple(name for name, controllers in _CONTROLLERS_OF.items() if controllers & present)
 
 
 def _accounts_for_swap(hierarchies: Hierarchies) -> bool:

@@ -22,6 +22,7 @@ from tricorn.service.image_states import ImageStates
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.lease_states import LeaseStates
+from tricorn.service.live_limits import LiveLimits
 from tricorn.service.migrations import MigrationService
 from tricorn.service.mounts import MountService
 from tricorn.service.networks import NetworkService
@@ -65,6 +66,7 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     samples: SampleService
+    limits: LiveLimits
     health: HealthService
     content: BlobService
     image_records: ImageRecords

@@ -29,6 +29,7 @@ from tricorn.rules.restarts import parse_policy
 from tricorn.runtime.network import interfaces
 from tricorn.service.images import ImageService
 from tricorn.service.lifecycle import ALIVE, Lifecycle
+from tricorn.service.live_limits import LiveLimits, stored
 from tricorn.service.progress import Reporter
 from tricorn.service.tasks import TaskService
 from tricorn.service.views import container_view
@@ -45,6 +46,7 @@ class ContainerService:
         self._images = images
         self._lifecycle = lifecycle
         self._tasks = tasks
+        self.limits: LiveLimits | None = None  # what changes those of running containers
 
     async def list(
         self, namespace: str, filters: Sequence[str] = (), *, all: bool = True
@@ -151,6 +153,11 @@ class ContainerService:
         return warnings
 
     async def _update(self, namespace: str, container_id: str, desired: ContainerDesired) -> None:
+        container, task = await self._lifecycle.records(namespace, container_id)
+        alive = task is not None and task.status in ALIVE
+        if self.limits and stored(container) != desired.resources:
+            await self.limits.apply_held(namespace, container, desired.resources, running=alive)
+
         def change(tx: Any) -> None:
             old = tx.containers.get(namespace, container_id)
             kept = {k: v for k, v in old.labels.items() if k not in old.desired.get("labels", {})}
@@ -159,6 +166,8 @@ class ContainerService:
             )
 
         await self._db.write(change)
+        container, task = await self._lifecycle.records(namespace, container_id)
+        self._lifecycle.supervisor.refresh(self._lifecycle.bundles.ref(namespace, container, task))
 
     async def create(
         self,

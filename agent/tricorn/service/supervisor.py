@@ -61,6 +61,12 @@ class Supervisor:
         self.expect_no_more(ref.namespace, ref.id)
         self._nursery.start_soon(self._watch, watch, name=f"watch {ref.namespace}/{ref.id}")
 
+    def refresh(self, ref: BundleRef) -> None:
+        """Go by other bounds of the log from now on, if the task is watched."""
+        watch = self._watches.get((ref.namespace, ref.id))
+        if watch:
+            watch.ref = ref
+
     async def watched(self, namespace: str, container: str) -> None:
         """Return once a task that has no process yet is watched, or won't be."""
         await self._expected.setdefault((namespace, container), trio.Event()).wait()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tricorn.model.records import Container, TaskStatus
-from tricorn.model.requests import ContainerDesired, Mount, Resources
+from tricorn.model.requests import ContainerDesired, Mount
 from tricorn.rules.plan import canonical, container_steps, differences, label_changes, merged_labels
 
 BASE = ContainerDesired(image="busybox", args=("sleep", "9"), labels={"a": "1"})
@@ -34,7 +34,7 @@ def test_the_same_request_changes_nothing() -> None:
     "change",
     [
         {"args": ("sleep", "10")}, {"env": {"A": "1"}}, {"user": "nobody"}, {"cwd": "/tmp"}, {"network": "host"},
-        {"mounts": (Mount("/data", "/srv"),)}, {"resources": Resources(memory=1)}, {"read_only": True},
+        {"mounts": (Mount("/data", "/srv"),)}, {"read_only": True},
         {"cap_add": ("NET_ADMIN",)}, {"terminal": True}, {"runtime": "runc"}, {"image": "alpine"},
     ],
     ids=lambda change: next(iter(change)),

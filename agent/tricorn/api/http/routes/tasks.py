@@ -18,6 +18,8 @@ from tricorn.model.requests import (
     ExecResult,
     ExitView,
     KillRequest,
+    LimitsUpdate,
+    LimitsView,
     LogLine,
     StopRequest,
     WaitView,
@@ -101,6 +103,15 @@ async def logs(call: Call) -> object:
     )
 
 
+async def update(call: Call) -> object:
+    return await call.services.limits.update(call.namespace, call.path["id"], call.body)
+
+
+async def close_stdin(call: Call) -> object:
+    await call.services.processes.close_io(call.namespace, call.path["id"], "", stdin=True)
+    return Empty()
+
+
 async def resize(call: Call) -> object:
     body: ResizeRequest = call.body
     if not (0 < body.rows < 65536 and 0 < body.columns < 65536):
@@ -170,6 +181,8 @@ ROUTES = (
         body=ExecRequest,
         upgradable=True,
     ),
+    _verb("update", update, "Change its limits", result=LimitsView, body=LimitsUpdate),
+    _verb("close-stdin", close_stdin, "End its standard input", result=Empty),
     _verb("resize", resize, "Set the size of its terminal", result=Empty, body=ResizeRequest),
     Route(
         "GET",

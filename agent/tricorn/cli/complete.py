@@ -52,6 +52,17 @@ snapshots: Final = _names(calls.snapshots, "key")
 quarantined: Final = _names(lambda _: upkeep_calls.quarantine(), "digest")
 
 
+def hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the host of a registry that images here are called after."""
+    names = _names(calls.images, "name")(ctx, param, "")
+    found = {name.partition("/")[0] for name in names if "/" in name} | {"docker.io"}
+    return sorted(host for host in found if host.startswith(incomplete) and _is_host(host))
+
+
+def _is_host(word: str) -> bool:
+    return "." in word or ":" in word or word == "localhost"
+
+
 def images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Complete an image's name, in full or as people write it (redis:7 for docker.io/library/redis:7)."""
     names = _names(calls.images, "name")(ctx, param, "")

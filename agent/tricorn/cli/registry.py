@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tricorn.cli import complete
 from tricorn.cli.door import calls
 from tricorn.cli.output import clean, emit_json
 from tricorn.cli.settings import Settings, command
@@ -17,7 +18,7 @@ registry_command = click.Group("registry", help="Look at how registries are reac
     "explain",
     examples="tricorn registry explain docker.io\ntricorn --json registry explain registry.lan:5000",
 )
-@click.argument("host", metavar="HOST")
+@click.argument("host", metavar="HOST", shell_complete=complete.hosts)
 def explain(settings: Settings, host: str) -> None:
     """Show the hosts that are asked for HOST's images, in order, what each may be asked for, and where
     credentials would come from. Nobody is asked, and no secret is shown.

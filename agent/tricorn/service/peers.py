@@ -31,7 +31,9 @@ from tricorn.ports import ContentStore
 from tricorn.registry.turns import Turns
 from tricorn.rules.peers import SERVED, Grant, Identity, goes_first, is_private
 from tricorn.rules.platforms import IndexBudget
+from tricorn.rules.referrers import of_type
 from tricorn.service.bringing import Bringing
+from tricorn.service.peer_referrers import PeerReferrers
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -77,6 +79,7 @@ class PeerService:
         self._content = content
         self._bringing = bringing
         self._turns = turns
+        self._referring = PeerReferrers(content)
         self.grant = grant
         self.this = Identity(frozenset())
         self.figures = PeerFigures()
@@ -102,11 +105,34 @@ class PeerService:
         if not self.grant.allows(peer, repository):
             raise _unknown(repository, which)
         places = await self._places(repository, digest)
+        if not places:
+            places = await self._of_referrers(repository, digest)
         if (served := await self._first_here(places)) is not None:
             return served
         if not places or not self._on_its_way(peer, digest):
             raise _unknown(repository, which)
         return await self._wait(peer, repository, digest)
+
+    async def referrers(
+        self, peer: Identity, repository: str, which: str, artifact_type: str = ""
+    ) -> list[Descriptor]:
+        """Return what refers to a manifest of the repository and is on this node.
+
+        NotFound for a manifest that isn't served, and when nothing is known: another host may know more.
+        """
+        digest = Digest.parse(which)
+        if not self.grant.allows(peer, repository):
+            raise _unknown(repository, which)
+        places = await self._places(repository, digest)
+        if await self._first_here(places) is None:
+            raise _unknown(repository, which)
+        found = []
+        for namespace in dict.fromkeys(place.namespace for place in places):
+            named = [target for home, _, target in await self._images(repository) if home == namespace]
+            found += await self._referring.of(namespace, repository, digest, named)
+        if not found:
+            raise NotFound(f"{repository}: this node knows nothing that refers to {digest}")
+        return of_type(found, artifact_type)
 
     async def tags(self, peer: Identity, repository: str) -> list[str]:
         """Return the repository's tags, sorted. NotFound for a repository without images here."""
@@ -155,6 +181,27 @@ class PeerService:
         for namespace, target in once.values():
             places += await self._in_tree(namespace, target, digest)
         return places
+
+    async def _of_referrers(self, repository: str, digest: Digest) -> list[_Place]:
+        """Return where a blob belongs to what refers to an image of the repository."""
+        images = await self._images(repository)
+        for namespace in self.grant.namespaces:
+            named = [target for home, _, target in images if home == namespace]
+            for subject in await self._subjects(namespace, named):
+                for referrer in await self._referring.of(namespace, repository, subject, named):
+                    for part in await self._referring.parts(namespace, referrer):
+                        if part.digest == digest:
+                            return [_Place(namespace, part)]
+        return []
+
+    async def _subjects(self, namespace: str, targets: Sequence[Descriptor]) -> list[Digest]:
+        """Return the manifests and indexes of images, which artifacts may refer to."""
+        found: dict[Digest, None] = {}
+        for target in targets:
+            children = await self._children_of(namespace, target)
+            if children is not None:
+                found |= dict.fromkeys(d.digest for d in (target, *children) if d.media_type in _DOCUMENTS)
+        return list(found)
 
     async def _in_tree(self, namespace: str, target: Descriptor, digest: Digest) -> list[_Place]:
         """Look for a blob among all that an image consists of, as far as the namespace has it."""

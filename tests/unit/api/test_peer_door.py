@@ -18,7 +18,7 @@ from tricorn.api.registry.pace import Pace
 from tricorn.api.registry.site import RegistrySite
 from tricorn.errors import NotFound, TricornError, Unavailable
 from tricorn.model.ids import Digest
-from tricorn.model.oci import OCI_LAYER
+from tricorn.model.oci import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
 from tricorn.rules.authorise import Peer
 from tricorn.rules.peers import Grant, Identity, PeerRule
 from tricorn.service.peers import PeerFigures, ServedBlob
@@ -40,6 +40,11 @@ class Service:
         if self.error:
             raise self.error
         return ServedBlob(DIGEST, OCI_LAYER, "/blob", 1000)
+
+    async def referrers(self, _peer: Any, _repository: str, _which: str, kind: str) -> list[Descriptor]:
+        if self.error:
+            raise self.error
+        return [Descriptor(OCI_MANIFEST, DIGEST, 10, artifact_type=kind)]
 
     def statistics(self) -> dict[str, int]:
         return {}
@@ -100,12 +105,26 @@ async def test_refusals_are_ocis_and_tell_peers_whether_to_wait(
         ("/v2/r.example/app/blobs/uploads/", "POST", 405, "UNSUPPORTED"),
         ("/v1/default/images", "GET", 404, "UNSUPPORTED"),
         ("/v2/R.example/APP/blobs/x", "GET", 400, "NAME_INVALID"),
-        ("/v2/r.example/app/referrers/x", "GET", 404, "NAME_UNKNOWN"),
     ],
 )
 async def test_nothing_but_reading(target: str, method: str, status: int, code: str) -> None:
     reply = await ask(Service(), target, method)
     assert (reply.status, code_of(reply)) == (status, code)
+
+
+async def test_referrers_by_their_type() -> None:
+    target = f"/v2/r.example/app/referrers/{DIGEST}"
+    reply = await ask(Service(), f"{target}?artifactType=application%2Fspdx%2Bjson")
+    assert (reply.status, reply.content_type) == (200, OCI_INDEX)
+    assert ("OCI-Filters-Applied", "artifactType") in reply.headers
+    assert json.loads(reply.body)["manifests"] == [
+        {
+            "mediaType": OCI_MANIFEST, "digest": str(DIGEST), "size": 10,
+            "artifactType": "application/spdx+json",
+        }
+    ]  # fmt: skip
+    reply = await ask(Service(NotFound("nothing")), target)
+    assert (reply.status, code_of(reply)) == (404, "NAME_UNKNOWN")
 
 
 async def test_a_peer_with_too_many_connections_is_told_to_wait() -> None:

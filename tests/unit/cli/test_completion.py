@@ -65,6 +65,7 @@ def test_images(agent: Any, ask: Ask) -> None:
     assert ask("tricorn image rm redis:") == ["7", "8"]
     assert ask("tricorn image rm redis:", TRICORN_BREAKS=" ") == ["redis:7", "redis:8"]
     assert ask("tricorn run m") == ["me/app:1"]
+    assert ask("tricorn registry explain ") == ["docker.io", "ghcr.io"]
 
 
 def test_the_rest(agent: Any, ask: Ask) -> None:

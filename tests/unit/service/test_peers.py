@@ -13,12 +13,16 @@ import trio.testing
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, NotFound, Unavailable
+from tricorn.model.checkpoints import DUMP
 from tricorn.model.ids import Digest
 from tricorn.model.oci import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
 from tricorn.model.records import Image
+from tricorn.model.reference import Reference
 from tricorn.registry.turns import Turns
+from tricorn.rules.chains import source_label
 from tricorn.rules.hosts import RegistryHost, plan_hosts
 from tricorn.rules.peers import Grant, Identity, PeerRule, goes_first
+from tricorn.rules.referrers import referrer_label
 from tricorn.service.bringing import Bringing
 from tricorn.service.peers import PeerService
 from tricorn.store.content import ContentStore
@@ -241,3 +245,44 @@ async def test_waiting_is_bounded_and_tells_how_far_it_is(
                 await node.service.blob(PEER, REPOSITORY, str(layer.digest))
     assert caught.value.details == {"bringing": 3}
     assert node.service.figures.waiting == 0
+
+
+async def test_what_refers_to_an_image_is_told_of_and_served_if_it_is_of_the_repository(node: Node) -> None:
+    manifest, _ = await node.image("one")
+    await node.name(f"{REPOSITORY}:1", manifest)
+    with pytest.raises(NotFound):  # others may know more
+        await node.service.referrers(PEER, REPOSITORY, manifest.digest)
+    bill, text = await node.image("bill", subject=_raw(manifest), artifactType="application/spdx+json")
+    other, _ = await node.image("other", subject=_raw(manifest), artifactType="application/x-other")
+    signature, _ = await node.image(
+        "signature", subject=_raw(manifest), artifactType="application/x-signature"
+    )
+    about = referrer_label(bill.digest) | referrer_label(other.digest)
+    await node.content.update_labels("default", manifest.digest, about)
+    for artifact, home in ((bill, REPOSITORY), (other, "r.example/team/other")):
+        await node.content.update_labels("default", artifact.digest, source_label(Reference.parse(home)))
+    await node.name(f"{REPOSITORY}:signature", signature)
+    found = await node.service.referrers(PEER, REPOSITORY, manifest.digest)
+    assert {each.digest for each in found} == {bill.digest, signature.digest}
+    (only,) = await node.service.referrers(PEER, REPOSITORY, manifest.digest, "application/spdx+json")
+    assert (only.digest, only.artifact_type) == (bill.digest, "application/spdx+json")
+    assert await node.served(bill.digest)
+    assert await node.served(text.digest)
+    assert not await node.served(other.digest)
+    for peer, repository in (
+        (Identity(frozenset({"dns:stranger"})), REPOSITORY),
+        (PEER, "r.example/team/other"),
+    ):
+        assert not await node.served(bill.digest, repository, peer)
+        with pytest.raises(NotFound):
+            await node.service.referrers(peer, repository, manifest.digest)
+
+
+async def test_memory_of_processes_is_served_as_no_referrer_either(node: Node) -> None:
+    manifest, _ = await node.image("one")
+    await node.name(f"{REPOSITORY}:1", manifest)
+    memory = await node.add(b"memory", DUMP)
+    hidden, _ = await node.image("hidden", subject=_raw(manifest), layers=[_raw(memory)])
+    await node.content.update_labels("default", manifest.digest, referrer_label(hidden.digest))
+    await node.content.update_labels("default", hidden.digest, source_label(Reference.parse(REPOSITORY)))
+    assert not await node.served(memory.digest)

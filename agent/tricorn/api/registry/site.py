@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 
@@ -15,8 +16,10 @@ from tricorn.api.http.replies import JSON, Data, Reply, Whole
 from tricorn.api.http.wire import Head
 from tricorn.api.registry.pace import Pace
 from tricorn.errors import InvalidArgument, NotFound, OutOfRange, TricornError, Unavailable
+from tricorn.model.oci import OCI_INDEX
 from tricorn.rules.authorise import Peer
 from tricorn.rules.peers import HEADER, Asked, Identity, parse_range, parse_target
+from tricorn.service.peer_referrers import listing
 from tricorn.service.peers import PeerService, ServedBlob
 
 log = structlog.get_logger(__name__)
@@ -77,7 +80,13 @@ class RegistrySite:
                 document = {"name": asked.repository, "tags": tags}
                 return Whole(200, json.dumps(document).encode(), JSON, _VERSION)
             case _:
-                raise NotFound("this node tells of no referrers", hint="ask the registry itself")
+                return await self._referrers(asked, parse_qs(urlsplit(head.target).query))
+
+    async def _referrers(self, asked: Asked, query: Mapping[str, list[str]]) -> Reply:
+        kind = query.get("artifactType", [""])[0]
+        found = await self._service.referrers(self._peer, asked.repository, asked.which, kind)
+        applied = (("OCI-Filters-Applied", "artifactType"),) if kind else ()
+        return Whole(200, listing(found), OCI_INDEX, (*_VERSION, *applied))
 
     def _blob(self, served: ServedBlob, head: Head) -> Data:
         headers: Headers = (

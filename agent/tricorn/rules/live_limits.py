@@ -15,6 +15,7 @@ from tricorn.rules.spec_linux import resources as oci_resources
 NONE: Final = -1  # takes a limit away
 _PARTS: Final[tuple[str, ...]] = ("memory", "cpu", "pids", "blockIO")
 _SHARES: Final = 1024  # the kernel's own
+_ALL_PIDS: Final = 1 << 22  # as many as a kernel has: crun takes no -1 for a running container
 _FIXED: Final = ("cpuset_cpus", "cpuset_mems", "blkio_weight", "blkio")  # can be changed, not taken away
 
 
@@ -71,5 +72,5 @@ def _lifted(host: HostLimits) -> list[tuple[str, str, dict[str, Any]]]:
         ("memory_reservation", "memory", {"reservation": nothing_reserved}),
         ("cpus", "cpu", {"quota": NONE, "period": 100_000}),
         ("cpu_shares", "cpu", {"shares": _SHARES}),
-        ("pids", "pids", {"limit": NONE}),
+        ("pids", "pids", {"limit": _ALL_PIDS}),
     ]

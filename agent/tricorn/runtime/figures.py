@@ -38,7 +38,7 @@ def v1(directory: Callable[[str], str]) -> dict[str, float]:
     figures = _cpu_v1(directory("cpuacct"), directory("cpu")) | _memory_v1(directory("memory"))
     figures |= {
         "pids": number(f"{directory('pids')}/pids.current"),
-        "pids_limit": number(f"{directory('pids')}/pids.max"),
+        "pids_limit": _pids_limit(f"{directory('pids')}/pids.max"),
     }
     return _known(figures) | _io_v1(directory("blkio"))
 
@@ -89,7 +89,7 @@ def _memory_v1(directory: str) -> dict[str, float | None]:
 def v2(base: str) -> dict[str, float]:
     """Return the figures of cgroup v2 in the directory `base`."""
     figures = _cpu_v2(base) | _memory_v2(base)
-    figures |= {"pids": number(f"{base}/pids.current"), "pids_limit": number(f"{base}/pids.max")}
+    figures |= {"pids": number(f"{base}/pids.current"), "pids_limit": _pids_limit(f"{base}/pids.max")}
     return _known(figures) | _io_v2(base) | pressure(base)
 
 
@@ -177,6 +177,12 @@ def _scaled(value: float | None, factor: float) -> float | None:
 def _working_set(usage: float | None, inactive: float | None) -> float | None:
     """Return what can't be taken back without harm: all but pages of files that nobody used lately."""
     return None if usage is None or inactive is None else max(usage - inactive, 0.0)
+
+
+def _pids_limit(path: str) -> float | None:
+    """Drop a bound that is no smaller than the kernel's own."""
+    value = number(path)
+    return None if value is None or value >= 2**22 else value
 
 
 def _limit(value: float | None) -> float | None:

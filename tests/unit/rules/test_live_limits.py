@@ -40,7 +40,7 @@ def test_a_document_has_all_limits_and_lifts_those_that_went() -> None:
     live, spec, warnings = update_document(OLD, Resources(memory=32 << 20), V1)
     assert spec == {"memory": {"limit": 32 << 20}}
     assert live == {
-        "memory": {"limit": 32 << 20, "reservation": -1}, "pids": {"limit": -1},
+        "memory": {"limit": 32 << 20, "reservation": -1}, "pids": {"limit": 1 << 22},
         "cpu": {"quota": -1, "period": 100_000, "shares": 1024},
     }  # fmt: skip
     assert warnings == []

@@ -25,7 +25,7 @@ def density(stage: Stage) -> Iterator[Measurement]:
     )
     start = Measurement("density-start", f"{count} containers created and started, 4 at a time", "s")
     stop = Measurement("density-stop", f"{count} running containers killed and deleted, 4 at a time", "s")
-    before = inventory.look(stage.tricorn.daemon, NAMESPACE)
+    before = _at_rest(stage)
     for name, fleet in fleets(stage, sides=(OURS, NEW)).items():
         names = [f"d{index}" for index in range(count)]
         resident = resident_kib(fleet.side.pid)
@@ -58,11 +58,26 @@ def _timed(
     result.side(name).add_round(samples, fleet.side.meter.seconds() - before)
 
 
+def _at_rest(stage: Stage) -> inventory.Inventory:
+    """Return what our side has once it has had a container, whose directories it keeps."""
+    fleet = fleets(stage, sides=(OURS,))[OURS]
+    fleet.start("first")
+    fleet.end("first")
+    stage.tricorn.hang_up()
+    deadline = time.monotonic() + SETTLING
+    while (found := inventory.look(stage.tricorn.daemon, NAMESPACE)).cgroups or fleet.monitors():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the first container has left {found}")
+        time.sleep(0.5)
+    return found
+
+
 def _left(stage: Stage, before: inventory.Inventory) -> dict[str, list[str]]:
     """Return what our side has more of than before, once all that follows a deletion is done."""
     deadline = time.monotonic() + SETTLING
     while True:
         stage.tricorn.call("POST", "/v1/gc")
+        stage.tricorn.hang_up()
         found = inventory.look(stage.tricorn.daemon, NAMESPACE).since(before)
         leaked = {name: items for name, items in found.items() if items}
         if not leaked or time.monotonic() > deadline:

@@ -53,9 +53,13 @@ class TricornSide:
     def start(self) -> None:
         self.daemon.start()
 
-    def stop(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connections of all threads; those that are still needed are opened again."""
         for connection in self._connections:
             connection.close()
+
+    def stop(self) -> None:
+        self.hang_up()
         self.daemon.clean_up()
         self.meter.remove()
 

@@ -15,7 +15,10 @@ from tricorn.rules.spec_linux import resources as oci_resources
 NONE: Final = -1  # takes a limit away
 _PARTS: Final[tuple[str, ...]] = ("memory", "cpu", "pids", "blockIO")
 _SHARES: Final = 1024  # the kernel's own
-_ALL_PIDS: Final = 1 << 22  # as many as a kernel has: crun takes no -1 for a running container
+_ALL_PIDS: Final = 1 << 22
+_ALL_CPUS: Final = 8192
+_ALL_MEMORY: Final = (1 << 63) - 4096
+_PERIOD: Final = 100_000  # microseconds
 _FIXED: Final = ("cpuset_cpus", "cpuset_mems", "blkio_weight", "blkio")  # can be changed, not taken away
 
 
@@ -64,13 +67,17 @@ def update_document(
 
 
 def _lifted(host: HostLimits) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return what stands for "no limit" in each part."""
-    nothing_reserved = 0 if host.cgroup_mode == "unified" else NONE
-    memory = {"limit": NONE, "swap": NONE} if host.swap_accounting else {"limit": NONE}
+    """Return what stands for "no limit" in each part: bounds beyond what any machine has where runtimes write
+    a -1 as the kernel doesn't take it.
+    """
+    unified = host.cgroup_mode == "unified"
+    memory = {"limit": _ALL_MEMORY}
+    if host.swap_accounting and not unified:  # there it counts memory, too
+        memory["swap"] = _ALL_MEMORY
     return [
         ("memory", "memory", memory),
-        ("memory_reservation", "memory", {"reservation": nothing_reserved}),
-        ("cpus", "cpu", {"quota": NONE, "period": 100_000}),
+        ("memory_reservation", "memory", {"reservation": 0 if unified else _ALL_MEMORY}),
+        ("cpus", "cpu", {"quota": _ALL_CPUS * _PERIOD, "period": _PERIOD}),
         ("cpu_shares", "cpu", {"shares": _SHARES}),
         ("pids", "pids", {"limit": _ALL_PIDS}),
     ]

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from typing import Final
 
 ACCOUNTING_CONTROLLERS: Final = ("cpuacct", "cpu", "memory", "pids", "blkio", "hugetlb", "rdma")
+_CPUS: Final = 8192  # of the largest machine there is for the kernel
 _PRESSURE: Final = {"some": "waiting", "full": "stalled"}
 _IO_V2: Final = {
     "rbytes": "io_read_bytes", "wbytes": "io_write_bytes", "rios": "io_read_ops", "wios": "io_write_ops",
@@ -46,7 +47,7 @@ def v1(directory: Callable[[str], str]) -> dict[str, float]:
 def _cpu_v1(accounting: str, scheduler: str) -> dict[str, float | None]:
     ticks = os.sysconf("SC_CLK_TCK")
     times, throttled = pairs(f"{accounting}/cpuacct.stat"), pairs(f"{scheduler}/cpu.stat")
-    quota = number(f"{scheduler}/cpu.cfs_quota_us")
+    quota, period = number(f"{scheduler}/cpu.cfs_quota_us"), number(f"{scheduler}/cpu.cfs_period_us")
     return {
         "cpu_seconds": number(f"{accounting}/cpuacct.usage", 1e-9),
         "cpu_user_seconds": _scaled(times.get("user"), 1 / ticks),
@@ -54,8 +55,8 @@ def _cpu_v1(accounting: str, scheduler: str) -> dict[str, float | None]:
         "cpu_periods": throttled.get("nr_periods"),
         "cpu_throttled_periods": throttled.get("nr_throttled"),
         "cpu_throttled_seconds": _scaled(throttled.get("throttled_time"), 1e-9),
-        "cpu_quota_us": quota if quota is not None and quota > 0 else None,
-        "cpu_period_us": number(f"{scheduler}/cpu.cfs_period_us"),
+        "cpu_quota_us": _quota(quota, period),
+        "cpu_period_us": period,
         "cpu_shares": number(f"{scheduler}/cpu.shares"),
     }
 
@@ -95,7 +96,7 @@ def v2(base: str) -> dict[str, float]:
 
 def _cpu_v2(base: str) -> dict[str, float | None]:
     cpu = pairs(f"{base}/cpu.stat")
-    quota, _, period = text(f"{base}/cpu.max").strip().partition(" ")
+    quota, period = (float(word) if word.isdecimal() else None for word in _two_words(f"{base}/cpu.max"))
     return {
         "cpu_seconds": _scaled(cpu.get("usage_usec"), 1e-6),
         "cpu_user_seconds": _scaled(cpu.get("user_usec"), 1e-6),
@@ -103,8 +104,8 @@ def _cpu_v2(base: str) -> dict[str, float | None]:
         "cpu_periods": cpu.get("nr_periods"),
         "cpu_throttled_periods": cpu.get("nr_throttled"),
         "cpu_throttled_seconds": _scaled(cpu.get("throttled_usec"), 1e-6),
-        "cpu_quota_us": float(quota) if quota.isdecimal() else None,
-        "cpu_period_us": float(period) if period.isdecimal() else None,
+        "cpu_quota_us": _quota(quota, period),
+        "cpu_period_us": period,
         "cpu_weight": number(f"{base}/cpu.weight"),
     }
 
@@ -177,6 +178,18 @@ def _scaled(value: float | None, factor: float) -> float | None:
 def _working_set(usage: float | None, inactive: float | None) -> float | None:
     """Return what can't be taken back without harm: all but pages of files that nobody used lately."""
     return None if usage is None or inactive is None else max(usage - inactive, 0.0)
+
+
+def _two_words(path: str) -> tuple[str, str]:
+    first, _, second = text(path).strip().partition(" ")
+    return first, second
+
+
+def _quota(quota: float | None, period: float | None) -> float | None:
+    """Drop "no limit": -1, or more than any machine has."""
+    if quota is None or quota <= 0 or quota >= _CPUS * (period or 1):
+        return None
+    return quota
 
 
 def _pids_limit(path: str) -> float | None:

@@ -12,6 +12,7 @@ from tricorn.model.spec import HostLimits
 from tricorn.rules.live_limits import merged, update_document
 from tricorn.rules.plan import canonical, container_steps
 
+EVERYTHING = (1 << 63) - 4096
 V1 = HostLimits(cgroup_mode="v1")
 OLD = Resources(memory=64 << 20, cpus=1.0, pids=10, memory_reservation=1 << 20, cpu_shares=2)
 
@@ -40,15 +41,15 @@ def test_a_document_has_all_limits_and_lifts_those_that_went() -> None:
     live, spec, warnings = update_document(OLD, Resources(memory=32 << 20), V1)
     assert spec == {"memory": {"limit": 32 << 20}}
     assert live == {
-        "memory": {"limit": 32 << 20, "reservation": -1}, "pids": {"limit": 1 << 22},
-        "cpu": {"quota": -1, "period": 100_000, "shares": 1024},
+        "memory": {"limit": 32 << 20, "reservation": EVERYTHING}, "pids": {"limit": 1 << 22},
+        "cpu": {"quota": 819_200_000, "period": 100_000, "shares": 1024},
     }  # fmt: skip
     assert warnings == []
     live, spec, _ = update_document(
         OLD, Resources(), HostLimits(cgroup_mode="unified", swap_accounting=False)
     )
     assert spec == {}
-    assert live["memory"] == {"limit": -1, "reservation": 0}
+    assert live["memory"] == {"limit": EVERYTHING, "reservation": 0}
 
 
 def test_block_devices() -> None:

@@ -484,6 +484,7 @@ class RuntimeInfo:
     reason: str = ""
     features: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    flavour: str = ""  # which program it really is, as it says itself: crun, runc, …
 
 
 class ProcessStreams(Protocol):

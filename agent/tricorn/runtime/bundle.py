@@ -152,6 +152,13 @@ def read_config(bundle: Bundle) -> dict[str, Any]:
     return config
 
 
+def find_config(bundle: Bundle) -> dict[str, Any] | None:
+    """Return the bundle's config.json, None when there is no usable one."""
+    with suppress(Internal):
+        return read_config(bundle)
+    return None
+
+
 def cgroup_path(config: dict[str, Any], container: str) -> str:
     """Return the cgroup path that a runtime makes of this config (relative to each hierarchy's root)."""
     path = str((config.get("linux") or {}).get("cgroupsPath") or f"/{container}")

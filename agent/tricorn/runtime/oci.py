@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, frozen
 
@@ -15,7 +15,7 @@ from tricorn import limits
 from tricorn.errors import DeadlineExceeded, FailedPrecondition, Unimplemented
 from tricorn.ports import RuntimeInfo
 from tricorn.rules.runtimes import choose_default, known_defects
-from tricorn.runtime import process
+from tricorn.runtime import crun_state, process
 from tricorn.runtime.cgroup import Hierarchies
 
 WELL_KNOWN: Final = ("crun", "runc")
@@ -36,6 +36,7 @@ class OciRuntime:
     path: str
     root: str
     environment: Mapping[str, str]
+    flavour: str = ""
 
     def arguments(self, namespace: str) -> list[str]:
         """Return the program and its global arguments."""
@@ -47,6 +48,22 @@ class OciRuntime:
 
     def knows(self, namespace: str, container: str) -> bool:
         return os.path.exists(self.state_of(namespace, container))
+
+    async def start(self, namespace: str, container: str, config: Mapping[str, Any]) -> None:
+        """Let a created container go; `config` is its spec. Fails as `call`."""
+        if self.flavour == "crun" and crun_state.release(self.state_of(namespace, container), config):
+            return
+        await self.call(namespace, "start", container)
+
+    async def delete(self, namespace: str, container: str, config: Mapping[str, Any] | None) -> None:
+        """Delete a container; `config` is its spec if it has no process any more. Fails as `call`."""
+        if (
+            self.flavour == "crun"
+            and config
+            and crun_state.forget(self.state_of(namespace, container), config)
+        ):
+            return
+        await self.call(namespace, "delete", "--force", container)
 
     async def call(
         self, namespace: str, *arguments: str, seconds: float = limits.RUNTIME_CALL
@@ -121,7 +138,9 @@ async def _probe(
     if done.code != 0:
         return evolve(missing, reason=f"--version failed: {done.stderr.decode(errors='replace')[:200]}")
     flavour, version = _version(text)
-    info = RuntimeInfo(name, path, version, features=await _features(path, text, environment))
+    info = RuntimeInfo(
+        name, path, version, features=await _features(path, text, environment), flavour=flavour
+    )
     info = evolve(info, warnings=known_defects(flavour, version))
     if flavour == "crun" and hierarchies.mode == "hybrid" and hierarchies.v2_controllers:
         reason = HYBRID_REASON.format(

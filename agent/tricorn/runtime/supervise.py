@@ -149,7 +149,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
                 field="runtime",
             )
         root = f"{self._state_dir}/runtime/{ref.runtime}"
-        return oci.OciRuntime(info.path, root, self._environment)
+        return oci.OciRuntime(info.path, root, self._environment, info.flavour)
 
     def _cgroup(self, bundle: Bundle, namespace: str) -> cgroup.Cgroup:
         path = bundle.read_cgroup() or f"{self._top}/{namespace}/{bundle.container}"
@@ -248,7 +248,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         if await self._released(ref, runtime):
             return
         try:
-            await runtime.call(ref.namespace, "start", ref.id)
+            await runtime.start(ref.namespace, ref.id, bundles.read_config(Bundle.of(ref)))
         except FailedPrecondition as error:
             kind = InvalidArgument if oci.refused((), error.why) else FailedPrecondition
             raise kind(f"container {ref.id} can't be started", why=error.why) from None
@@ -304,10 +304,10 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
                 created = await self.recover_created(ref)
         await group.kill_all()
         await _end_monitors([created.monitor] if created else conmon.find_by_bundle(bundle), bool(created))
-        await group.kill_all()
+        gone = await group.kill_all() and created is not None and not process.alive(created.init)
         if runtime.knows(ref.namespace, ref.id):
             with suppress(FailedPrecondition):
-                await runtime.call(ref.namespace, "delete", "--force", ref.id)
+                await runtime.delete(ref.namespace, ref.id, bundles.find_config(bundle) if gone else None)
         for exec_bundle in bundle.execs():
             await client_execs.remove(exec_bundle, self._client)
         await self._client.finish(bundle)

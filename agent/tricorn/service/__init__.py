@@ -40,8 +40,8 @@ from tricorn.service.records import (
 )
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
-from tricorn.service.sandbox_controller import SandboxController
 from tricorn.service.sampling import SampleService
+from tricorn.service.sandbox_controller import SandboxController
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshot_layers import SnapshotLayers

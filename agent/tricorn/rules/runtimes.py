@@ -24,6 +24,13 @@ class _Defect:
 # Gathered from the projects' advisories; distributions backport, so a hit is a warning, never a refusal
 _DEFECTS: Final[Mapping[str, tuple[_Defect, ...]]] = {
     "runc": (
+        _Defect("CVE-2021-30465", "mounts can be led out of the container by a race", ((1, 0, 0),)),
+        _Defect("CVE-2022-29162", "exec with inheritable capabilities", ((1, 1, 2),)),
+        _Defect(
+            "CVE-2023-25809, CVE-2023-27561, CVE-2023-28642",
+            "cgroups can be written to, and masks be avoided by symlinks",
+            ((1, 1, 5),),
+        ),
         _Defect("CVE-2024-21626", "a leaked descriptor reaches the host's files", ((1, 1, 12),)),
         _Defect("CVE-2024-45310", "empty host files through a mkdir race", ((1, 1, 14), (1, 2, 0))),
         _Defect(

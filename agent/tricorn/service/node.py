@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import trio
 
 import tricorn
 from tricorn.model.oci import Platform
 from tricorn.ports import Capability, Checkpointer, CriuInfo, Runtime, RuntimeInfo
+from tricorn.runtime.kernel import kernel_capabilities
 from tricorn.runtime.network import host_interfaces
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 
 _CAP_SYS_RESOURCE = 24
+_DIRTY = "mem_dirty_track"  # of `criu check --feature`
+_LIMITER = trio.CapacityLimiter(1)
 
 
 class NodeService:
@@ -77,8 +81,10 @@ class NodeService:
 
     async def _capabilities(self, runtimes: Mapping[str, RuntimeInfo]) -> list[Capability]:
         found = host_capabilities()
+        found += await trio.to_thread.run_sync(kernel_capabilities, limiter=_LIMITER)
         if self._checkpointer:
-            found.append(_checkpoint(await self._checkpointer.criu(), runtimes))
+            criu = await self._checkpointer.criu()
+            found += [_checkpoint(criu, runtimes), *_dirty_memory(criu)]
         return found
 
     async def _snapshotter(self, name: str) -> dict[str, Any]:
@@ -121,6 +127,17 @@ def _python() -> Capability:
     return Capability(
         "python", available=True, details={"version": platform.python_version(), "path": sys.executable}
     )
+
+
+def _dirty_memory(criu: CriuInfo) -> list[Capability]:
+    """Return whether memory that was written to can be told from the rest; CRIU has tried it."""
+    if not criu.usable:
+        return []
+    if _DIRTY in criu.features:
+        return [Capability("dirty-memory", available=True)]
+    reason = "this kernel doesn't track dirty memory, so migrations send all of it while the container stands"
+    hint = "a kernel with CONFIG_MEM_SOFT_DIRTY"
+    return [Capability("dirty-memory", available=False, reason=reason, hint=hint)]
 
 
 def _checkpoint(criu: CriuInfo, runtimes: Mapping[str, RuntimeInfo]) -> Capability:

@@ -65,6 +65,7 @@ REGISTRY_HELPER_OUTPUT: Final = 64 * KIB
 REGISTRY_HELPER_TIMEOUT: Final = 15.0  # helpers of clouds ask a service in their turn
 REGISTRY_PARALLEL_DOWNLOADS: Final = 3
 REGISTRY_PARALLEL_UPLOADS: Final = 3
+REGISTRY_WHOLE: Final = 128 * MIB  # of a blob sent in one request: what came of it is lost if it breaks
 REFERRERS: Final = 1024  # artifacts that refer to one image: a label keeps each, and a list names them
 REFERRERS_PAGES: Final = 64  # of a registry's list of them
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces

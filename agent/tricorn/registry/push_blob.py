@@ -54,7 +54,7 @@ class BlobUpload:
         if self._session is None:
             if await self._begin():
                 return "mounted"
-            if self.descriptor.size <= limits.REGISTRY_PIECE and not self._in_pieces:
+            if self.descriptor.size <= limits.REGISTRY_WHOLE and not self._in_pieces:
                 await self._whole()
                 return "pushed"
         while self.confirmed < self.descriptor.size:

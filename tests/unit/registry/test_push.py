@@ -94,6 +94,7 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "REGISTRY_PIECE", 500_000)
+    monkeypatch.setattr(limits, "REGISTRY_WHOLE", 500_000)
 
 
 async def pushed(

@@ -70,6 +70,9 @@ REFERRERS: Final = 1024  # artifacts that refer to one image: a label keeps each
 REFERRERS_PAGES: Final = 64  # of a registry's list of them
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces
 EXTRACTIONS_PARALLEL: Final = 4
+COPIES_PARALLEL: Final = 4  # files being copied into containers or out of them
+COPY_SHOWN: Final = 64 * KIB  # text of a file that a change shows
+COPY_DIGEST: Final = 16 * MIB  # of a file that is to be replaced: a larger one is told by its size
 DIFFS_PARALLEL: Final = 2  # layers being made; each takes a core
 TRANSFER_BUFFER: Final = 1 * MIB
 

@@ -10,6 +10,7 @@ from tricorn.assembly.running import Running
 from tricorn.assembly.upkeep import Upkeep
 from tricorn.assembly.workers import Workers
 from tricorn.config import Config
+from tricorn.fs.copying import FileCopier
 from tricorn.service import Services
 from tricorn.service.archive_files import ArchiveFiles
 from tricorn.service.checkpoint_imports import CheckpointImporter
@@ -18,6 +19,7 @@ from tricorn.service.commit import CommitService
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
+from tricorn.service.copies import CopyService
 from tricorn.service.diff import DiffService
 from tricorn.service.image_care import ImageCare
 from tricorn.service.image_records import ImageRecords
@@ -26,6 +28,7 @@ from tricorn.service.introspection import IntrospectionService
 from tricorn.service.lease_states import LeaseStates
 from tricorn.service.live_limits import LiveLimits
 from tricorn.service.node import NodeService
+from tricorn.service.node_order import NodeOrder
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
@@ -60,8 +63,10 @@ def make_services(
         lease_states=LeaseStates(db, workers.clock),
         containers=containers,
         limits=limits,
+        node_order=NodeOrder(db, running.tasks, running.restarter),
         container_records=running.sandboxes.records,
         tasks=running.tasks,
+        copies=CopyService(lifecycle, upkeep.mounts, FileCopier(workers.extractor)),
         waiting=WaitService(db, lifecycle, running.health),
         samples=SampleService(db, workers.runtime, lifecycle, workers.clock),
         processes=running.processes,
@@ -96,10 +101,10 @@ def make_services(
         policy=images.gate,
         dumper=running.dumper,
         checkpoints=checkpoints,
+        migrations=make_migrations(config, workers, images, running, upkeep, checkpoints, diff),
         checkpoint_imports=CheckpointImporter(
             db, content, images.catalog, images.gate, machine, os.path.join(config.root, "dumps")
         ),
-        migrations=make_migrations(config, workers, images, running, upkeep, checkpoints, diff),
     )  # fmt: skip
 
 

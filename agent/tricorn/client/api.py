@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from tricorn.client import calls
 from tricorn.client.checkpoints import Checkpoints
 from tricorn.client.connection import Pool
+from tricorn.client.copies import Files
 from tricorn.client.migrations import Migrations
 from tricorn.client.networks import Networks
 from tricorn.client.nouns import (
@@ -29,7 +30,7 @@ from tricorn.client.values import value, values
 from tricorn.errors import Internal
 from tricorn.model.records import Event
 from tricorn.model.registry_plan import RegistryPlan
-from tricorn.model.requests import GcExplanation, GcReport
+from tricorn.model.requests import GcExplanation, GcReport, NodeStop
 
 SOCKET: Final = "/run/tricorn/tricorn.sock"
 
@@ -53,6 +54,7 @@ class Client:
         self.images = Images(self._pool, self.namespace)
         self.containers = Containers(self._pool, self.namespace)
         self.checkpoints = Checkpoints(self._pool, self.namespace)
+        self.files = Files(self._pool, self.namespace)
         self.migrations = Migrations(self._pool, self.namespace)
         self.content = Content(self._pool, self.namespace)
         self.snapshots = Snapshots(self._pool, self.namespace)
@@ -94,6 +96,14 @@ class Client:
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
         return (await self._pool.read(calls.metrics())).decode()
+
+    async def stop_all(self, *, timeout: float | None = None, plan: bool = False) -> NodeStop:
+        """Stop the containers of all namespaces in order, and start none again until `start_all`."""
+        return value(await self._pool.call(calls.stop_node(timeout=timeout, plan=plan)), NodeStop)
+
+    async def start_all(self) -> NodeStop:
+        """Let restart policies act again after `stop_all`."""
+        return value(await self._pool.call(calls.start_node()), NodeStop)
 
     async def collect(self, *, dry_run: bool = False) -> GcReport:
         """Remove what nothing needs, in all namespaces."""

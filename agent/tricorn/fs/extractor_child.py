@@ -20,7 +20,7 @@ import sys
 from typing import Any, Final, NoReturn
 
 from tricorn.errors import Internal, ResourceExhausted, TricornError
-from tricorn.fs import confine, diff_child, repack_child, seccomp, unpacking
+from tricorn.fs import confine, copy_child, diff_child, repack_child, seccomp, unpacking
 from tricorn.fs.archive import LayerApplier
 from tricorn.fs.entrychecks import in_user_namespace
 from tricorn.fs.tarstream import TarStream
@@ -31,6 +31,9 @@ _REQUEST_SIZE: Final = 65536
 _DESCRIPTORS: Final = 4
 
 _confined_user = False
+_OTHER_JOBS: Final = {
+    "diff": diff_child.answer, "repack": repack_child.answer, "copy": copy_child.answer,
+}  # fmt: skip
 
 _CAPABILITIES: Final = frozenset({
     confine.CHOWN, confine.DAC_OVERRIDE, confine.FOWNER, confine.FSETID, confine.MKNOD, confine.SETFCAP,
@@ -134,10 +137,9 @@ def _keep_only(descriptors: list[int]) -> list[int]:
 
 def _answer(request: dict[str, Any], source: int, target: int, progress: int) -> dict[str, Any]:
     try:
-        if request.get("job") == "diff":
-            return diff_child.answer(request, source, target, progress)
-        if request.get("job") == "repack":
-            return repack_child.answer(request, source, target, progress)
+        other = _OTHER_JOBS.get(request.get("job", ""))
+        if other is not None:
+            return other(request, source, target, progress)
         form = request["whiteouts"]
         confine.enter_root(target)
         confine.limit_resources()

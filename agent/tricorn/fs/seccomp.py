@@ -35,7 +35,11 @@ _ALLOWED: Final[dict[str, tuple[int, int]]] = {
     "nanosleep": (35, 101), "getrandom": (318, 278), "ppoll": (271, 73), "set_robust_list": (273, 99),
     "rseq": (334, 293), "membarrier": (324, 283), "umask": (95, 166), "writev": (20, 66),
     "readv": (19, 65), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
+    "renameat": (264, 38), "renameat2": (316, 276),
 }  # fmt: skip
+# Files of a container are replaced by renaming; a layer is applied without.
+COPY: Final = frozenset(_ALLOWED)
+_LAYER: Final = COPY - {"renameat", "renameat2"}
 # What takes no more than descriptors it was lent, memory and threads.
 COMPUTE: Final = frozenset({
     "read", "write", "lseek", "pread64", "futex", "close", "mmap", "munmap", "mprotect", "mremap", "madvise",
@@ -61,7 +65,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def program(machine: str, names: Collection[str] = _ALLOWED) -> bytes | None:
+def program(machine: str, names: Collection[str] = _LAYER) -> bytes | None:
     """Return the BPF program for a machine type as `uname` names it, None for one not known."""
     if machine not in _ARCHITECTURES:
         return None
@@ -84,7 +88,7 @@ def program(machine: str, names: Collection[str] = _ALLOWED) -> bytes | None:
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
 
 
-def install(names: Collection[str] = _ALLOWED) -> None:
+def install(names: Collection[str] = _LAYER) -> None:
     """Let this process make the calls of `names` only, for good; threads inherit it. Needs no_new_privs.
 
     Does nothing on a machine type or kernel that knows no filters. Raises OSError.

@@ -12,6 +12,7 @@ from tricorn.service.container_records import ContainerRecords
 from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
+from tricorn.service.copies import CopyService
 from tricorn.service.diff import DiffService
 from tricorn.service.dumps import Dumper
 from tricorn.service.gc import GcService
@@ -27,6 +28,7 @@ from tricorn.service.migrations import MigrationService
 from tricorn.service.mounts import MountService
 from tricorn.service.networks import NetworkService
 from tricorn.service.node import NodeService
+from tricorn.service.node_order import NodeOrder
 from tricorn.service.operations import Operation, OperationService
 from tricorn.service.policy import PolicyGate
 from tricorn.service.processes import ProcessService
@@ -50,6 +52,7 @@ from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
 from tricorn.service.transfer import TransferService
 from tricorn.service.usage import UsageService
+from tricorn.service.waiting import WaitService
 
 
 @frozen
@@ -65,14 +68,16 @@ class Services:
     containers: ContainerService
     container_records: ContainerRecords
     tasks: TaskService
+    copies: CopyService
     samples: SampleService
+    waiting: WaitService
     limits: LiveLimits
+    node_order: NodeOrder
+    processes: ProcessService
     health: HealthService
     content: BlobService
     image_records: ImageRecords
     snapshots: SnapshotService
-    waiting: WaitService
-    processes: ProcessService
     diff: DiffService
     commits: CommitService
     converter: Converter
@@ -93,8 +98,8 @@ class Services:
     policy: PolicyGate
     dumper: Dumper
     checkpoints: CheckpointService
-    checkpoint_imports: CheckpointImporter
     migrations: MigrationService
+    checkpoint_imports: CheckpointImporter
     registries: RegistryService
     scrub: ScrubService
     usage: UsageService

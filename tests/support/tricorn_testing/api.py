@@ -15,6 +15,7 @@ import trio
 from tricorn.api.http.site import HttpApi
 from tricorn.api.listen import Listener
 from tricorn.errors import TricornError
+from tricorn.model.copies import PathView
 from tricorn.model.health import HealthStatus, HealthView
 from tricorn.model.ids import Digest
 from tricorn.model.policy import PolicyAnswer, PolicyView
@@ -228,6 +229,9 @@ class World:
                 "start": container(), "stop": container(), "kill": None, "pause": container(), "resume": container(),
                 "wait": ExitView(3, NOW), "exec": ExecResult(0, "PONG\n"), "resize": None,
                 "stats": {"cpu_seconds": 1.5}, "pids": [42, 43],
+            },
+            "copies": {
+                "look": PathView("/etc/hosts", "file", 0o644, 0, 0, 4), "put": CHANGE, "copy": CHANGE, "place": CHANGE,
             },
             "content": {"list": [INFO_OF_BLOB], "info": INFO_OF_BLOB, "open": (blob, len(BLOB)), "delete": None},
             "snapshots": {"list": [SNAPSHOT], "get": SNAPSHOT, "delete": None},

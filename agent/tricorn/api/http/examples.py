@@ -40,6 +40,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "name": "job-1",
         "desired": {"image": "docker.io/library/alpine:3", "args": ["true"]},
     },
+    "FileDesired": {"path": "/etc/app.conf", "content": "mode = production\n", "mode": 420},
+    "NodeCopy": {"path": "/srv/www", "node_path": "/srv/site", "to": "container"},
     "StopRequest": {"timeout": 5},
     "KillRequest": {"signal": "SIGHUP"},
     "ExecRequest": {"args": ["redis-cli", "ping"], "timeout": 10},

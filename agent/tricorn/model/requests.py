@@ -386,6 +386,24 @@ class WaitView:
 
 
 @frozen
+class StopOutcome:
+    """One container of a stop of the whole node; those of a `wave` are stopped together."""
+
+    namespace: str
+    id: str
+    wave: int
+    error: str = ""
+
+
+@frozen
+class NodeStop:
+    """What a stop of all containers did; `held` tells that restart policies wait for `start`."""
+
+    items: tuple[StopOutcome, ...]
+    held: bool
+
+
+@frozen
 class LimitsView:
     """The limits that a container has now; `live` tells whether a running one got them at once."""
 

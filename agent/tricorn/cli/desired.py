@@ -9,6 +9,7 @@ from typing import Any, Final
 from tricorn.cli.figures import pairs, parse_duration, parse_size
 from tricorn.errors import InvalidArgument
 
+AFTER: Final = "tricorn.io/after"
 _UNLIMITED: Final = 2**64 - 1
 _NAMESPACES: Final = {"pid": "pid", "ipc": "ipc", "uts": "uts", "userns": "user", "cgroupns": "cgroup"}
 _SAME: Final = {
@@ -57,7 +58,7 @@ def container(
         "resources": resources(options),
         "rlimits": [rlimit(text) for text in options["ulimit"]],
         "sysctls": pairs(options["sysctl"], "--sysctl"),
-        "labels": pairs(options["label"], "--label"),
+        "labels": pairs(options["label"], "--label") | _after(options.get("after") or ()),
         "annotations": pairs(options["annotation"], "--annotation"),
         "namespaces": {kind: options[name] for name, kind in _NAMESPACES.items() if options.get(name)},
     }
@@ -102,6 +103,10 @@ def port(text: str) -> dict[str, Any]:
     if protocol:
         made["protocol"] = protocol
     return made | ({"address": address[0]} if address else {})
+
+
+def _after(names: Sequence[str]) -> dict[str, str]:
+    return {AFTER: ",".join(names)} if names else {}
 
 
 def _is_set(value: Any) -> bool:

@@ -226,6 +226,14 @@ def wait(ns: str, id: str) -> Call:
     return Call("GET", path(ns, "containers", id, "wait"), query(condition="stopped"))
 
 
+def stop_node(*, timeout: float | None = None, plan: bool = False) -> Call:
+    return Call("POST", path("node", "stop"), query(timeout=timeout, plan=plan))
+
+
+def start_node() -> Call:
+    return Call("POST", path("node", "start"))
+
+
 def wait_many(
     ns: str, names: Iterable[str], *, state: str = "exited", any: bool = False, timeout: float | None = None
 ) -> Call:

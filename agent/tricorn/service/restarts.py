@@ -6,7 +6,7 @@ containers that have a policy; between changes it sleeps until the next attempt 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -14,9 +14,11 @@ import trio
 from attrs import frozen
 
 from tricorn.errors import NotFound, TricornError
-from tricorn.model.records import Container, Task
+from tricorn.model.health import HealthStatus
+from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.model.stdio import NULL_STDIO, Stdio
 from tricorn.ports import Clock
+from tricorn.rules.order import Key, Order, after
 from tricorn.rules.restarts import (
     LONGEST_PAUSE,
     Decision,
@@ -36,7 +38,7 @@ log = structlog.get_logger(__name__)
 _SIGKILL: Final = 9
 _AT_ONCE: Final = 4  # containers being started again
 _BUSY: Final = 1.0  # seconds between looks at those
-Key = tuple[str, str]
+_PATIENCE: Final = 60.0  # seconds that others wait for a container to become healthy
 
 
 @frozen
@@ -62,6 +64,19 @@ class Restarter:
         self._busy: set[Key] = set()
         self._failures: dict[Key, tuple[int, float]] = {}  # attempts that failed, and when the next may be
         self.restarts = 0
+        self.held = False
+        self._done = trio.Event()
+
+    async def hold(self) -> None:
+        """Start nothing any more until `release`; what is being started is waited for."""
+        self.held = True
+        while self._busy:
+            self._done = trio.Event()
+            await self._done.wait()
+
+    def release(self) -> None:
+        """Go by the policies again."""
+        self.held = False
 
     async def run(self) -> None:
         """Keep to the policies for ever."""
@@ -90,22 +105,58 @@ class Restarter:
 
     def _act(self, candidates: Sequence[_Candidate], nursery: trio.Nursery) -> float:
         """Begin what is due; return the seconds until something else may be."""
+        if self.held:
+            return _BUSY
         soonest = float("inf")
+        decisions = {
+            item.key: decide(item.wish, item.task, self._boot_id, self._clock.now()) for item in candidates
+        }
+        order = self._order(candidates, decisions)
         for item in candidates:
             if item.key in self._busy:  # it may fail, which nothing but another look tells
                 soonest = min(soonest, _BUSY)
                 continue
-            decision = decide(item.wish, item.task, self._boot_id, self._clock.now())
+            decision = decisions[item.key]
             if decision.verb is Verb.LEAVE:
                 continue
             left = self._seconds_until(item.key, decision)
-            if left <= 0:
+            if left <= 0 and decision.verb is Verb.START and order.waits(item.key):
+                soonest = min(soonest, _BUSY)
+            elif left <= 0:
                 self._busy.add(item.key)
                 nursery.start_soon(self._carry_out, item.key, name=f"restart {'/'.join(item.key)}")
                 soonest = min(soonest, _BUSY)
             else:
                 soonest = min(soonest, left)
         return soonest
+
+    def _order(self, candidates: Sequence[_Candidate], decisions: Mapping[Key, Decision]) -> Order:
+        """Return who has to wait: for those that are being started now, and those that aren't healthy yet."""
+        needs = {item.key: after(item.key[0], item.container) for item in candidates}
+        coming = {
+            item.key
+            for item in candidates
+            if item.key in self._busy
+            or (
+                decisions[item.key].verb is Verb.START
+                and item.key not in self._failures
+                and self._seconds_until(item.key, decisions[item.key]) <= 0
+            )
+        }
+        named = {other for others in needs.values() for other in others}
+        ailing = {item.key for item in candidates if item.key in named and self._is_not_well_yet(item)}
+        return Order(needs, coming, ailing)
+
+    def _is_not_well_yet(self, item: _Candidate) -> bool:
+        """Whether a container with a health check has been started a moment ago, and isn't healthy so far."""
+        task = item.task
+        if task is None or task.status is not TaskStatus.RUNNING or not item.container.desired.get("health"):
+            return False
+        health = self._lifecycle.health_of(*item.key)
+        if health is not None and health.status is not HealthStatus.STARTING:
+            return False
+        started = task.started_at or self._clock.now()
+        return (self._clock.now() - started).total_seconds() < _PATIENCE
 
     def _seconds_until(self, key: Key, decision: Decision) -> float:
         due = (decision.due - self._clock.now()).total_seconds() if decision.due else 0.0
@@ -133,11 +184,12 @@ class Restarter:
             log.exception("container not started again", namespace=key[0], container=key[1])
         finally:
             self._busy.discard(key)
+            self._done.set()
 
     async def _settle(self, namespace: str, container_id: str) -> None:
         container, task = await self._lifecycle.records(namespace, container_id)
         wish = wish_of(container)
-        if wish is None:
+        if wish is None or self.held:
             return
         decision = decide(wish, task, self._boot_id, self._clock.now())
         if decision.verb is Verb.STOP:

@@ -57,16 +57,23 @@ class TaskService:
             await self._lifecycle.start(namespace, container_id)
         return await self._view(namespace, container_id)
 
-    async def stop(self, namespace: str, container_id: str, request: StopRequest) -> ContainerView:
-        """Ask a container to end and kill it when its time is up; one that has ended is left alone."""
+    async def stop(
+        self, namespace: str, container_id: str, request: StopRequest, *, by_hand: bool = True
+    ) -> ContainerView:
+        """Ask a container to end and kill it when its time is up; one that has ended is left alone. One that
+        isn't stopped `by_hand` may be started again by its restart policy.
+        """
         async with self._lifecycle.locks.hold(namespace, container_id):
-            await self.stop_held(namespace, container_id, request)
+            await self.stop_held(namespace, container_id, request, by_hand=by_hand)
         return await self._view(namespace, container_id)
 
-    async def stop_held(self, namespace: str, container_id: str, request: StopRequest) -> None:
+    async def stop_held(
+        self, namespace: str, container_id: str, request: StopRequest, *, by_hand: bool = True
+    ) -> None:
         """Stop, for callers that hold the container's lock."""
         container, task = await self._lifecycle.records(namespace, container_id)
-        await self._lifecycle.note_hand(namespace, container_id, stopped=True)  # before its end is seen
+        if by_hand:  # noted before its end is seen
+            await self._lifecycle.note_hand(namespace, container_id, stopped=True)
         if task is None or task.status not in ALIVE:
             return
         ref = self._lifecycle.bundles.ref(namespace, container, task)

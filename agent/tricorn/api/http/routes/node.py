@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tricorn.api.http.bodies import Health, InfoView, VersionView
+from tricorn.api.http.query import PLAN, Query
 from tricorn.api.http.replies import PROMETHEUS, Whole
 from tricorn.api.http.routing import Call, Route, Scope, Shape
 from tricorn.errors import Unavailable
+from tricorn.model.requests import NodeStop
+from tricorn.rules.authorise import Role
 
 
 async def health(call: Call) -> object:
@@ -28,6 +31,14 @@ async def version(call: Call) -> object:
 
 async def info(call: Call) -> object:
     return await call.services.node.info()
+
+
+async def stop(call: Call) -> object:
+    return await call.services.node_order.stop_all(call.query["timeout"], plan=call.query["plan"])
+
+
+async def start(call: Call) -> object:
+    return await call.services.node_order.start_all()
 
 
 ROUTES = (
@@ -61,6 +72,25 @@ ROUTES = (
         "The node's layout, runtimes and capabilities",
         InfoView,
         scope=Scope.ANYWHERE,
+    ),
+    Route(
+        "POST",
+        "/v1/node/stop",
+        stop,
+        "Stop all containers in order, and start none again",
+        NodeStop,
+        query=(Query("timeout", "number", "at most so many seconds for each"), PLAN),
+        role=Role.ADMIN,
+        scope=Scope.NODE,
+    ),
+    Route(
+        "POST",
+        "/v1/node/start",
+        start,
+        "Let restart policies act again",
+        NodeStop,
+        role=Role.ADMIN,
+        scope=Scope.NODE,
     ),
     Route(
         "GET", "/v1/openapi.json", document, "This description", None, Shape.ONE, scope=Scope.OPEN, early=True

@@ -104,7 +104,8 @@ class Peers:
     `listen` address (`HOST:PORT`). `namespaces` and `repositories` (patterns of `HOST/REPOSITORY`) say what
     is served, `allow` to whom; without `allow`, to all whose certificate `client_ca` vouches for. `rate` is
     in bytes per second for all peers together, 0 for no limit. `migrations` says which containers are taken
-    from whom (none without it); `nodes` are the addresses (`HOST:PORT`) of other nodes' doors by name.
+    from whom (none without it); `nodes` are the addresses (`HOST:PORT`) of other nodes' doors by name; a migration
+    is called uncertain after `patience` seconds of a node's silence.
     """
 
     listen: str = ""
@@ -116,6 +117,7 @@ class Peers:
     allow: tuple[PeerAllowance, ...] = ()
     migrations: tuple[MigrationAllowance, ...] = ()
     nodes: Mapping[str, str] = Factory(dict)
+    patience: float = limits.MIGRATION_PATIENCE
     connections: int = limits.PEER_CONNECTIONS
     connections_each: int = limits.PEER_CONNECTIONS_EACH
     rate: int = 0
@@ -351,6 +353,7 @@ def _check_ranges(config: Config) -> None:
         ("peers.connections", config.peers.connections, 1, 4096),
         ("peers.connections_each", config.peers.connections_each, 1, 4096),
         ("peers.rate", config.peers.rate, 0, 2**40),
+        ("peers.patience", config.peers.patience, 0.1, 3600),
         ("registry.parallel_downloads", config.registry.parallel_downloads, 1, 32),
         ("logs.size", config.logs.size, 64 * limits.KIB, limits.GIB),
         ("logs.files", config.logs.files, 1, 100),

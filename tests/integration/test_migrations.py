@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,118 @@ def test_a_counter_goes_on_at_the_other_node(pair, busybox_reference, name):
     assert view["labels"]["tier"] == "web"
     names = [item["name"] for item in pair.target.get(f"/v1/{NS}/images")["items"]]
     assert names == [busybox_reference]
+
+
+def one_copy(pair: Pair, name: str, where: Daemon) -> None:
+    """Wait until nothing is uncertain; exactly one copy runs then, on `where`, and no number was lost."""
+
+    def settled() -> bool:
+        states = {item["state"] for agent in pair.both for item in pair.migrations(agent)}
+        return states <= {"done", "failed", "refused"}
+
+    eventually(settled, "a migration stays unsettled")
+    other = next(agent for agent in pair.both if agent is not where)
+    assert (pair.status(where, name), pair.status(other, name)) == ("running", "")
+    counts_on(where, name)
+    for agent in pair.both:
+        assert not list(agent.root.glob("migrations/*")), "a dump was left"
+        assert not list(agent.root.glob("restores/*/*")), "a dump was left"
+
+
+def try_to_migrate(pair: Pair, name: str) -> str:
+    """Return what the migration failed with, or what became of the connection; "" if it didn't fail."""
+    try:
+        pair.migrate(name)
+    except ApiError as error:
+        return str(error)
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+    return ""
+
+
+def test_whichever_step_the_source_dies_at_one_copy_goes_on(pair, busybox_reference, name):
+    run(pair, busybox_reference, name)
+    eventually(lambda: bool(ticks(pair.source, name)))
+    pair.source.terminate()
+    for step in ("seeded", "frozen", "sent", "asked", "answered"):
+        pair.source.start(TRICORN_FAILPOINTS=f"departure.{step}=kill")
+        one_copy(pair, name, pair.source)
+        assert try_to_migrate(pair, name), step
+        assert pair.source.wait_exit() == -9, step
+    pair.source.start()
+    one_copy(pair, name, pair.target)
+
+
+def test_whichever_step_the_target_dies_at_one_copy_goes_on(pair, busybox_reference, name):
+    run(pair, busybox_reference, name)
+    eventually(lambda: bool(ticks(pair.source, name)))
+    pair.target.terminate()
+    for step in (
+        "arrival.seeded",
+        "arrival.received",
+        "arrival.restoring",
+        "start.created",
+        "arrival.running",
+    ):
+        pair.target.start(TRICORN_FAILPOINTS=f"{step}=kill")
+        one_copy(pair, name, pair.source)
+        failed = try_to_migrate(pair, name)
+        assert failed, step
+        assert pair.target.wait_exit() == -9, step
+    assert "nobody can tell" in failed
+    stands_still_and_says_so(pair, name)
+    pair.source.restart()  # what is uncertain stays so
+    stands_still_and_says_so(pair, name)
+    pair.target.start()
+    one_copy(pair, name, pair.target)
+
+
+def stands_still_and_says_so(pair: Pair, name: str) -> None:
+    """While nobody can tell what became of it, the source's copy stands still, and no verb moves it."""
+    eventually(lambda: pair.migrations(pair.source)[-1]["state"] == "uncertain")
+    latest = pair.migrations(pair.source)[-1]
+    assert "--keep source" in latest["hint"]
+    assert pair.status(pair.source, name) == "paused"
+    before = ticks(pair.source, name)
+    for verb in ("resume", "start"):
+        done = pair.source.cli(verb, name)
+        assert done.returncode != 0
+        assert "being migrated" in done.stderr
+    assert ticks(pair.source, name) == before
+
+
+def test_wherever_the_network_is_cut_one_copy_goes_on(pair, busybox_reference, name):
+    run(pair, busybox_reference, name)
+    eventually(lambda: bool(ticks(pair.source, name)))
+    pair.wire.cut()
+    assert "Unavailable" in try_to_migrate(pair, name)
+    one_copy(pair, name, pair.source)
+    pair.wire.mend()
+    pair.wire.cut_after(100_000)  # amid the dump
+    assert try_to_migrate(pair, name)
+    pair.wire.mend()
+    one_copy(pair, name, pair.source)
+    pair.target.restart(TRICORN_FAILPOINTS="arrival.restoring=delay(1)")
+    with ThreadPoolExecutor(1) as pool:
+        failed = pool.submit(try_to_migrate, pair, name)
+        eventually(lambda: pair.migrations(pair.source)[-1]["state"] == "restore")
+        pair.wire.cut()
+        assert "nobody can tell" in failed.result()
+    pair.wire.mend()
+    one_copy(pair, name, pair.target)
+
+
+def test_decided_by_hand_the_source_goes_on(pair, busybox_reference, name):
+    run(pair, busybox_reference, name)
+    eventually(lambda: bool(ticks(pair.source, name)))
+    pair.target.restart(TRICORN_FAILPOINTS="arrival.restoring=kill")
+    assert "nobody can tell" in try_to_migrate(pair, name)
+    assert pair.target.wait_exit() == -9
+    listed = json.loads(pair.source.cli("--json", "migrations", "ls").stdout)
+    identity = listed[-1]["id"]
+    done = pair.source.cli("migrations", "resolve", identity, "--keep", "source")
+    assert done.returncode == 0, done.stderr
+    assert pair.source.cli("migrations", "resolve", identity, "--keep", "target").returncode != 0
+    counts_on(pair.source, name)
+    pair.target.start()
+    one_copy(pair, name, pair.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from tricorn.assembly.distribution import Distribution
@@ -27,13 +28,14 @@ def make_migrations(
     diff: DiffService,
 ) -> MigrationService:
     """Return what moves containers."""
+    place = os.path.join(config.root, "migrations")
 
     def make() -> tuple[MigrationParts, MigrationSettings]:
         from tricorn.rules.migration_grant import MigrationRule
         from tricorn.service.migration_parts import MigrationParts, MigrationSettings
 
         parts = MigrationParts(
-            config.root, workers.machine, str(workers.runtime.cgroup_mode), workers.db, workers.content,
+            place, workers.machine, str(workers.runtime.cgroup_mode), workers.db, workers.content,
             workers.runtime, running.lifecycle, workers.snapshots, running.specs, running.reviver, diff,
             upkeep.mounts, images.catalog, images.gate, checkpoints, upkeep.operations,
         )  # fmt: skip
@@ -42,6 +44,8 @@ def make_migrations(
             MigrationRule(item.names, item.namespaces, item.mounts, item.privileges, item.images)
             for item in peers.migrations
         ]
-        return parts, MigrationSettings(peers.nodes, peers.certificate, peers.key, peers.client_ca, rules)
+        return parts, MigrationSettings(
+            peers.nodes, peers.certificate, peers.key, peers.client_ca, rules, peers.patience
+        )
 
-    return MigrationService(workers.db, make)
+    return MigrationService(workers.db, place, make)

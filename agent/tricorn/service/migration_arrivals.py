@@ -386,7 +386,7 @@ class Arrivals:
                 raise FailedPrecondition(
                     f"{mount.source} is not on the target", why=f"the container mounts it at {mount.target}"
                 )
-        room = os.statvfs(self._parts.root)
+        room = os.statvfs(os.path.dirname(self._parts.directory))
         if room.f_bavail * room.f_frsize < offer.needed:
             raise ResourceExhausted("the target's disk has no room for it", why=f"{offer.needed} bytes")
 

@@ -142,7 +142,7 @@ class Departures:
 
     async def _find_out(self, departure: Departure, why: str) -> tuple[Migration, State | None]:
         """Ask until the target tells whether it started, for a while."""
-        with trio.move_on_after(limits.MIGRATION_PATIENCE):
+        with trio.move_on_after(self._settings.patience):
             while True:
                 try:
                     answer = await refusal(departure.link, departure.migration.id, why)

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
+from tricorn import limits
 from tricorn.errors import NotFound
 from tricorn.model.migrations import NodeFacts
 from tricorn.model.oci import Platform
@@ -35,7 +36,7 @@ _CPUS: Final = "/proc/cpuinfo"
 @frozen
 class MigrationSettings:
     """What the configuration says: the other nodes by name, what this one shows them and whom it believes,
-    and whom it takes containers from.
+    and whom it takes containers from. A silent target leaves a migration uncertain after `patience` seconds.
     """
 
     nodes: Mapping[str, str]
@@ -43,13 +44,14 @@ class MigrationSettings:
     key: str
     authority: str
     rules: Sequence[MigrationRule] = ()
+    patience: float = limits.MIGRATION_PATIENCE
 
 
 @frozen
 class MigrationParts:
-    """The workers and services of this node. `root` is its root directory."""
+    """The workers and services of this node. Below `directory` dumps lie on their way."""
 
-    root: str
+    directory: str
     machine: Platform
     cgroup: str
     db: Database
@@ -68,7 +70,7 @@ class MigrationParts:
 
     def place(self, name: str) -> str:
         """Return the private directory in which the parts of one migration lie that are secret."""
-        return os.path.join(self.root, "migrations", name)
+        return os.path.join(self.directory, name)
 
     async def facts(self) -> NodeFacts:
         """Return what dumps of this node need of another, and what it has for theirs."""

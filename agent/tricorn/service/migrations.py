@@ -5,7 +5,9 @@ The two sides, `migration_departures` and `migration_arrivals`, are imported whe
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -25,10 +27,13 @@ _AGAIN = 5.0  # seconds between two looks at what an ended agent left half start
 
 
 class MigrationService:
-    """`make` gives both sides their parts."""
+    """`make` gives both sides their parts; `place` is where dumps lie on their way."""
 
-    def __init__(self, db: Database, make: Callable[[], tuple[MigrationParts, MigrationSettings]]) -> None:
+    def __init__(
+        self, db: Database, place: str, make: Callable[[], tuple[MigrationParts, MigrationSettings]]
+    ) -> None:
         self._db = db
+        self._place = place
         self._make = make
         self._departures: Departures | None = None
         self._arrivals: Arrivals | None = None
@@ -84,6 +89,9 @@ class MigrationService:
             await self.departures.recover()
         if "in" in roles:
             await self.arrivals.recover()
+        # no dump outlives the agent that made it or took it in: no migration goes on from one
+        remove = partial(shutil.rmtree, self._place, ignore_errors=True)
+        await trio.to_thread.run_sync(remove)
 
     async def run(self) -> None:
         """Pursue what stays unsettled, for ever."""

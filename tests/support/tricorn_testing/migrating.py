@@ -131,7 +131,8 @@ class _Place:
 
 def _config(place: _Place, certificates: Certificates, more: str) -> str:
     files = certificates.file
-    return f"""{criu_config(place.directory)}
+    return f"""cgroup = "/{place.directory.name}"
+{criu_config(place.directory)}
 [peers]
 listen = "127.0.0.1:{place.port}"
 certificate = "{files(f"{place.name}.crt")}"
@@ -154,7 +155,7 @@ def migrating_pair() -> Iterator[Pair]:
         stack.callback(wire.close)
         source = _config(
             _Place(directories[0], "here", ports[0]), certificates,
-            f'[peers.nodes]\nthere = "127.0.0.1:{wire.port}"\n',
+            f'patience = 1.0\n[peers.nodes]\nthere = "127.0.0.1:{wire.port}"\n',
         )  # fmt: skip
         target = _config(
             _Place(directories[1], "there", ports[1]), certificates,

@@ -18,12 +18,18 @@ check() {
 }
 
 shell_scripts() { find tools .ci tests -type f \( -name '*.sh' -o -path '.ci/run' \) -print0; }
+# Vagrant itself sees more than its language does, but brings 50 packages: it is asked where it is installed.
+check_vagrantfile() {
+  ruby -c Vagrantfile && { ! command -v vagrant >/dev/null || vagrant validate --ignore-provider; }
+}
 check_shell() { shell_scripts | xargs -0 shellcheck; }
 
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check .
 check 'mypy' mypy
+check 'mypy of lab' env MYPYPATH=tools mypy --package lab
 check 'shellcheck' check_shell
+if [ "$(id -u)" -eq 0 ] || command -v ruby >/dev/null; then check 'Vagrantfile' check_vagrantfile; fi
 if [ -f collections/ansible_containerd/galaxy.yml ]; then
   check 'yamllint' yamllint --strict collections/ansible_containerd inventory
   check 'ansible-lint' ansible-lint --offline -q

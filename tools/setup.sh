@@ -33,16 +33,17 @@ curl             to look at the API by hand
 LIST
   [ "$STAGE" = demo ] || cat <<'LIST'
 apache2-utils    htpasswd, for tests of a registry with passwords
+e2fsprogs        makes the disks of the lab's nodes
 openssl          certificates, for tests of a registry with TLS
-mmdebstrap       builds the file system of test nodes (and the benchmark's image)
-openssh-client   how Ansible reaches test nodes
+mmdebstrap       builds the file system of the lab's nodes (and the benchmark's image)
+openssh-client   how Ansible reaches the lab's nodes
+ruby             reads the Vagrantfile, to see that it is one
 shellcheck       lints the shell scripts
 umoci            reads and builds images, to be compared with
 procps           ps, for looking at processes
 LIST
   [ "$STAGE" != bench ] || cat <<'LIST'
 containerd       the peer that the benchmark measures beside us
-e2fsprogs        makes the journaled file system that both sides write to
 isal             igzip, with which containerd decompresses fastest
 patchelf         lets the newer runc find the libc it was built for
 zstd             shows how fast this machine decompresses, at best

@@ -11,6 +11,9 @@ from typing import Any
 from lab.commands import run
 from lab.topology import LabError, Topology
 
+OURS = "02:74:6c:61:62:01"  # the address of bridges that the lab has made, and may remove
+WIDEST = 8  # routes to more than this are other ways to say "default"
+
 
 def ensure(topology: Topology) -> bool:
     """Have the bridge with its address; return whether it had to be made. LabError if the subnet is taken."""
@@ -23,7 +26,7 @@ def ensure(topology: Topology) -> bool:
         )
     remove(topology.name)
     lines = [
-        f"link add {topology.name} type bridge",
+        f"link add name {topology.name} address {OURS} type bridge",
         f"addr add {topology.gateway} dev {topology.name}",
         f"link set {topology.name} up",
     ]
@@ -36,7 +39,8 @@ def collision(topology: Topology, routes: Iterable[Mapping[str, Any]]) -> str:
     for route in routes:
         if route["dst"] == "default" or route.get("dev") == topology.name:
             continue
-        if ipaddress.IPv4Network(route["dst"]).overlaps(topology.subnet):
+        network = ipaddress.IPv4Network(route["dst"])
+        if network.prefixlen >= WIDEST and network.overlaps(topology.subnet):
             return f"{route['dst']} at {route.get('dev', '?')}"
     return ""
 
@@ -54,9 +58,9 @@ def exists(name: str) -> bool:
 
 
 def remove(name: str) -> None:
-    """Remove the bridge; LabError if an interface of that name is no bridge, and so not ours."""
+    """Remove the bridge; LabError if the interface of that name isn't the lab's."""
     if not exists(name):
         return
-    if not Path("/sys/class/net", name, "bridge").exists():
-        raise LabError(f"{name} is an interface of this machine, and no bridge", "rename the lab")
+    if Path("/sys/class/net", name, "address").read_text().strip() != OURS:
+        raise LabError(f"{name} is an interface of this machine that is no lab's", "rename the lab")
     run(["ip", "link", "del", name])

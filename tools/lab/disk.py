@@ -13,7 +13,7 @@ from lab.topology import Node, Topology
 def node_file(topology: Topology, node: Node, base: Path) -> NodeFile:
     return NodeFile(
         name=node.name, base=str(base), bridge=topology.name, interface=f"{topology.name}-{node.number}",
-        address=f"{node.address}/{topology.subnet.prefixlen}", cgroup=f"{topology.name}/{node.name}",
+        address=f"{node.address}/{topology.subnet.prefixlen}", cgroup=f"{topology.cgroup}/{node.name}",
         memory=topology.memory,
     )  # fmt: skip
 

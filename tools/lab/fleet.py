@@ -93,7 +93,7 @@ class Lab:
         began, booted = trio.current_time(), keeper.pid(directory) is None
         if booted:
             console(directory).unlink(missing_ok=True)
-            groups.remove(f"{self.topology.name}/{node.name}")
+            groups.remove(f"{self.topology.cgroup}/{node.name}")
             await trio.to_thread.run_sync(_spawn_keeper, directory)
         await self._wait(node)
         if booted:
@@ -138,21 +138,21 @@ class Lab:
             await _side_by_side([partial(self._remove, name) for name in self.state.nodes()])
             await trio.to_thread.run_sync(self._close_connections)
             bridge.remove(self.topology.name)
-            left = await trio.to_thread.run_sync(groups.remove, self.topology.name)
+            left = await trio.to_thread.run_sync(groups.remove, self.topology.cgroup)
             if left:
                 raise LabError(f"these cgroups can't be removed: {', '.join(left)}")
             self.state.remove()
         return True
 
     def _traces(self) -> bool:
-        groups_left = any(Path(item.mount, self.topology.name).exists() for item in groups.here())
+        groups_left = any(Path(item.mount, self.topology.cgroup).exists() for item in groups.here())
         return groups_left or bridge.exists(self.topology.name)
 
     async def _remove(self, name: str) -> bool:
         """End the node and delete it; what a killed run left of it, too. Returns whether it was there."""
         directory = self.state.node(name)
         there = directory.exists()
-        await trio.to_thread.run_sync(_end, directory, f"{self.topology.name}/{name}")
+        await trio.to_thread.run_sync(_end, directory, f"{self.topology.cgroup}/{name}")
         shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(directory.with_name(f".{name}"), ignore_errors=True)
         if there:
@@ -175,7 +175,7 @@ class Lab:
         directory = self.state.node(node.name)
         return NodeStatus(
             node.name, node.address, await self._systemd_state(node), keeper.pid(directory),
-            groups.memory(f"{self.topology.name}/{node.name}"), disk_file(directory).stat().st_blocks * 512,
+            groups.memory(f"{self.topology.cgroup}/{node.name}"), disk_file(directory).stat().st_blocks * 512,
         )  # fmt: skip
 
 

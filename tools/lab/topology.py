@@ -40,7 +40,7 @@ class Node:
 
 @frozen
 class Topology:
-    """One lab. `name` is that of its bridge and its cgroup; `memory` and `disk` are MiB for each node."""
+    """One lab. Its bridge is called `name`; `memory` and `disk` are MiB for each node."""
 
     name: str
     subnet: ipaddress.IPv4Network
@@ -50,6 +50,11 @@ class Topology:
     registry_port: int = 5000
     memory: int = 1024
     disk: int = 4096
+
+    @property
+    def cgroup(self) -> str:
+        """Return the cgroup above those of the nodes."""
+        return f"lab-{self.name}"
 
     @property
     def gateway(self) -> str:

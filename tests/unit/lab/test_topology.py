@@ -67,7 +67,11 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_interface_in_the_subnet_is_a_collision() -> None:
-    routes = [{"dst": "default", "dev": "eth0"}, {"dst": "10.0.0.0/8", "dev": "wg0"}]
+    routes = [
+        {"dst": "default", "dev": "eth0"},
+        {"dst": "0.0.0.0/1", "dev": "tun0"},
+        {"dst": "10.0.0.0/8", "dev": "wg0"},
+    ]
     assert collision(parsed(), routes) == "10.0.0.0/8 at wg0"
     assert (
         collision(parsed(), [{"dst": "10.1.2.0/24", "dev": "lab"}, {"dst": "192.0.2.1", "dev": "eth0"}]) == ""

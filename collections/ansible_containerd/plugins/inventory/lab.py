@@ -30,7 +30,7 @@ options:
     required: true
     choices: [tricorn.containerd.lab]
   name:
-    description: Name of the lab. Its bridge and its cgroup on the controller are called so.
+    description: Name of the lab. Its bridge on the controller is called so.
     type: str
     required: true
   subnet:

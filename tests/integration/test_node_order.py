@@ -78,7 +78,9 @@ def test_after_a_reboot_policies_bring_them_back_in_order(node: Daemon) -> None:
             os.kill(name, signal.SIGKILL)
     with contextlib.closing(sqlite3.connect(node.root / "db/tricorn.db")) as db, db:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        changed = db.execute("UPDATE tasks SET data = replace(data, ?, 'of-yesterday')", (boot,))
+        changed = db.execute(
+            "UPDATE tasks SET data = CAST(replace(CAST(data AS TEXT), ?, 'of-yesterday') AS BLOB)", (boot,)
+        )
         assert changed.rowcount == len(CONTAINERS)
     node.start()
     eventually(lambda: {"web", "cache", "db"} <= running(node))

@@ -45,6 +45,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "StopRequest": {"timeout": 5},
     "KillRequest": {"signal": "SIGHUP"},
     "ExecRequest": {"args": ["redis-cli", "ping"], "timeout": 10},
+    "LimitsUpdate": {"memory": 536870912, "cpus": 1.5, "pids": -1},
     "ResizeRequest": {"rows": 40, "columns": 120},
     "LeaseResource": {"type": "snapshots/overlayfs", "id": "sha256:…"},
     "LeaseCreate": {"id": "build-7", "expire_seconds": 3600},

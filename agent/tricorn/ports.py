@@ -443,6 +443,7 @@ class Exit:
     at: datetime
     oom_killed: bool = False
     note: str = ""
+    oom_kills: int = 0  # as the kernel counts them; 0 where it doesn't
 
 
 StreamKind = Literal["stdout", "stderr"]
@@ -629,6 +630,10 @@ class Runtime(Protocol):
         self, targets: Sequence[tuple[BundleRef, ProcessIdentity | None]]
     ) -> list[CgroupSample | None]:
         """Return what containers use now, each with its first process; None for one that is gone."""
+        ...
+
+    async def oom_kills(self, refs: Sequence[BundleRef]) -> list[int]:
+        """Return how many processes of each container the kernel killed for want of memory."""
         ...
 
     async def processes(self, ref: BundleRef) -> list[ProcessInfo]:

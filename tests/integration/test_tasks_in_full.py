@@ -10,6 +10,7 @@ import pytest
 
 from tricorn_testing.agentclient import ApiError
 from tricorn_testing.daemon import Daemon
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 MIB = 1 << 20
@@ -136,3 +137,28 @@ def test_limits_change_at_once_and_stay(
     with pytest.raises(ApiError, match="too small"):
         agent.post(f"{where}/update", {"memory": 4096})
     agent.delete(where, force=True)
+
+
+# ---------------------------------------------------------------- out of memory
+def test_kills_for_want_of_memory_are_told_while_the_container_goes_on(
+    agent: Daemon, place: str, busybox_reference: str
+) -> None:
+    """Over a restart of the agent, too: each kill once."""
+    where = f"/v1/{place}/containers/hungry"
+    eat = "sh -c 'x=$(yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 200000000)'"
+    args = ["sh", "-c", f"{eat}; while [ ! -e /more ]; do sleep 0.1; done; {eat}; sleep 1000"]
+    put(agent, place, "hungry", busybox_reference, args=args, resources={"memory": 16 * MIB}, stop_timeout=0)
+
+    def told() -> list[int]:
+        found = agent.get(f"/v1/{place}/events", filter='topic=="/tasks/oom"')["items"]
+        return [event["event"]["count"] for event in found if event["event"]["container_id"] == "hungry"]
+
+    eventually(lambda: told() == [1])
+    agent.restart()
+    agent.post(f"{where}/exec", {"args": ["touch", "/more"]})
+    eventually(lambda: len(told()) == 2)
+    assert (
+        agent.get(where)["task"]["oom_kills"] == told()[-1] == agent.get(f"{where}/stats")["memory_oom_kills"]
+    )
+    agent.delete(where, force=True)
+    assert len(told()) == 2

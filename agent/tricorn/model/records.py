@@ -191,6 +191,7 @@ class Task:
     exit_code: int | None = None
     exit_note: str = ""
     oom_killed: bool = False
+    oom_kills: int = 0  # processes killed for want of memory, as far as was told
     boot_id: str = ""
     stdio: Stdio | None = None
     runtime: str = ""

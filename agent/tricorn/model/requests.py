@@ -337,6 +337,7 @@ class TaskView:
     exit_code: int | None = None
     exit_note: str = ""
     oom_killed: bool = False
+    oom_kills: int = 0  # processes killed for want of memory so far
     terminal: bool = False
     health: HealthView | None = None
     created_at: datetime | None = None

@@ -55,7 +55,8 @@ async def _wait_orphan(init: ProcessIdentity, group: Cgroup, fd: int) -> Exit:
     await group.kill_all()
     if code is None:
         return Exit(_LOST, datetime.now(UTC), note=f"lost: {note}")
-    return Exit(code, datetime.now(UTC), oom_killed=group.oom_kills() > 0, note=note)
+    kills = group.oom_kills()
+    return Exit(code, datetime.now(UTC), oom_killed=kills > 0, note=note, oom_kills=kills)
 
 
 def exit_code_of(pidfd: int) -> int | None:

@@ -31,6 +31,11 @@ def _take(group: Cgroup, pid: int, host: str) -> CgroupSample | None:
     return CgroupSample(group.path, found, interfaces(pid) if own and own != host else {})
 
 
+def count_kills(groups: Sequence[Cgroup]) -> list[int]:
+    """Return each cgroup's count of kills for want of memory."""
+    return [group.oom_kills() for group in groups]
+
+
 def _network_namespace(pid: str) -> str:
     try:
         return os.readlink(f"/proc/{pid}/ns/net")

@@ -283,8 +283,8 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         group = self._cgroup(bundle, ref.namespace)
         if ended is None:
             return await wait_without_monitor(created.init, group)
-        oom = group.oom_kills() > 0 or bundle.oom_noted()
-        return Exit(*ended, oom_killed=oom)
+        kills = group.oom_kills()
+        return Exit(*ended, oom_killed=kills > 0 or bundle.oom_noted(), oom_kills=kills)
 
     async def pause(self, ref: BundleRef) -> None:
         """Freeze all processes; FailedPrecondition when that isn't possible."""
@@ -350,6 +350,10 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
             (self._cgroup(Bundle.of(ref), ref.namespace), init.pid if init else 0) for ref, init in targets
         ]
         return await trio.to_thread.run_sync(sampling.take_all, groups, limiter=_SAMPLING)
+
+    async def oom_kills(self, refs: Sequence[BundleRef]) -> list[int]:
+        groups = [self._cgroup(Bundle.of(ref), ref.namespace) for ref in refs]
+        return await trio.to_thread.run_sync(sampling.count_kills, groups, limiter=_SAMPLING)
 
     async def processes(self, ref: BundleRef) -> list[ProcessInfo]:
         pids = self._cgroup(Bundle.of(ref), ref.namespace).pids()

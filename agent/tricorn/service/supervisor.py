@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 import trio
@@ -14,11 +15,13 @@ from tricorn.failpoints import failpoint
 from tricorn.model.records import Task, TaskStatus
 from tricorn.ports import BundleRef, Created, Exit, Runtime
 from tricorn.service import process_events
+from tricorn.service.oom import note_kills, tell_at_exit
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 _RETRY = 1.0  # seconds
+_KILLS_INTERVAL = 2.0  # seconds between two looks at the counters of kills for want of memory
 _ROTATION_INTERVAL = 2.0  # seconds between two looks at the size of the logs
 
 
@@ -30,6 +33,7 @@ class _Watch:
     recorded: trio.Event = Factory(trio.Event)
     result: Exit | None = None
     starting: trio.Lock = Factory(trio.Lock)
+    kills: int = 0
 
 
 class Supervisor:
@@ -49,6 +53,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             supervisor = cls(nursery, db, runtime)
             nursery.start_soon(supervisor._rotate_logs)
+            nursery.start_soon(supervisor._look_for_kills)
             try:
                 yield supervisor
             finally:
@@ -155,6 +160,23 @@ class Supervisor:
                 except (TricornError, OSError) as error:
                     log.warning("log not rotated", container=watch.ref.id, error=str(error))
 
+    async def _look_for_kills(self) -> None:
+        """Tell of processes that were killed for want of memory; the end of a container tells of the last."""
+        while True:
+            await trio.sleep(_KILLS_INTERVAL)
+            watches = list(self._watches.values())
+            try:
+                counts = await self._runtime.oom_kills([watch.ref for watch in watches]) if watches else []
+                for watch, count in zip(watches, counts, strict=True):
+                    if count > watch.kills:
+                        note = partial(
+                            note_kills, namespace=watch.ref.namespace, container=watch.ref.id, count=count
+                        )
+                        await self._db.write(note, durable=False)
+                        watch.kills = count
+            except (TricornError, OSError) as error:
+                log.warning("kills for want of memory not told", error=str(error))
+
 
 def record_exit(tx: Transaction, namespace: str, container: str, result: Exit) -> Task:
     """Write a task's end and its event; a task that was removed meanwhile stays removed."""
@@ -165,11 +187,10 @@ def record_exit(tx: Transaction, namespace: str, container: str, result: Exit) -
         return task
     ended = evolve(
         task, status=TaskStatus.STOPPED, exit_code=result.code, exit_note=result.note,
-        oom_killed=result.oom_killed, exited_at=result.at,
+        oom_killed=result.oom_killed, oom_kills=tell_at_exit(tx, namespace, task, result),
+        exited_at=result.at,
     )  # fmt: skip
     tx.tasks.put(namespace, ended)
-    if result.oom_killed:
-        tx.events.publish(namespace, "/tasks/oom", {"container_id": container})
     pid = task.init.pid if task.init else 0
     tx.events.publish(namespace, "/tasks/exit", process_events.exited(container, container, pid, result))
     return ended

@@ -32,6 +32,7 @@ def task_view(task: Task, health: HealthView | None = None) -> TaskView:
     return TaskView(
         status=task.status, pid=task.init.pid if task.init and task.status in ALIVE else 0,
         exit_code=task.exit_code, exit_note=task.exit_note, oom_killed=task.oom_killed,
+        oom_kills=task.oom_kills,
         terminal=task.terminal, health=health if task.status in ALIVE else None,
         created_at=task.created_at, started_at=task.started_at,
         exited_at=task.exited_at,

@@ -19,6 +19,7 @@ from tricorn.model.records import Event
 _TYPE, _VALUE = "@type", "@value"
 _EVENTS: Final = "containerd.events."
 _IMAGES: Final = "containerd.services.images.v1."
+_OWN: Final[Mapping[str, frozenset[str]]] = {"/tasks/oom": frozenset({"count"})}  # no field of the message
 _ANY: Final = wire.message("google.protobuf.Any")
 _JSON: Final = "tricorn.Event"  # what no message stands for
 
@@ -52,6 +53,8 @@ def envelope(event: Event) -> Any:
 def packed(topic: str, body: Mapping[str, Any]) -> Any:
     """Return the Any of an event in the journal; what fits no message goes as JSON."""
     url = body[_TYPE] if _TYPE in body else TYPES.get(topic, "")
+    if topic in _OWN:
+        body = {key: value for key, value in body.items() if key not in _OWN[topic]}
     if _VALUE in body:
         return _ANY(type_url=url, value=base64.b64decode(body[_VALUE]))
     try:

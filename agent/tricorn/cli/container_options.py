@@ -80,6 +80,8 @@ OPTIONS: Final = (
     click.option("--ipc", metavar="host|private|PATH"),
     click.option("--uts", metavar="host|private|PATH"),
     click.option("--userns", metavar="host|private|PATH"),
+    click.option("--uidmap", **_MANY, metavar="CONTAINER:HOST:SIZE", help="User namespace of its own."),
+    click.option("--gidmap", **_MANY, metavar="CONTAINER:HOST:SIZE", help="Groups; else as --uidmap."),
     click.option("--cgroupns", metavar="host|private|PATH"),
     click.option("--cap-add", **_MANY, metavar="CAPABILITY"),
     click.option("--cap-drop", **_MANY, metavar="CAPABILITY"),

@@ -60,6 +60,8 @@ def container(
         "sysctls": pairs(options["sysctl"], "--sysctl"),
         "labels": pairs(options["label"], "--label") | _after(options.get("after") or ()),
         "annotations": pairs(options["annotation"], "--annotation"),
+        "uid_map": list(options.get("uidmap") or ()),
+        "gid_map": list(options.get("gidmap") or ()),
         "namespaces": {kind: options[name] for name, kind in _NAMESPACES.items() if options.get(name)},
     }
     desired |= {field: value for field, value in built.items() if value}

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from tricorn.errors import InvalidArgument, TricornError
-from tricorn.fs import syscalls
+from tricorn.fs import idmapped, syscalls
 from tricorn.fs.failures import typed
 from tricorn.ports import FilesystemMount
 
@@ -99,9 +99,12 @@ async def unmount_in_thread(target: str, *, detach: bool = False) -> bool:
 
 
 def _mount_one(item: FilesystemMount, target: str) -> None:
-    flags, data = _parse(item.options)
+    owners, options = idmapped.owners_in(item.options)
+    flags, data = _parse(options)
     try:
-        if item.type == "overlay":
+        if owners is not None:
+            _mount_mapped(item, flags, data, target, owners)
+        elif item.type == "overlay":
             _mount_overlay(flags, data, target)
         elif flags & syscalls.MS_BIND:
             _bind(item.source, target, flags)
@@ -110,6 +113,26 @@ def _mount_one(item: FilesystemMount, target: str) -> None:
     except OSError as error:
         what = f"cannot mount {item.type} {item.source} at {target}"
         raise _with_notes(typed(error, what), error) from error
+
+
+def _mount_mapped(
+    item: FilesystemMount, flags: int, data: Sequence[str], target: str, owners: idmapped.Owners
+) -> None:
+    """Mount as a user namespace is to see it: the read-only layers show other owners than the disk has; what
+    is written has them on the disk, too, for overlay writes as the one who mounted it.
+    """
+    if item.type != "overlay":
+        attributes = sum(new for old, new in _ATTRIBUTES.items() if flags & old)
+        with idmapped.user_namespace(owners) as namespace:
+            idmapped.attach(item.source, target, namespace, attributes)
+        return
+    lowers, rest = split_lowers(data)
+    for option in rest:
+        if option.startswith("upperdir="):
+            idmapped.hand_over(option.removeprefix("upperdir="), owners)
+    with idmapped.shown_layers(lowers, owners, target) as shown:
+        lowerdir = ":".join(path.replace(":", "\\:") for path in shown)
+        _mount_overlay(flags, [*rest, f"lowerdir={lowerdir}"], target)
 
 
 def _with_notes(failure: TricornError, error: OSError) -> TricornError:

@@ -43,6 +43,7 @@ MOUNT_ATTR_RDONLY: Final = 0x1
 MOUNT_ATTR_NOSUID: Final = 0x2
 MOUNT_ATTR_NODEV: Final = 0x4
 MOUNT_ATTR_NOEXEC: Final = 0x8
+MOUNT_ATTR_IDMAP: Final = 0x100000
 
 _ATTEMPTS: Final = 64  # openat2 answers EAGAIN while a rename races with `..` in the path
 
@@ -150,13 +151,16 @@ def move_mount(fd: int, target: str) -> None:
     _check(_move_mount(_MOVE_MOUNT, fd, b"", at_fdcwd, os.fsencode(target), from_empty_path), target)
 
 
-def clone_mount(path: str, attributes: int) -> int:
+def clone_mount(path: str, attributes: int, *, user_namespace: int = -1) -> int:
     """Return a descriptor of a detached bind mount of the directory `path` with `MOUNT_ATTR_*` set,
-    close-on-exec. What is mounted below the directory is not in it. Takes Linux 5.12.
+    close-on-exec. What is mounted below the directory is not in it. Takes Linux 5.12. With the descriptor
+    of a user namespace, owners are shown as its mappings have them.
     """
     at_fdcwd, at_empty_path, clone = -100, 0x1000, 0x1
     fd = _check(_open_tree(_OPEN_TREE, at_fdcwd, os.fsencode(path), clone | os.O_CLOEXEC), path)
     wanted = _MountAttributes(attributes, 0, 0, 0)
+    if user_namespace >= 0:
+        wanted = _MountAttributes(attributes | MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
     try:
         _check(_mount_setattr(_MOUNT_SETATTR, fd, b"", at_empty_path, ctypes.addressof(wanted), 32), path)
     except OSError:

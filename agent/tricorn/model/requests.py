@@ -235,6 +235,8 @@ class ContainerDesired:
     network: str = "private"
     ports: tuple[Port, ...] = ()
     namespaces: Mapping[str, str] = Factory(dict)
+    uid_map: tuple[str, ...] = ()  # CONTAINER:HOST:SIZE, of a user namespace of its own; empty: as gid_map
+    gid_map: tuple[str, ...] = ()
     resources: Resources = Resources()
     rlimits: tuple[Rlimit, ...] = ()
     sysctls: Mapping[str, str] = Factory(dict)

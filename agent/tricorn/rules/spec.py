@@ -17,6 +17,7 @@ from tricorn.model.requests import ContainerDesired, ExecRequest
 from tricorn.model.spec import CAPABILITIES, Accounts, HostLimits, Identity
 from tricorn.rules import capabilities, seccomp, spec_linux, spec_mounts, spec_process
 from tricorn.rules.accounts import resolve_user
+from tricorn.rules.user_namespaces import spec_members, wanted_maps
 
 OCI_VERSION: Final = "1.0.2"  # what Debian 12's runtimes know
 _HOSTNAME: Final = re.compile(
@@ -109,6 +110,8 @@ def _linux(
         "maskedPaths": [] if desired.privileged else list(spec_linux.MASKED_PATHS),
         "readonlyPaths": [] if desired.privileged else list(spec_linux.READONLY_PATHS),
     }
+    if maps := wanted_maps(desired):
+        linux |= spec_members(maps)
     sysctl = spec_linux.sysctls(desired)
     if sysctl:
         linux["sysctl"] = sysctl

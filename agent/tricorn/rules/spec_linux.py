@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tricorn.errors import InvalidArgument, NotFound, Unimplemented
+from tricorn.errors import InvalidArgument, NotFound
 from tricorn.model.networks import NetworkKind
 from tricorn.model.requests import ContainerDesired, Resources
 from tricorn.model.spec import DeviceNode, HostLimits
 from tricorn.rules.networks import parse_network
 from tricorn.rules.spec_blkio import block_io
+from tricorn.rules.user_namespaces import wanted_maps
 
 _KINDS: Final = {
     "pid": "pid",
@@ -54,8 +55,8 @@ def namespaces(desired: ContainerDesired, host: HostLimits) -> list[dict[str, st
         wanted[kind] = value
     if wanted["mount"] != "private":
         raise InvalidArgument("the mount namespace must be private", field="namespaces.mount")
-    if wanted.get("user") == "private":
-        raise Unimplemented("private user namespaces", hint="join one by path", field="namespaces.user")
+    if wanted_maps(desired):
+        wanted["user"] = "private"
     found = [_namespace(kind, value, f"namespaces.{kind}") for kind, value in wanted.items()]
     found.append(_network(desired.network))
     return [entry for entry in found if entry]

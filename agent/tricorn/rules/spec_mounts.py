@@ -8,6 +8,7 @@ from typing import Any, Final
 from tricorn.errors import InvalidArgument, NotFound
 from tricorn.model.requests import ContainerDesired, Mount
 from tricorn.model.spec import HostLimits
+from tricorn.rules.user_namespaces import wanted_maps
 
 _PROC_TARGETS: Final = frozenset(
     "/proc/" + name
@@ -33,12 +34,19 @@ def default_mounts(desired: ContainerDesired, host: HostLimits) -> list[dict[str
         _mount("/dev/pts", "devpts", "devpts", _PTS_OPTIONS),
         _mount("/dev/shm", "tmpfs", "shm", [*secure, "mode=1777", "size=65536k"]),  # noqa: S108 - its mount point
         _mount("/dev/mqueue", "mqueue", "mqueue", secure),
-        _mount("/sys", "sysfs", "sysfs", [*secure, writable]),
+        _sys(desired, [*secure, writable]),
         _mount("/run", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
     ]  # fmt: skip
     if host.cgroup_mode == "unified":  # one mount; v1's dozen would cost milliseconds at each start
         mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", [*secure, "relatime", writable]))
     return mounts
+
+
+def _sys(desired: ContainerDesired, options: list[str]) -> dict[str, Any]:
+    """A user namespace may mount sysfs for a network namespace of its own only; else it gets the node's."""
+    if wanted_maps(desired) and desired.network != "private":
+        return _mount("/sys", "bind", "/sys", ["rbind", "rprivate", *options])
+    return _mount("/sys", "sysfs", "sysfs", options)
 
 
 def mounts(desired: ContainerDesired, host: HostLimits) -> list[dict[str, Any]]:

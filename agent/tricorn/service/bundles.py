@@ -17,6 +17,7 @@ from tricorn.model.records import Container, Task
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules.client_spec import mapped_group, wants_terminal
+from tricorn.rules.user_namespaces import IdMaps, wanted_maps
 from tricorn.structuring import structure
 
 
@@ -57,6 +58,10 @@ class Bundles:
             log_files=desired.log_files or self._log_files,
             stdio=task.stdio if task else None,
         )
+
+    def maps(self, container: Container) -> IdMaps | None:
+        """Return the mappings of a container with a user namespace of its own, whose request is known."""
+        return wanted_maps(_request_of(container)) if container.desired else None
 
     async def make(self, namespace: str, container: str, mounts: Sequence[FilesystemMount]) -> None:
         """Make the bundle directory with the root file system mounted in it."""

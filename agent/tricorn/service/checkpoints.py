@@ -10,7 +10,7 @@ import structlog
 from attrs import define, evolve, field
 
 from tricorn import limits
-from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from tricorn.failpoints import failpoint
 from tricorn.model import checkpoints, ids
 from tricorn.model.checkpoints import (
@@ -36,6 +36,7 @@ from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules import packed
 from tricorn.rules.checkpoint_index import Parts, command_in, default_name, index_document, parts_of
 from tricorn.rules.runtime_names import shown_runtime
+from tricorn.rules.user_namespaces import require_same_owners
 from tricorn.service.archives import NothingElse
 from tricorn.service.catalog import Catalog, ResolvedImage
 from tricorn.service.diff import DiffService
@@ -142,6 +143,7 @@ class CheckpointService:
 
     async def _changes(self, namespace: str, container: Container, lease: str) -> Descriptor:
         """Return the layer of what a container changed in its file system."""
+        require_same_owners(container, "the changed files")
         snapshot = await self._snapshots.get(namespace, container.snapshotter, container.snapshot_key)
         parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
         backend = self._snapshots.backend(container.snapshotter)
@@ -219,6 +221,8 @@ class CheckpointService:
             runtime=desired.runtime or await self._reviver.runtime(await self._default_runtime(namespace)),
         )  # fmt: skip
         ids.labels(desired.labels)
+        if desired.uid_map or desired.gid_map:
+            raise Unimplemented("restoring into a user namespace of its own", field="container.uid_map")
         base = await self._base(namespace, parts, desired)
         await self._gate.require_container(namespace, base, desired.image)
         image = await self._unpacked(namespace, base, desired)

@@ -21,6 +21,7 @@ from tricorn.rules import committed_image
 from tricorn.rules.chains import nondistributable
 from tricorn.rules.committed_image import Added
 from tricorn.rules.image_changes import with_changes
+from tricorn.rules.user_namespaces import require_same_owners
 from tricorn.service.archives import NothingElse
 from tricorn.service.base_images import BaseImage, BaseImages
 from tricorn.service.diff import DiffService
@@ -98,6 +99,7 @@ class CommitService:
     async def _standing(self, namespace: str, container_id: str) -> _Standing:
         def read(tx: Transaction) -> _Standing:
             container = tx.containers.get(namespace, container_id)
+            require_same_owners(container, "the changed files")
             if not container.snapshot_key:
                 raise FailedPrecondition(
                     f"container {container_id} cannot be committed",

@@ -26,6 +26,7 @@ from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
 from tricorn.rules.client_spec import runnable_spec
 from tricorn.rules.plan import canonical
 from tricorn.rules.restarts import labels_of_hand
+from tricorn.rules.user_namespaces import mapped_mounts, wanted_maps
 from tricorn.service.attachments import AttachmentService
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
@@ -102,6 +103,7 @@ class Lifecycle:
             failpoint("create.snapshot")
             undo.push_async_callback(shielded, self.bundles.remove_all, namespace, container_id)
             mounts = self._snapshots.backend(snapshotter).mounts(backend_id, SnapshotKind.ACTIVE, parents)
+            mounts = mapped_mounts(mounts, wanted_maps(desired))
             if revival:
                 await revival.fill(mounts)
             await self.bundles.make(namespace, container_id, mounts)
@@ -256,7 +258,8 @@ class Lifecycle:
         snapshot = await self._snapshots.get(namespace, container.snapshotter, container.snapshot_key)
         parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
         backend = self._snapshots.backend(container.snapshotter)
-        return backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        mounts = backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        return mapped_mounts(mounts, self.bundles.maps(container))
 
     # ------------------------------------------------------------ deletion
     async def delete(self, namespace: str, container_id: str, *, wait: bool = False) -> None:

@@ -5,7 +5,7 @@ import copy
 import pytest
 from attrs import evolve
 
-from tricorn.errors import InvalidArgument, NotFound, TricornError, Unimplemented
+from tricorn.errors import InvalidArgument, NotFound, TricornError
 from tricorn.model.oci import ImageConfig
 from tricorn.model.requests import ContainerDesired, ExecRequest, Mount, Resources, Rlimit
 from tricorn.model.spec import CAPABILITIES, Account, Accounts, DeviceNode, Group, HostLimits
@@ -380,7 +380,7 @@ def test_namespaces():
     assert "network" not in kinds(network="host")
     assert kinds(network="/run/netns/a")["network"] == "/run/netns/a"
     assert "pid" not in kinds(namespaces={"pid": "host"})
-    assert isinstance(refused(namespaces={"user": "private"}), Unimplemented)
+    assert isinstance(refused(namespaces={"user": "private"}), InvalidArgument)
     for bad in ({"mount": "host"}, {"nope": "private"}, {"pid": "relative"}, {"time": "host"}):
         assert isinstance(refused(namespaces=bad), InvalidArgument)
     assert kinds(network="path:/run/netns/a")["network"] == "/run/netns/a"

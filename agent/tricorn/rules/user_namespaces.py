@@ -1,0 +1,126 @@
+"""User namespaces of containers: which ids of theirs are which of the node's. Pure.
+
+A mapping is `CONTAINER:HOST:SIZE`, as containerd's clients and Podman write it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from tricorn.errors import InvalidArgument, Unimplemented
+from tricorn.model.records import Container
+from tricorn.model.requests import ContainerDesired
+from tricorn.ports import FilesystemMount
+
+_LINE: Final = re.compile(r"(\d{1,10}):(\d{1,10}):(\d{1,10})")
+_LAST: Final = 2**32 - 2  # the one after stands for "nobody"
+_LINES: Final = 340  # the kernel's own bound
+UID_OPTION, GID_OPTION = "uidmap=", "gidmap="  # of mounts, as containerd's overlay has them
+
+
+@frozen
+class IdRange:
+    """`size` ids from `container` on are those of the node from `host` on."""
+
+    container: int
+    host: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.container}:{self.host}:{self.size}"
+
+
+@frozen
+class IdMaps:
+    uids: tuple[IdRange, ...]
+    gids: tuple[IdRange, ...]
+
+
+def wanted_maps(desired: ContainerDesired) -> IdMaps | None:
+    """Return the mappings of a container with a user namespace of its own, None for one without.
+
+    InvalidArgument for malformed or overlapping ones, for a namespace that is joined and has its own, and
+    for ids of the node's root: it would be the container's.
+    """
+    place = desired.namespaces.get("user", "private" if desired.uid_map or desired.gid_map else "host")
+    if place != "private":
+        if desired.uid_map or desired.gid_map:
+            raise InvalidArgument(
+                "mappings are for a user namespace of the container's own", field="uid_map",
+                why=f"it is to have {place[:100]!r}",
+            )  # fmt: skip
+        return None
+    uids = parse_map(desired.uid_map or desired.gid_map, "uid_map")
+    return IdMaps(uids, parse_map(desired.gid_map or desired.uid_map, "gid_map"))
+
+
+def parse_map(lines: Sequence[str], field: str) -> tuple[IdRange, ...]:
+    """Read the lines of one mapping, in the order of the container's ids. InvalidArgument."""
+    if not lines:
+        raise InvalidArgument(
+            "a user namespace needs a mapping", hint="for example `--uidmap 0:100000:65536`", field=field
+        )
+    if len(lines) > _LINES:
+        raise InvalidArgument("the mapping is too long", why=f"at most {_LINES} lines", field=field)
+    found = sorted((_range(line, field) for line in lines), key=lambda one: one.container)
+    if found[0].container != 0:
+        raise InvalidArgument("the container's root must be mapped", hint="0:HOST:SIZE", field=field)
+    hosts = sorted(found, key=lambda one: one.host)
+    for before, after in pairwise(found):
+        _apart(before.container + before.size, after.container, field)
+    for before, after in pairwise(hosts):
+        _apart(before.host + before.size, after.host, field)
+    return tuple(found)
+
+
+def _range(line: str, field: str) -> IdRange:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise InvalidArgument(f"mapping {line[:60]!r} is malformed", hint="CONTAINER:HOST:SIZE", field=field)
+    found = IdRange(int(match[1]), int(match[2]), int(match[3]))
+    if found.size < 1 or found.container + found.size - 1 > _LAST or found.host + found.size - 1 > _LAST:
+        raise InvalidArgument(f"mapping {line} is out of range", why=f"ids end at {_LAST}", field=field)
+    if found.host == 0:
+        raise InvalidArgument(
+            f"mapping {line} is refused", why="it gives the container the node's root", field=field
+        )
+    return found
+
+
+def _apart(end: int, start: int, field: str) -> None:
+    if end > start:
+        raise InvalidArgument("the mapping has an id twice", field=field)
+
+
+def spec_members(maps: IdMaps) -> dict[str, Any]:
+    """Return the members of the spec's `linux` part."""
+    return {
+        key: [{"containerID": one.container, "hostID": one.host, "size": one.size} for one in ranges]
+        for key, ranges in (("uidMappings", maps.uids), ("gidMappings", maps.gids))
+    }
+
+
+def mapped_mounts(mounts: Sequence[FilesystemMount], maps: IdMaps | None) -> tuple[FilesystemMount, ...]:
+    """Return the mounts of a root file system as its user namespace is to see it."""
+    if maps is None:
+        return tuple(mounts)
+    words = tuple(
+        key + ",".join(map(str, ranges)) for key, ranges in ((UID_OPTION, maps.uids), (GID_OPTION, maps.gids))
+    )
+    return tuple(evolve(mount, options=(*mount.options, *words)) for mount in mounts)
+
+
+def require_same_owners(container: Container, what: str) -> None:
+    """Unimplemented for a container whose changed files have other owners on the node than in it."""
+    desired = container.desired or {}
+    if desired.get("uid_map") or desired.get("gid_map"):
+        raise Unimplemented(
+            f"{what} of container {container.id}",
+            why="its user namespace numbers owners otherwise than the node",
+            hint="leave its files out, or run it without one",
+        )

@@ -33,6 +33,7 @@ _ATTRIBUTES: Final = {
     syscalls.MS_RDONLY: 0x1, 2: 0x2, 4: 0x4, 8: 0x8, 1024: 0x10, 1 << 24: 0x20, 2048: 0x80,
 }  # fmt: skip
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
+_UNESCAPED: Final = re.compile(r"[A-Za-z0-9/._:@-]+")
 _NO_MOUNT_FD: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
 
 _limiter = trio.CapacityLimiter(8)  # mounts contend on one kernel lock: more threads gain nothing
@@ -79,12 +80,15 @@ def unmount_once(target: str, *, detach: bool = False) -> bool:
 def mounted_below(path: str) -> list[str]:
     """Return the mount points at and below `path`, deepest first, as this process sees them."""
     base = os.path.realpath(path)
-    found = []
     with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            point = os.fsdecode(_ESCAPE.sub(lambda m: bytes((int(m[1], 8),)), line.split(b" ")[4]))
-            if point == base or point.startswith(base.rstrip("/") + "/"):
-                found.append(point)
+        table = file.read()
+    if _UNESCAPED.fullmatch(base) and os.fsencode(base) not in table:
+        return []  # as a rule; with many containers the table is long
+    found = []
+    for line in table.rstrip(b"\n").split(b"\n"):
+        point = os.fsdecode(_ESCAPE.sub(lambda m: bytes((int(m[1], 8),)), line.split(b" ")[4]))
+        if point == base or point.startswith(base.rstrip("/") + "/"):
+            found.append(point)
     return sorted(found, key=lambda point: (-point.count("/"), point))
 
 

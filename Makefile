@@ -32,15 +32,14 @@ lab-status:  ## what runs of the lab
 lab-down:  ## takes the lab away
 	@$(LAB) down
 
-test:  ## lint, types, the collection's sanity, then unit, conformance, integration and fault tests
+test:  ## lint, types, then unit, conformance, integration and fault tests, and the collection's sanity
 	@tools/setup.sh test
 	@tools/lint.sh
-	@if [ -x tools/ansible_sanity.sh ]; then tools/ansible_sanity.sh; fi
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 unit:  ## only the tests that need neither root nor other programs
 	@tools/setup.sh test
-	@$(BIN)/python -m pytest -m 'not root and not integration and not faults' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m 'not root and not integration and not faults and not sanity' $(PYTEST_ARGS)
 
 lint:  ## ruff, mypy, shellcheck, yamllint, ansible-lint
 	@tools/setup.sh test

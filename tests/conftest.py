@@ -27,7 +27,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 IN_CI = os.environ.get("CI") == "true"
 CAPABILITIES = ("root", "integration", "faults")
-FREE = ("tests/unit/", "collections/")  # tests that may run beside any other
+FREE = (  # tests that may run beside any other
+    "collections/",
+    "tests/collection/",
+    "tests/conformance/test_content_store",
+    "tests/fuzz/test_archive",
+    "tests/fuzz/test_grpc.py",
+    "tests/fuzz/test_http",
+    "tests/fuzz/test_tar_stream",
+    "tests/unit/",
+)
 _BEFORE = pytest.StashKey[leaks.Traces]()
 _LEFT = pytest.StashKey[list[str]]()
 

@@ -64,6 +64,9 @@ class State:
             yield
 
     def prepare(self) -> None:
+        """Make the lab's directories and its key; what a killed run has half made of a node goes."""
+        for leftover in self.directory.glob("nodes/.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         for directory in ("nodes", "cp"):
             (self.directory / directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         make_key(self.key)

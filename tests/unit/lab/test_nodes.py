@@ -94,6 +94,16 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     assert (tmp_path / "mine").exists()
 
 
+def test_half_made_nodes_go(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    for name in ("n1", ".n2"):
+        state.node(name).mkdir(parents=True)
+    state.prepare()
+    assert [path.name for path in state.directory.glob("nodes/*")] == ["n1"]
+    assert state.nodes() == ["n1"]
+    assert state.key.exists()
+
+
 def test_one_at_a_time_changes_a_lab(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     with state.held(), pytest.raises(LabError, match="another"), state.held():

@@ -32,11 +32,13 @@ def web(agent: Daemon, busybox_reference: str) -> Iterator[str]:
     agent.delete(place, force=True)
 
 
-def test_examples_do_what_they_say(agent: Daemon, ansible: Ansible, web: str) -> None:
+def test_examples_do_what_they_say(agent: Daemon, ansible: Ansible, web: str, tmp_path: Path) -> None:
     pid = agent.get(web)["task"]["pid"]
     ansible.play_examples(
-        agent.socket_path, "task", "task_info", "metrics_info", "container_logs", "event_info", "event_wait"
-    )
+        agent.socket_path, "task", "task_info", "metrics_info", "container_logs", "container_copy", "event_info",
+        "event_wait", backup_directory=str(tmp_path),
+    )  # fmt: skip
+    assert (tmp_path / "shop/shop.conf").read_text() == "mode = production\nworkers = 4\n"
     assert agent.get(web)["task"]["status"] == "running"
     assert agent.get(web)["task"]["pid"] != pid
 
@@ -73,3 +75,26 @@ def test_tasks_once_and_again(agent: Daemon, ansible: Ansible, web: str) -> None
     assert [event["topic"] for event in waited["events"]] == [f"/tasks/{name}" for name in names]
     assert (log["stdout_lines"], log["stderr"]) == (["begun"], "oh")
     assert "0 of 1 events" in late["msg"]
+
+
+def test_files_by_content_and_from_the_controller(
+    agent: Daemon, ansible: Ansible, web: str, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    (backup / "shop").mkdir(parents=True)
+    (backup / "shop/shop.conf").write_text("workers = 4\n")
+    one = {"container": "web"}
+    file = task("container_copy", **one, path="/conf", src=str(backup / "shop/shop.conf"))
+    tree = task("container_copy", **one, path="/tree", src=str(backup))
+    text = task("container_copy", **one, path="/conf", content="mode = test\n", mode="0640",
+                keywords={"check_mode": True, "diff": True})  # fmt: skip
+    played = ansible.play(agent.socket_path, file, file, tree, tree, text, way="relay")
+    assert not [result["msg"] for result in played.results if result["failed"]]
+    assert played.changed == [True, False, True, False, True]
+    assert "-workers = 4" in played.output
+    listed = agent.post(
+        f"{web}/exec", {"args": ["find", "/tree", "/srv/shop", "-type", "f", "-o", "-name", "shop"]}
+    )
+    assert sorted(listed["stdout"].split()) == [
+        "/srv/shop", "/srv/shop/shop.conf", "/tree/shop", "/tree/shop/shop.conf",
+    ]  # fmt: skip

@@ -29,7 +29,9 @@ class AgentError(Exception):
 
 
 class Request(namedtuple("Request", "method path query body")):
-    """One call of the agent. C(path) is percent-encoded already, C(query) is a list of pairs."""
+    """One call of the agent. C(path) is percent-encoded already, C(query) is a list of pairs. C(body) is what
+    becomes JSON, or bytes that stay as they are.
+    """
 
     __slots__ = ()
 
@@ -42,7 +44,10 @@ class Request(namedtuple("Request", "method path query body")):
             "Connection: close",
         ]
         payload = b""
-        if self.body is not None:
+        if isinstance(self.body, bytes):
+            payload = self.body
+            lines.append("Content-Type: application/octet-stream")
+        elif self.body is not None:
             payload = json.dumps(self.body).encode()
             lines.append("Content-Type: application/json")
         if self.method != "GET":

@@ -88,6 +88,24 @@ RESTORE = dict(
     **DUMP
 )
 
+CONTAINER_COPY = dict(
+    NAMESPACED,
+    container=CONTAINER,
+    path={"type": "str", "required": True},
+    src={"type": "str"},
+    content={"type": "str"},
+    encoding={"type": "str", "choices": ["text", "base64"], "default": "text"},
+    dest={"type": "str"},
+    state={"type": "str", "choices": ["directory"]},
+    remote_src={"type": "bool", "default": False},
+    follow={"type": "bool", "default": False},
+    owner={"type": "int", "default": 0},
+    group={"type": "int", "default": 0},
+    mode={"type": "raw"},
+    directory_mode={"type": "raw"},
+    parents={"type": "bool", "default": False},
+)
+
 _ONE_WAY = {"mutually_exclusive": [("container", "filters")]}
 
 TASK_MODULES = {
@@ -95,6 +113,11 @@ TASK_MODULES = {
     "task_info": dict(_ONE_WAY, argument_spec=TASK_INFO),
     "metrics_info": dict(_ONE_WAY, argument_spec=METRICS_INFO),
     "container_logs": {"argument_spec": CONTAINER_LOGS},
+    "container_copy": {
+        "argument_spec": CONTAINER_COPY,
+        "mutually_exclusive": [("src", "content", "dest", "state")],
+        "required_one_of": [("src", "content", "dest", "state")],
+    },
     "event_info": {"argument_spec": EVENT_INFO},
     "event_wait": {"argument_spec": EVENT_WAIT},
     "checkpoint": {"argument_spec": CHECKPOINT},

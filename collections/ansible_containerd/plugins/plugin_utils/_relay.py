@@ -119,7 +119,7 @@ class RelayAction(ActionBase):
             return self._as_module(task_vars)
         options = _validated(name, self._task.args)
         try:
-            result = converse(CONVERSATIONS[name](options, self._task.check_mode), self._deliverer(options, task_vars))
+            result = converse(CONVERSATIONS[name](self._given(options), self._task.check_mode), self._deliverer(options, task_vars))
         except RelayUnavailable:
             return self._as_module(task_vars)
         except AgentError as error:
@@ -128,6 +128,10 @@ class RelayAction(ActionBase):
             result.pop("diff", None)
         result["invocation"] = {"module_args": options}
         return remove_values(result, _secrets(name, options))
+
+    def _given(self, options):
+        """Return what the conversation is to know; a twin may add what only the controller has."""
+        return options
 
     def _as_module(self, task_vars):
         return self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)

@@ -93,12 +93,15 @@ class Plug:
 
 def link_exists(name: str) -> bool:
     """Return whether the agent's own network namespace has an interface. Doesn't load pyroute2."""
-    return os.path.exists(f"/sys/class/net/{name}")
+    try:
+        return socket.if_nametoindex(name) > 0
+    except OSError:
+        return False
 
 
 def links_with(prefix: str) -> list[str]:
     """Return the interfaces whose names begin so. Doesn't load pyroute2."""
-    return sorted(name for name in os.listdir("/sys/class/net") if name.startswith(prefix))
+    return sorted(name for _, name in socket.if_nameindex() if name.startswith(prefix))
 
 
 async def ensure_bridge(bridge: Bridge) -> None:

@@ -124,6 +124,8 @@ class NetworkService:
         if desired.state == "absent":
             return await self._absent(name, plan=plan)
         current = await self._db.read(lambda tx: tx.networks.find(name))
+        if current and not plan:
+            await self._wait_for_leavers(name)
         foreign = await self._foreign(current, desired)
         change, wanted = await self._db.read(lambda tx: self._planned(tx, name, desired, foreign))
         if plan or not change.changed:

@@ -53,12 +53,14 @@ async def release(state_directory: str, alive: Callable[[], bool]) -> bool:
         await trio.lowlevel.checkpoint()
         return error.errno == errno.ENXIO and await _let_write(path, alive)
     try:
-        os.unlink(path)  # this first: without it, the runtime tells that the container runs
         os.write(fd, _GO)
     except OSError:
         return False  # it has ended, as the runtime will say
     finally:
         os.close(fd)
+    # After the word, unlike crun: an agent that is killed in between leaves a container that runs, though the
+    # runtime calls it a created one, and not one that nothing can start any more.
+    _take_away(path)
     return True
 
 
@@ -78,9 +80,13 @@ async def _let_write(path: str, alive: Callable[[], bool]) -> bool:
     finally:
         os.close(fd)
     if said:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        _take_away(path)
     return bool(said)
+
+
+def _take_away(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 async def _readable(fd: int) -> bool:

@@ -75,14 +75,17 @@ async def run_attach(call: Call, channel: Channel) -> None:
 
         await channel.accept()
         await channel.send(encode_document(FrameKind.STARTED, {"pid": view.task.pid if view.task else 0}))
-        end = await _Session(channel, stream, kill).run(ended)
+        end = await _Session(channel, stream, kill, shared=True).run(ended)
     await channel.send(encode_frame(FrameKind.EXIT, encode(end)))
 
 
 class _Session:
-    """Carries stdio both ways until the process has ended and its output is out."""
+    """Carries stdio both ways until the process has ended and its output is out. Where it is `shared` with
+    other clients, one that leaves doesn't end the process's input: that takes a frame.
+    """
 
-    def __init__(self, channel: Channel, stdio: StdioStream, kill: Kill) -> None:
+    def __init__(self, channel: Channel, stdio: StdioStream, kill: Kill, *, shared: bool = False) -> None:
+        self._shared = shared
         self._channel = channel
         self._stdio = stdio
         self._kill = kill
@@ -130,7 +133,8 @@ class _Session:
     async def _input(self) -> None:
         while (frame := await self._channel.receive()) is not None:
             await self._take(frame)
-        await self._to_stdin(self._stdio.close_stdin())
+        if not self._shared:
+            await self._to_stdin(self._stdio.close_stdin())
 
     async def _take(self, frame: Frame) -> None:
         match frame.kind:

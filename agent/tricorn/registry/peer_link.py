@@ -77,7 +77,6 @@ class PeerLink:
         headers = [
             ("Content-Type", "application/octet-stream"), ("Content-Length", str(upload.length)),
         ]  # fmt: skip
-        self.close()  # whether a kept connection still lives, only a whole request would tell
         connection = await self._connected()
         try:
             head = await connection.upload(method, path, [*self._usual, *headers], upload)

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import trio
 
 T = TypeVar("T")
+_RECORDS = 32  # of 16 KiB that are sent between two turns of other tasks
 
 
 class ByteStream(Protocol):
@@ -77,6 +78,18 @@ class TlsStream:
         left = memoryview(data)
         while left:
             left = left[await self._when_ready(self._socket.send, left) :]
+            left = self._send_now(left)
+
+    def _send_now(self, left: memoryview) -> memoryview:
+        """Send what the socket takes, which is a record a call, and return the rest."""
+        for _ in range(_RECORDS):
+            if not left:
+                break
+            try:
+                left = left[self._socket.send(left) :]
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+        return left
 
     async def receive_into(self, view: memoryview) -> int:
         count = end = await self._when_ready(self._socket.recv_into, view)

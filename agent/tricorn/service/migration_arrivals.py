@@ -69,6 +69,7 @@ class _Arrival:
     seeded: trio.Event = field(factory=trio.Event)  # the source says that image and files are here
     prepared: trio.Event = field(factory=trio.Event)  # the files are laid out
     started: trio.Event = field(factory=trio.Event)  # the source says that it may run
+    settled: trio.Event = field(factory=trio.Event)  # it runs, or was refused: on record
     lease: str = ""
     rw: Descriptor | None = None
     start: Start = field(factory=Start)
@@ -192,9 +193,9 @@ class Arrivals:
     async def state(self, peer: Identity, id: str, *, wait: float = 0.0) -> Answer:
         """Say where it stands, after `wait` seconds at most while it is being started."""
         arrival = self._open.get(id)
-        if arrival is not None and arrival.operation is not None and wait:
+        if arrival is not None and wait:
             with trio.move_on_after(wait):
-                await arrival.operation.wait()
+                await arrival.settled.wait()
         found = await self._parts.db.read(lambda tx: tx.migrations.find("in", id))
         if found is None or found.node != peer.label:
             raise NotFound(f"migration {id} is unknown")
@@ -277,6 +278,7 @@ class Arrivals:
             await parts.db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
             await parts.lifecycle.create(namespace, name, desired, image, start=True, revival=revival)
             failpoint("arrival.running")
+            arrival.settled.set()
             if offer.keep_image:
                 await self._keep_image(namespace, image.image)
             container, task = await parts.lifecycle.records(namespace, name)
@@ -343,6 +345,7 @@ class Arrivals:
             await self._refuse_when_clear(offer.id, offer.namespace, offer.name, problem)
         except TricornError as error:
             log.error("what came of a migration can't be told yet", id=offer.id, error=error.one_line())
+        arrival.settled.set()
 
     async def _refuse_when_clear(self, id: str, namespace: str, name: str, problem: str) -> bool:
         """Return whether it is over: it runs, or was refused, which takes that nothing of it runs."""

@@ -112,7 +112,7 @@ class Departure:
 
     async def _memory(self, ref: BundleRef) -> int:
         sample = (await self.parts.runtime.sample([(ref, None)]))[0]
-        return int(sample.figures.get("memory_usage_bytes", 0)) if sample else 0
+        return int(sample.figures.get("memory_bytes", 0)) if sample else 0
 
     async def _send_image(self, blobs: tuple[Descriptor, ...], missing: set[str]) -> None:
         wanted = list({blob.digest: blob for blob in blobs if str(blob.digest) in missing}.values())

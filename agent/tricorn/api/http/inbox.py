@@ -88,9 +88,10 @@ class Inbox:
 
 def hung_up(stream: trio.abc.ReceiveStream) -> bool:
     """Whether the other side closed both directions. Streams that can't tell count an end as that."""
-    if not isinstance(stream, trio.SocketStream):
+    bare = getattr(stream, "socket", None)
+    if bare is None:
         return True
-    fd = stream.socket.fileno()
+    fd = bare.fileno()
     if fd < 0:
         return True
     poller = select.poll()

@@ -17,6 +17,7 @@ from tricorn.api.listen import Listener
 from tricorn.api.registry.migrations import MigrationSite, PeerSite
 from tricorn.api.registry.pace import Pace
 from tricorn.api.registry.site import RegistrySite
+from tricorn.api.registry.tls import TlsServerStream
 from tricorn.connections import Connections
 from tricorn.rules.authorise import Peer
 from tricorn.rules.peers import Identity, identity_of
@@ -99,12 +100,16 @@ class PeerListener(Listener):
         self._context = context
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        secured = trio.SSLStream(stream, self._context(), server_side=True, https_compatible=True)
+        secured = TlsServerStream(stream, self._context())
         with trio.move_on_after(limits.PEER_HANDSHAKE) as patience:
             try:
                 await secured.do_handshake()
             except trio.BrokenResourceError as error:
                 log.info("peer not let in", why=str(error.__cause__ or error)[:200])
+                await secured.aclose()
                 return
-        if not patience.cancelled_caught:
-            await self._door.serve_peer(secured, secured.getpeercert() or {})
+        try:
+            if not patience.cancelled_caught:
+                await self._door.serve_peer(secured, secured.certificate())
+        finally:
+            await secured.aclose()

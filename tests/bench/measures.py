@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import checkpoints
 import density
 import distribution
 import grpc_measures
@@ -162,7 +163,7 @@ ALONE: dict[str, Callable[[Stage], Measurement]] = {
     "ansible": ansible,
     **grpc_measures.ALL,
 }
-SEVERAL = {**density.ALL, **distribution.ALL}
+SEVERAL = {**checkpoints.ALL, **density.ALL, **distribution.ALL}
 NAMES = (*ALONE, *SEVERAL)
 
 

@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tricorn_testing.containerd import Containerd
-from tricorn_testing.criu import PREFIX, SecludedDaemon, checkpointing_daemon
+from tricorn_testing.checkpoint_peer import CheckpointingContainerd
+from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon
 from tricorn_testing.ctr import Ctr, ctr_program, missing_ctr
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 COUNTER = "i=0; while :; do i=$((i+1)); echo $i >>/ticks; sleep 0.05; done"
 VERSION = "2.1"
-
-
-class CheckpointingContainerd(Containerd):
-    """One that finds CRIU."""
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        known = super().environment
-        return {**known, "PATH": f"{PREFIX}/bin:{known['PATH']}"}
-
-    def inside(self) -> Ctr:
-        """Return `ctr` in the daemon's mount namespace, where the FIFOs of a restore are made."""
-        assert self.process is not None
-        wrapper = self.directory / "ctr"
-        wrapper.write_text(
-            f'#!/bin/sh\nexec nsenter --mount --target {self.process.pid} {self.ctr.program} "$@"\n'
-        )
-        wrapper.chmod(0o755)
-        return Ctr(VERSION, wrapper, self.address, self.ctr.namespace, self.directory / "fifos")
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ conmon           watches each container, so that it outlives the agent
 crun             OCI runtime (fast, small)
 runc             OCI runtime (the reference)
 iproute2         shows network namespaces
+nftables         publishes containers' ports
 docker-registry  a real registry, run on 127.0.0.1 only
 skopeo           pushes images to it
 busybox-static   the programs of small images
@@ -33,6 +34,7 @@ curl             to look at the API by hand
 LIST
   [ "$STAGE" = demo ] || cat <<'LIST'
 apache2-utils    htpasswd, for tests of a registry with passwords
+containernetworking-plugins  the standard CNI plugins, as others bring them
 e2fsprogs        makes the disks of the lab's nodes
 openssl          certificates, for tests of a registry with TLS
 mmdebstrap       builds the file system of the lab's nodes (and the benchmark's image)

@@ -100,13 +100,16 @@ class Cni:
 
     async def delete(self, config: ConfigList, place: Place, result: Mapping[str, Any] | None) -> None:
         """Have a container leave: plugins in reverse order, each told the `result` of ADD. A plugin that
-        fails doesn't keep those before it from their part; the first failure is raised at the end.
+        fails doesn't keep those before it from their part; the first failure is raised at the end. Without
+        a result, ADD wasn't completed: a plugin that is missing has done nothing then.
         """
         first: TricornError | None = None
         for plugin in reversed(config.plugins):
             try:
                 await self._run("DEL", config, plugin, place, previous=result)
             except TricornError as error:
+                if result is None and isinstance(error, Unimplemented):
+                    continue
                 log.warning("CNI plugin failed", plugin=plugin["type"], error=error.one_line())
                 first = first or error
         if first:

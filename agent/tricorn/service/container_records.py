@@ -70,7 +70,7 @@ class ContainerRecords:
             log.info("container with a runtime that isn't here", container=container.id, why=str(error))
             runtime = binary or container.runtime_name
 
-        image = await self._db.read(lambda tx: tx.images.find(namespace, container.image))
+        image = await self._db.look(lambda tx: tx.images.find(namespace, container.image))
         await self._gate.require_container(namespace, image, container.image)
         digest = image.target.digest if image else ""
 

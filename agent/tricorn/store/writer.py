@@ -1,5 +1,5 @@
 """The one thread that writes. Whatever waits when it is free shares one COMMIT, hence one fsync; none if
-nothing of it has to outlive a loss of power.
+nothing of it has to outlive a loss of power. Such a change may be made by the loop, while the thread is idle.
 """
 
 from __future__ import annotations
@@ -66,12 +66,26 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._commits = 0
         self._synchronous = True  # as the connection was opened
+        self._turn = threading.Lock()  # held by who uses the connection
         self._thread = threading.Thread(target=self._run, name="tricorn-db-writer", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
         """Queue a job; the number in flight is the caller's to bound."""
         self._queue.put(job)
+
+    def run_now(self, job: Job) -> bool:
+        """Run a job here, before this returns, if nobody else writes or waits to; else False. Moving the
+        log into the database is for the thread.
+        """
+        if self.waiting or self._commits >= _CHECKPOINT_COMMITS or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._execute([job])
+            self._commits += 1
+        finally:
+            self._turn.release()
+        return True
 
     @property
     def waiting(self) -> int:
@@ -87,10 +101,12 @@ class Writer:
         while not closing:
             batch, closing = self._next_batch()
             if batch:
-                self._execute(batch)
+                with self._turn:
+                    self._execute(batch)
                 with contextlib.suppress(trio.RunFinishedError):
                     self._token.run_sync_soon(self._deliver, batch)
-                self._checkpoint()
+                with self._turn:
+                    self._checkpoint()
 
     def _next_batch(self) -> tuple[list[Job], bool]:
         batch: list[Job] = []
@@ -158,7 +174,8 @@ class Writer:
     def _checkpoint(self) -> None:
         """Move the log into the database now and then, after the callers have their answers."""
         self._commits += 1
-        if self._commits % _CHECKPOINT_COMMITS == 0:
+        if self._commits >= _CHECKPOINT_COMMITS:
+            self._commits = 0
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             except sqlite3.Error as error:

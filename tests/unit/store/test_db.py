@@ -407,6 +407,60 @@ async def test_slow_looks_are_left_to_threads(db: Database, monkeypatch: pytest.
     assert db.statistics()["slow_looks"] == 3
 
 
+def writer(_: Transaction) -> int:
+    return threading.get_ident()
+
+
+async def test_changes_that_need_no_flush_are_made_on_the_loop(db: Database) -> None:
+    loop = threading.get_ident()
+    assert await db.write(writer, durable=False) == loop
+    assert await db.write(writer) != loop
+    await db.write(lambda tx: tx.namespaces.create("one", {}), durable=False)
+    assert (await db.look(lambda tx: tx.namespaces.get("one"))).name == "one"
+    assert db.mutations == 1
+    with pytest.raises(AlreadyExists):
+        await db.write(lambda tx: tx.namespaces.create("one", {}), durable=False)
+    assert db.statistics()["failed_writes"] == 1
+
+
+async def test_changes_are_left_to_the_thread_while_it_writes(db: Database) -> None:
+    loop, begun, may_end = threading.get_ident(), threading.Event(), threading.Event()
+
+    def long(_: Transaction) -> None:
+        begun.set()
+        may_end.wait(30)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(db.write, long)
+        await trio.to_thread.run_sync(begun.wait, 30)
+        written: list[int] = []
+
+        async def change() -> None:
+            written.append(await db.write(writer, durable=False))
+
+        nursery.start_soon(change)
+        await trio.testing.wait_all_tasks_blocked()
+        assert written == []
+        may_end.set()
+    assert written != [loop]
+    assert await db.write(writer, durable=False) == loop
+
+
+async def test_slow_changes_are_left_to_the_thread(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tricorn.store.db._SLOW", -1.0)
+    sleeps = itertools.count()
+    monkeypatch.setattr("tricorn.store.db._sleeps", lambda: next(sleeps))
+    written = [await db.write(writer, durable=False) for _ in range(4)]
+    assert [thread == threading.get_ident() for thread in written] == [True, True, True, False]
+
+
+async def test_the_log_is_moved_by_the_thread(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tricorn.store.writer._CHECKPOINT_COMMITS", 3)
+    written = [await db.write(writer, durable=False) for _ in range(6)]
+    assert threading.get_ident() in written
+    assert set(written) != {threading.get_ident()}
+
+
 async def test_a_locked_database_is_waited_for_in_a_thread(db: Database) -> None:
     def locked(tx: Transaction) -> int:
         if threading.current_thread() is threading.main_thread():

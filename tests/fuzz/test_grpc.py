@@ -40,7 +40,7 @@ SETTINGS = settings(
 
 async def attack(wire: bytes, sizes: list[int], *, close: bool) -> None:
     """Send the bytes in pieces to a server of its own; check that all ends, and that it still answers."""
-    server = GrpcServer(Handlers().methods(), translate=translate)
+    server = GrpcServer(Handlers(quick=close).methods(), translate=translate)
     async with calls.open_door(server) as door:
         client = door.connect_memory()
         assert isinstance(client, trio.StapledStream)

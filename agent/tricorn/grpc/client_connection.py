@@ -104,6 +104,9 @@ class ClientConnection(Connection):
         return fields + [encode_metadata(name, value) for name, value in metadata]
 
     # ------------------------------------------------------------ events
+    async def settle(self) -> None:
+        """Nothing is put off."""
+
     def on_event(self, event: Event) -> None:
         match event:
             case GoneAway():

@@ -49,6 +49,10 @@ class Connection(abc.ABC):
     def on_event(self, event: Event) -> None:
         """Act on what the other side said."""
 
+    @abc.abstractmethod
+    async def settle(self) -> None:
+        """Do what was put off until all that came together was heard."""
+
     def flush(self) -> None:
         """Send what the engine has to say."""
         if out := self.engine.take_output():
@@ -112,6 +116,7 @@ class Connection(abc.ABC):
                 events, more = self.engine.events()
                 for event in events:
                     self.on_event(event)
+                await self.settle()
             finally:
                 if self.engine.pinged:
                     self._pings.set()

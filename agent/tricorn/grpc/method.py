@@ -56,7 +56,9 @@ class Method:
     """One method. A handler takes `(call, request)` if the client sends one message, else `(call)`; it
     returns the answer if the server sends one message, else None.
 
-    `endless` methods last as long as their client wants: they end as soon as the server stops.
+    `endless` methods last as long as their client wants: they end as soon as the server stops. `quick` ones,
+    whose client and server send one message each, wait for nothing but what is at hand: they are answered
+    in the order of their calls, before the connection is read on.
     """
 
     path: str
@@ -66,6 +68,7 @@ class Method:
     server_streaming: bool
     handler: Handler
     endless: bool = False
+    quick: bool = False
 
 
 __all__ = ["Call", "Handler", "Message", "Method", "RawMessage"]

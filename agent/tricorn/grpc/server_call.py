@@ -41,6 +41,8 @@ class ServerCall:
         self._gone = False
         self._stopped = False
         self._trailing: list[tuple[bytes, bytes]] | None = None
+        self._status = _OK
+        self._result: RawMessage | None = None
         self.stream = Stream(link, number)
         self.scope = trio.CancelScope()
         self.peer = peer
@@ -48,6 +50,7 @@ class ServerCall:
         self.metadata: dict[str, str] = {}
         self.binary_metadata: dict[str, bytes] = {}
         self.deadline: float | None = None
+        self.code = Code.CANCELLED  # with which the call ended, once it has
 
     def accept(self, request: Request, timeout: float | None) -> None:
         """Take over what the headers say."""
@@ -71,25 +74,31 @@ class ServerCall:
         self._stopped = True
         self.scope.cancel()
 
-    async def run(self) -> Code:
-        """Serve the call; return the code it ended with. Raises nothing but cancellation."""
-        status = _OK
-        answer: RawMessage | None = None
+    async def work(self) -> None:
+        """Have the handler do its work, for `finish` to answer. Raises nothing but cancellation."""
         if self._unwanted():  # before it began
-            return Code.CANCELLED
+            return
         try:
             with self.scope:
-                answer = await self._handle()
+                self._result = await self._handle()
         except RpcError as error:
-            status = error.status
+            self._status = error.status
         except Exception as error:  # noqa: BLE001 - the translator knows what is whose fault
-            status = self._translate(error)
+            self._status = self._translate(error)
         if self.scope.cancelled_caught:
-            status = STOPPING if self._stopped else _DEADLINE
+            self._status = STOPPING if self._stopped else _DEADLINE
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether `finish` will not wait for the client."""
+        return self._result is None or self._unwanted() or self._fits(self._result)
+
+    async def finish(self) -> None:
+        """Answer, and set `code`. Raises nothing but cancellation."""
         if self._unwanted():
             self.stream.close()
-            return Code.CANCELLED
-        return await self._finish(status, answer)
+        else:
+            self.code = await self._finish(self._status, self._result)
 
     async def _handle(self) -> RawMessage | None:
         if self._service.before is not None and (waiting := self._service.before(self)) is not None:

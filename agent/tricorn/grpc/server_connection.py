@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import structlog
@@ -50,6 +52,7 @@ class ServerConnection(Connection):
         self._peer = peer
         self._server = server
         self._calls: dict[int, ServerCall] = {}
+        self._fresh: deque[tuple[ServerCall, float]] = deque()  # quick calls that just came
         self._requests: dict[tuple[tuple[bytes, bytes], ...], Request] = {}
         self._running = 0  # calls whose handlers haven't ended, whether or not their streams have
         self._nursery: trio.Nursery | None = None
@@ -73,12 +76,16 @@ class ServerConnection(Connection):
                     await self.converse()
                     for call in list(self._calls.values()):
                         call.client_gone()
+                    await self.settle()
                     await self.say_goodbye()
                     self._nursery.cancel_scope.cancel()
             if self._scope.cancelled_caught:
                 await self._close_orderly()
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("client left")
+        finally:
+            for call, began in self._fresh:  # cut off among them
+                self._end(call, began)
 
     async def _close_orderly(self) -> None:
         """Send what is left, now that nobody reads and no task sends any more."""
@@ -182,9 +189,17 @@ class ServerConnection(Connection):
         call.stream.ended = event.ended
         self._calls[event.stream] = call
         self._running += 1
-        assert self._nursery is not None
-        self._nursery.start_soon(self._run, call, began, name=method.path)
+        if method.quick:
+            self._fresh.append((call, began))
+        else:
+            self._start(self._run, call, began)
         return True
+
+    def _start(
+        self, serve: Callable[[ServerCall, float], Awaitable[None]], call: ServerCall, began: float
+    ) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(serve, call, began, name=call.method.path)
 
     def _find(self, path: str) -> Method:
         method = self._server.methods.get(path)
@@ -207,14 +222,36 @@ class ServerConnection(Connection):
             self.engine.reset(stream, ErrorCode.NO_ERROR)
 
     # ------------------------------------------------------------ calls
+    async def settle(self) -> None:
+        """Answer the quick calls whose requests are here; a task and two rounds of the loop cost more."""
+        while self._fresh:
+            call, began = self._fresh[0]
+            if call.stream.ended:
+                await call.work()
+            if call.stream.ended and call.answers_at_once:
+                await call.finish()
+                self._end(call, began)
+            else:  # the client has to be heard for it to go on
+                self._start(self._finish if call.stream.ended else self._run, call, began)
+            self._fresh.popleft()
+
     async def _run(self, call: ServerCall, began: float) -> None:
-        code = Code.CANCELLED
         try:
-            code = await call.run()
+            await call.work()
+            await call.finish()
         finally:
-            self._calls.pop(call.stream.number, None)
-            self._running -= 1
-            if not self._running:
-                self.idle_since = trio.current_time()
-            self._server.finished(call.method.path, code, began)
-            self._close_if_done()
+            self._end(call, began)
+
+    async def _finish(self, call: ServerCall, began: float) -> None:
+        try:
+            await call.finish()
+        finally:
+            self._end(call, began)
+
+    def _end(self, call: ServerCall, began: float) -> None:
+        self._calls.pop(call.stream.number, None)
+        self._running -= 1
+        if not self._running:
+            self.idle_since = trio.current_time()
+        self._server.finished(call.method.path, call.code, began)
+        self._close_if_done()

@@ -10,9 +10,10 @@ from tricorn.grpc import GrpcChannel, GrpcServer, open_channel
 from tricorn_testing.grpc_calls import Door, Handlers, open_door, translate
 
 
-@pytest.fixture
-def handlers() -> Handlers:
-    return Handlers()
+@pytest.fixture(params=[False, True], ids=["in tasks", "quick"])
+def handlers(request: pytest.FixtureRequest) -> Handlers:
+    """The same methods twice: each call in a task of its own, and answered as soon as it is read."""
+    return Handlers(quick=request.param)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class ContainersFace(Face):
 
     service = "containerd.services.containers.v1.Containers"
 
-    @rpc("Get", Role.READ)
+    @rpc("Get", Role.READ, quick=True)
     async def get(self, call: FaceCall, request: Any) -> Any:
         found = await self.services.container_records.get(call.namespace, request.id)
         return _MESSAGES.GetContainerResponse(container=message_of(found))

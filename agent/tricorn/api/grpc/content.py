@@ -24,7 +24,7 @@ class ContentFace(Face):
     service: ClassVar[str] = "containerd.services.content.v1.Content"
     missing: ClassVar[Mapping[str, str]] = {}
 
-    @rpc("Info", Role.READ)
+    @rpc("Info", Role.READ, quick=True)
     async def info(self, call: FaceCall, request: Any) -> Any:
         found = await self.services.content.info(call.namespace, request.digest)
         return content.InfoResponse(info=_info(found))

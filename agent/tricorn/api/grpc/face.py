@@ -41,7 +41,8 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 @frozen
 class Rpc:
     """What a method needs: `role` at `scope`. An `endless` one lasts as long as its client wants, and ends at
-    once, as Unavailable, when the agent stops. `early` ones answer before the agent is ready.
+    once, as Unavailable, when the agent stops. `early` ones answer before the agent is ready. `quick` ones
+    look something up by its key: see `Method`.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Rpc:
     scope: Scope = Scope.NAMESPACE
     endless: bool = False
     early: bool = False
+    quick: bool = False
 
     @property
     def changes(self) -> bool:
@@ -57,12 +59,18 @@ class Rpc:
 
 
 def rpc(
-    method: str, role: Role, *, scope: Scope = NAMESPACE, endless: bool = False, early: bool = False
+    method: str,
+    role: Role,
+    *,
+    scope: Scope = NAMESPACE,
+    endless: bool = False,
+    early: bool = False,
+    quick: bool = False,
 ) -> Callable[[H], H]:
     """Make a coroutine method the handler of the service's method of this name."""
 
     def mark(handler: H) -> H:
-        setattr(handler, _MARK, Rpc(method, role, scope, endless, early))
+        setattr(handler, _MARK, Rpc(method, role, scope, endless, early, quick))
         return handler
 
     return mark

@@ -28,7 +28,7 @@ class HealthFace(Face):
         self._ready = ready
         self._known = frozenset(["", *known])
 
-    @rpc("Check", Role.NONE, scope=OPEN, early=True)
+    @rpc("Check", Role.NONE, scope=OPEN, early=True, quick=True)
     async def check(self, _call: FaceCall, request: Any) -> Any:
         if request.service not in self._known:
             raise NotFound(f"unknown service {request.service[:200]!r}", field="service")

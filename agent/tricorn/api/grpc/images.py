@@ -21,7 +21,7 @@ _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)  # a date of its own for reprodu
 class ImagesFace(Face):
     service: ClassVar[str] = "containerd.services.images.v1.Images"
 
-    @rpc("Get", Role.READ)
+    @rpc("Get", Role.READ, quick=True)
     async def get(self, call: FaceCall, request: Any) -> Any:
         found = await self.services.image_records.get(call.namespace, request.name)
         return images.GetImageResponse(image=_message(found))

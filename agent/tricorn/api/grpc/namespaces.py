@@ -18,7 +18,7 @@ _EMPTY: Final = wire.message("google.protobuf.Empty")
 class NamespacesFace(Face):
     service = "containerd.services.namespaces.v1.Namespaces"
 
-    @rpc("Get", Role.READ, scope=ANYWHERE)
+    @rpc("Get", Role.READ, scope=ANYWHERE, quick=True)
     async def get(self, call: FaceCall, request: Any) -> Any:
         name = _allowed(call, request.name, Role.READ)
         return _MESSAGES.GetNamespaceResponse(namespace=_message(await self.services.namespaces.get(name)))

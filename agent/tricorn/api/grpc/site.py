@@ -123,6 +123,7 @@ def methods_of(face: Face, gate: Gate) -> Iterator[Method]:
             server_streaming=method.server_streaming,
             handler=partial(gate.run, path, spec, bound),
             endless=spec.endless,
+            quick=spec.quick,
         )
 
 

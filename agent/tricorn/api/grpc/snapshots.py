@@ -50,7 +50,7 @@ class SnapshotsFace(Face):
         )  # fmt: skip
         return snapshots.ViewSnapshotResponse(mounts=mount_messages(made))
 
-    @rpc("Mounts", Role.READ, scope=ANYWHERE)
+    @rpc("Mounts", Role.READ, scope=ANYWHERE, quick=True)
     async def mounts(self, call: FaceCall, request: Any) -> Any:
         place = self._place(call, request, Role.READ)
         found = await self.services.snapshots.mounts(place.namespace, place.snapshotter, request.key)
@@ -71,7 +71,7 @@ class SnapshotsFace(Face):
         await self.services.snapshots.delete(place.namespace, place.snapshotter, request.key)
         return EMPTY()
 
-    @rpc("Stat", Role.READ, scope=ANYWHERE)
+    @rpc("Stat", Role.READ, scope=ANYWHERE, quick=True)
     async def stat(self, call: FaceCall, request: Any) -> Any:
         place = self._place(call, request, Role.READ)
         found = await self.services.snapshots.get(place.namespace, place.snapshotter, request.key)

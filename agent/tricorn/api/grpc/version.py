@@ -14,7 +14,7 @@ _MESSAGES: Final = wire.package("containerd.services.version.v1")
 class VersionFace(Face):
     service = "containerd.services.version.v1.Version"
 
-    @rpc("Version", Role.READ, scope=OPEN, early=True)
+    @rpc("Version", Role.READ, scope=OPEN, early=True, quick=True)
     async def version(self, _call: FaceCall, _request: Any) -> Any:
         found = await self.services.node.version()
         return _MESSAGES.VersionResponse(version=found["version"], revision=found["revision"])

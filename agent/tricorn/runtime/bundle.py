@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 from attrs import frozen
 
 from tricorn.errors import Internal, Unimplemented
@@ -128,7 +129,7 @@ class Bundle:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Put another config.json in the place of the bundle's."""
-        self.write("config.json", json.dumps(config, separators=(",", ":")))
+        self.write("config.json", msgspec.json.encode(config).decode())
 
     def write(self, name: str, text: str) -> None:
         """Write a small record, whole or not at all."""
@@ -142,7 +143,7 @@ def read_config(bundle: Bundle) -> dict[str, Any]:
     """Return the bundle's config.json."""
     try:
         with open(bundle.file("config.json"), "rb") as file:
-            config = json.load(file)
+            config = msgspec.json.decode(file.read())
     except (OSError, ValueError) as error:
         raise Internal(
             f"the bundle of {bundle.container} has no usable config.json", why=str(error)

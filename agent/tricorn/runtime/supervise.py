@@ -121,6 +121,8 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
 
     # ------------------------------------------------------------ which runtimes
     async def capabilities(self) -> dict[str, RuntimeInfo]:
+        if self._found is not None:
+            return dict(self._found)
         async with self._probing:
             if self._found is None:
                 self._found = await oci.discover(

@@ -45,17 +45,21 @@ class Bundles:
 
     def ref(self, namespace: str, container: Container, task: Task | None = None) -> BundleRef:
         """Return what the runtime needs to know of a container, and of its task if it has one."""
-        desired = _request_of(container)
+        desired = container.desired  # as it was checked when it came: to structure it anew takes longer
+        if task:
+            terminal = task.terminal
+        else:
+            terminal = bool(desired.get("terminal")) if desired else wants_terminal(container.spec)
         return BundleRef(
             namespace=namespace,
             id=container.id,
             bundle=self.path(namespace, container.id),
             log=os.path.join(self._logs, namespace, container.id, "log"),
             runtime=(task.runtime if task else "") or container.runtime,
-            terminal=task.terminal if task else desired.terminal,
-            stdin=desired.stdin,
-            log_size=desired.log_size or self._log_size,
-            log_files=desired.log_files or self._log_files,
+            terminal=terminal,
+            stdin=bool(desired.get("stdin")),
+            log_size=desired.get("log_size") or self._log_size,
+            log_files=desired.get("log_files") or self._log_files,
             stdio=task.stdio if task else None,
         )
 

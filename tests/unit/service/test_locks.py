@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
+from tricorn.errors import FailedPrecondition
 from tricorn.service.locks import KeyedLock
 
 
@@ -77,3 +79,19 @@ async def test_an_occupant_learns_that_somebody_waits() -> None:
         nursery.start_soon(come)
         await occupation.wanted.wait()
         occupation.end()
+
+
+async def test_a_barred_key_is_held_only_by_those_it_is_barred_for() -> None:
+    locks = KeyedLock()
+    locks.bar("ns", "a", why=FailedPrecondition("it moves", hint="wait"))
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match="it moves"):
+            async with locks.hold("ns", "a"):
+                raise AssertionError
+    async with locks.hold("ns", "b"), locks.hold("ns", "a", barred=True):
+        pass
+    locks.unbar("ns", "a")
+    locks.unbar("ns", "a")
+    async with locks.hold("ns", "a"):
+        locks.bar("ns", "a", why=FailedPrecondition("it moves"))
+    assert len(locks) == 0

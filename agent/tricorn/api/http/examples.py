@@ -28,6 +28,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ContainerCommit": {"reference": "registry.example/team/app:debug", "changes": ["ENV MODE=test"]},
     "CheckpointRequest": {"image": "registry.example/team/web:live", "leave_running": True},
     "RestoreRequest": {"image": "registry.example/team/web:live", "id": "web-2"},
+    "MigrateRequest": {"to": "node-2", "keep_image": True},
+    "ResolveRequest": {"keep": "source"},
     "ContainerDesired": {
         "image": "docker.io/library/redis:7",
         "state": "started",

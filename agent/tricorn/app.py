@@ -48,6 +48,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             workers.db, workers.content, upkeep.gc, workers.runtime, running.lifecycle, running.specs,
             workers.clock, workers.boot_id, running.dumper,
         )  # fmt: skip
+        recovery.execs = running.execs
         yield Agent(
             config,
             workers,

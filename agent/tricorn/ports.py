@@ -446,6 +446,16 @@ class Exit:
     oom_kills: int = 0  # as the kernel counts them; 0 where it doesn't
 
 
+@frozen
+class FoundExec:
+    """An exec that an earlier agent started for a client; `told` is whether its end is in the journal."""
+
+    id: str
+    created: Created
+    stdio: Stdio
+    told: bool = False
+
+
 StreamKind = Literal["stdout", "stderr"]
 
 
@@ -574,10 +584,14 @@ class Runtime(Protocol):
     async def resize(self, ref: BundleRef, rows: int, columns: int) -> None: ...
 
     # Processes with the stdio of a client of containerd's API
-    async def reconnect(self, ref: BundleRef, created: Created) -> None:
-        """After a restart of the agent: go on with the stdio of `ref.stdio`, and end the execs that the
-        agent before had started.
+    async def reconnect(self, ref: BundleRef, created: Created) -> list[FoundExec]:
+        """After a restart of the agent: go on with the stdio of `ref.stdio` and of the execs that clients had
+        started, which are returned, ended or not; end those that were sessions of the agent before.
         """
+        ...
+
+    async def note_exec_told(self, ref: BundleRef, exec_id: str) -> None:
+        """Remember, for an agent after this one, that the end of an exec is in the journal."""
         ...
 
     async def start_exec(

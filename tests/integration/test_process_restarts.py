@@ -14,7 +14,8 @@ import trio
 
 from tricorn.errors import NotFound
 from tricorn.model.records import TaskStatus
-from tricorn_testing.client_agent import closing_agent, doomed_agent, other_agent
+from tricorn.model.stdio import NULL_STDIO
+from tricorn_testing.client_agent import client_agent, closing_agent, doomed_agent, other_agent
 from tricorn_testing.fifos import fifos
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -96,16 +97,49 @@ async def test_an_exit_without_an_agent_is_told_by_the_next(runtime: str, short_
             assert [topic for topic, _ in await client.events()].count("/tasks/exit") == 1
 
 
-async def test_execs_end_with_the_agent_that_started_them(runtime: str, short_path: Path) -> None:
-    with fifos(short_path) as io:
-        exec_args = ["sleep", "1000"]
-        with other_agent(short_path, runtime, "c1", io.stdio, "sleep", "1000", exec_args=exec_args) as agent:
+async def test_an_exec_on_a_terminal_goes_on_with_the_next_agent(runtime: str, short_path: Path) -> None:
+    script = "stty -echo; echo up; while read x; do echo got $x; [ $x = end ] && exit 5; done"
+    with fifos(short_path, terminal=True) as io:
+        io.open()
+        exec_args = ["sh", "-c", script]
+        with other_agent(
+            short_path, runtime, "c1", NULL_STDIO, "sleep", "1000", exec_args=exec_args, exec_stdio=io.stdio
+        ) as agent:
+            await io.read_until(b"up\r\n")
             await end(agent)
         async with closing_agent(short_path, runtime) as client:
-            with pytest.raises(NotFound):
-                await client.processes.get("test", "c1", "e1")
+            assert (await client.processes.get("test", "c1", "e1")).status is TaskStatus.RUNNING
+            await client.processes.resize("test", "c1", "e1", 70, 20)
+            await io.write(b"one\n")
+            await io.read_until(b"got one\r\n")
+            await io.write(b"end\n")
+            assert await io.read_all() == b"got end\r\n"
+            assert await client.wait("c1", "e1") == 5
+            assert (await client.processes.delete("test", "c1", "e1")).exit_code == 5
             assert len(await client.processes.pids("test", "c1")) == 1
             assert await client.exec("c1", "e1", "true")
+
+
+async def test_the_end_of_an_exec_is_told_once_over_agents(runtime: str, short_path: Path) -> None:
+    """By the agent that was there, or by the next one; its code can be asked for until it is deleted."""
+    with other_agent(
+        short_path, runtime, "c1", NULL_STDIO, "sleep", "1000", exec_args=["sh", "-c", "sleep 0.5; exit 6"]
+    ) as agent:
+        await end(agent)
+    for _ in range(2):
+        async with client_agent(short_path, runtime) as client:
+            assert await client.wait("c1", "e1") == 6
+            with trio.fail_after(30):
+                while True:
+                    ends = [event for topic, event in await client.events() if topic == "/tasks/exit"]
+                    if ends:
+                        break
+                    await trio.sleep(0.01)
+            assert [(event["id"], event["exit_status"]) for event in ends] == [("e1", 6)]
+    async with closing_agent(short_path, runtime) as client:
+        await client.processes.delete("test", "c1", "e1")
+        with pytest.raises(NotFound):
+            await client.processes.get("test", "c1", "e1")
 
 
 # On the way of a client's task; db.committed comes before each of the other steps is done with

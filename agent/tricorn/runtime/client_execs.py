@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 import trio
+from attrs import asdict
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition
 from tricorn.model.stdio import Stdio
-from tricorn.ports import Created, Exit
+from tricorn.ports import Created, Exit, FoundExec
 from tricorn.runtime import conmon
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.client_stdio import ClientStdio
@@ -30,6 +33,8 @@ from tricorn.runtime.sessions import end_orphan
 from tricorn.runtime.wiring import Wiring
 
 log = structlog.get_logger(__name__)
+_STDIO: Final = "stdio.json"  # in the directory of an exec that a client started
+_TOLD: Final = "told"
 
 
 async def start(plan: ExecPlan, client: ClientStdio, stdio: Stdio, namespace: str) -> Created:
@@ -37,6 +42,7 @@ async def start(plan: ExecPlan, client: ClientStdio, stdio: Stdio, namespace: st
     runtime's words; nothing is left of it then.
     """
     write_process(plan)
+    plan.bundle.write(_STDIO, json.dumps(asdict(stdio)))
     name = os.path.basename(plan.bundle.path)
     try:
         async with client.prepare(stdio, plan.bundle, name, namespace) as (_, wiring):
@@ -123,6 +129,26 @@ async def wait(bundle: Bundle, created: Created) -> Exit:
         await end_orphan(created.init)
         return Exit(255, datetime.now(UTC), note="lost: the monitor of the process was killed")
     return Exit(*ended)
+
+
+def found(bundle: Bundle) -> FoundExec | None:
+    """Return what an earlier agent started here for a client, None if that wasn't completed, or isn't one."""
+    created = bundle.read_created()
+    try:
+        with open(bundle.file(_STDIO), encoding="utf-8") as file:
+            stdio = Stdio(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
+    if created is None:
+        return None
+    told = os.path.exists(bundle.file(_TOLD))
+    return FoundExec(os.path.basename(bundle.path), created, stdio, told)
+
+
+def note_told(bundle: Bundle) -> None:
+    """Remember that the end of the process is in the journal."""
+    if bundle.exists():
+        bundle.write(_TOLD, "")
 
 
 async def remove(bundle: Bundle, client: ClientStdio) -> None:

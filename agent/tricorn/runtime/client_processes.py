@@ -15,7 +15,7 @@ from tricorn.failpoints import failpoint
 from tricorn.model.processes import CgroupFiles
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.stdio import Stdio
-from tricorn.ports import BundleRef, Created, Exit
+from tricorn.ports import BundleRef, Created, Exit, FoundExec
 from tricorn.runtime import cgroup, client_execs, conmon, oci, stdio
 from tricorn.runtime.attaching import Attachments
 from tricorn.runtime.bundle import Bundle
@@ -71,12 +71,23 @@ class ClientProcesses:
         failpoint("container.created")
         return created
 
-    async def reconnect(self, ref: BundleRef, created: Created) -> None:
+    async def reconnect(self, ref: BundleRef, created: Created) -> list[FoundExec]:
         bundle = Bundle.of(ref)
+        kept = []
         for exec_bundle in bundle.execs():
-            await client_execs.remove(exec_bundle, self._client)
+            found = client_execs.found(exec_bundle)
+            if found is None:
+                await client_execs.remove(exec_bundle, self._client)
+                continue
+            await self._client.resume(found.stdio, exec_bundle, found.created, ref.namespace)
+            kept.append(found)
         if ref.stdio is not None:
             await self._client.resume(ref.stdio, bundle, created, ref.namespace)
+        return kept
+
+    async def note_exec_told(self, ref: BundleRef, exec_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        client_execs.note_told(Bundle.of(ref).exec(exec_id))
 
     async def start_exec(
         self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio

@@ -1,11 +1,11 @@
-"""Execs as processes of their own: added, started, waited for, removed. They live as long as the agent and
-their container, not as long as the client that asked.
+"""Execs as processes of their own: added, started, waited for, removed. They live as long as their container,
+whatever becomes of the client that asked and of the agent.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound, Resource
 from tricorn.model.processes import Deleted, ProcessView
 from tricorn.model.records import TaskStatus
 from tricorn.model.stdio import Stdio
-from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
+from tricorn.ports import BundleRef, Clock, Created, Exit, FoundExec, Runtime
 from tricorn.service import process_events
 from tricorn.store.db import Database
 
@@ -52,7 +52,7 @@ class Exec:
 
 
 class Execs:
-    """All execs of all containers that this agent has started."""
+    """All execs of all containers that clients have started."""
 
     def __init__(self, nursery: trio.Nursery, db: Database, runtime: Runtime, clock: Clock) -> None:
         self._nursery = nursery
@@ -84,7 +84,7 @@ class Execs:
         await self._publish(ref, "/tasks/exec-added", process_events.exec_added(ref.id, exec_id))
 
     def get(self, namespace: str, container: str, exec_id: str) -> Exec:
-        """Return an exec. NotFound, also for one of an agent before this one."""
+        """Return an exec. NotFound."""
         found = self._execs.get((namespace, container), {}).get(exec_id)
         if found is None:
             raise NotFound(f"container {container} has no exec {exec_id}", field="exec_id")
@@ -118,12 +118,23 @@ class Execs:
                     self._nursery.start_soon(self._watch, item, created, name=f"exec {item.id}")
             return item.pid
 
-    async def _watch(self, item: Exec, created: Created) -> None:
+    def adopt(self, ref: BundleRef, found: Sequence[FoundExec]) -> None:
+        """Take up execs that an earlier agent started, ended or not."""
+        for each in found:
+            item = Exec(ref, each.id, {}, each.stdio, TaskStatus.RUNNING, each.created)
+            self._execs.setdefault((ref.namespace, ref.id), {})[each.id] = item
+            self._nursery.start_soon(self._watch, item, each.created, each.told, name=f"exec {each.id}")
+
+    async def _watch(self, item: Exec, created: Created, told: bool = False) -> None:
         end = await self._runtime.wait_exec(item.ref, item.id, created)
         self._finish(item, end)
+        if told:
+            return
         event = process_events.exited(item.ref.id, item.id, item.pid, end)
         try:
-            await self._publish(item.ref, "/tasks/exit", event)
+            with trio.CancelScope(shield=True):  # told and noted as such, or neither
+                await self._publish(item.ref, "/tasks/exit", event)
+                await self._runtime.note_exec_told(item.ref, item.id)
         except TricornError as error:
             log.error("an exec's end is not in the journal", exec=item.id, error=error.one_line())
 

@@ -12,6 +12,7 @@ from tricorn.errors import TricornError
 from tricorn.model.records import Container, Intent, Task, TaskStatus
 from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
 from tricorn.service.dumps import Dumper
+from tricorn.service.execs import Execs
 from tricorn.service.gc import GcService
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
 from tricorn.service.specs import SpecFactory
@@ -41,6 +42,7 @@ class Recovery:
         dumper: Dumper | None = None,
     ) -> None:
         self._dumper = dumper
+        self.execs: Execs | None = None  # who goes on with the execs that are found
         self._db = db
         self._content = content
         self._gc = gc
@@ -169,7 +171,9 @@ class Recovery:
 
     async def _take_up(self, ref: BundleRef, created: Created) -> None:
         try:
-            await self._runtime.reconnect(ref, created)
+            found = await self._runtime.reconnect(ref, created)
+            if self.execs is not None:
+                self.execs.adopt(ref, found)
         except TricornError as error:
             log.error("a task's stdio is lost", container=ref.id, error=error.one_line())
         self._lifecycle.supervisor.watch(ref, created)

@@ -154,12 +154,19 @@ async def closing_agent(directory: Path, runtime: str, **tables: Any) -> AsyncIt
 
 @contextmanager
 def other_agent(
-    directory: Path, runtime: str, name: str, stdio: Stdio, *args: str, exec_args: Sequence[str] = ()
+    directory: Path,
+    runtime: str,
+    name: str,
+    stdio: Stdio,
+    *args: str,
+    exec_args: Sequence[str] = (),
+    exec_stdio: Stdio = NULL_STDIO,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run an agent in a process of its own that has started the container `name` (and an exec `e1` in it);
     it is killed with SIGKILL at the end, or by the test before.
     """
-    request = {"stdio": attrs.asdict(stdio), "args": args, "exec": list(exec_args), "whole": False}
+    execution = {"exec": list(exec_args), "exec_stdio": attrs.asdict(exec_stdio)}
+    request = {"stdio": attrs.asdict(stdio), "args": args, "whole": False, **execution}
     command, environment = _command(directory, runtime, name, request)
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         try:
@@ -195,7 +202,7 @@ async def _serve(directory: str, runtime: str, name: str, request: str) -> None:
     async with client_agent(Path(directory), runtime) as client:
         await client.run(*wanted["args"], name=name, stdio=Stdio(**wanted["stdio"]))
         if wanted["exec"]:
-            await client.exec(name, "e1", *wanted["exec"])
+            await client.exec(name, "e1", *wanted["exec"], stdio=Stdio(**wanted["exec_stdio"]))
         print("ready", flush=True)
         if not wanted["whole"]:
             await trio.sleep_forever()

@@ -29,6 +29,7 @@ from tricorn.service.lease_states import LeaseStates
 from tricorn.service.live_limits import LiveLimits
 from tricorn.service.node import NodeService
 from tricorn.service.node_order import NodeOrder
+from tricorn.service.node_states import NodeStates
 from tricorn.service.records import EventService, LeaseService, NamespaceService
 from tricorn.service.referrers import ReferrerService
 from tricorn.service.registries import RegistryService
@@ -54,9 +55,10 @@ def make_services(
     )  # fmt: skip
     containers = ContainerService(db, images.images, lifecycle, running.tasks)
     limits = containers.limits = LiveLimits(db, workers.runtime, lifecycle)
+    namespaces = NamespaceService(db, snapshots.defaults)
     return Services(
         node=_node(config, workers, images, running, upkeep),
-        namespaces=NamespaceService(db, snapshots.defaults),
+        namespaces=namespaces,
         images=images.images,
         image_states=ImageStates(db, images.catalog, images.images, images.puller, transfer),
         archive_files=ArchiveFiles(db, images.catalog, transfer, machine),
@@ -67,6 +69,7 @@ def make_services(
         container_records=running.sandboxes.records,
         tasks=running.tasks,
         copies=CopyService(lifecycle, upkeep.mounts, FileCopier(workers.extractor)),
+        node_states=NodeStates(db, namespaces, running.networks, images.images, containers),
         waiting=WaitService(db, lifecycle, running.health),
         samples=SampleService(db, workers.runtime, lifecycle, workers.clock),
         processes=running.processes,

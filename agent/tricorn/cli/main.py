@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, str]] = {
     "pids": "top:pids",
     "health": "health:health",
     "cp": "cp:cp",
+    "apply": "apply:apply",
     "commit": "commit:commit",
     "checkpoint": "checkpoint:checkpoint",
     "restore": "checkpoint:restore",

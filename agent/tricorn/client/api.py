@@ -14,6 +14,7 @@ from tricorn.client.connection import Pool
 from tricorn.client.copies import Files
 from tricorn.client.migrations import Migrations
 from tricorn.client.networks import Networks
+from tricorn.client.node_state_calls import put_node_state
 from tricorn.client.nouns import (
     Containers,
     Content,
@@ -26,11 +27,12 @@ from tricorn.client.nouns import (
 )
 from tricorn.client.stream import Stream, line_of, open_stream
 from tricorn.client.upkeep import Scrub
-from tricorn.client.values import value, values
+from tricorn.client.values import plain, value, values
 from tricorn.errors import Internal
+from tricorn.model.node_states import NodeState
 from tricorn.model.records import Event
 from tricorn.model.registry_plan import RegistryPlan
-from tricorn.model.requests import GcExplanation, GcReport, NodeStop
+from tricorn.model.requests import Change, GcExplanation, GcReport, NodeStop
 
 SOCKET: Final = "/run/tricorn/tricorn.sock"
 
@@ -104,6 +106,10 @@ class Client:
     async def start_all(self) -> NodeStop:
         """Let restart policies act again after `stop_all`."""
         return value(await self._pool.call(calls.start_node()), NodeStop)
+
+    async def apply(self, state: NodeState, *, plan: bool = False) -> Change:
+        """Bring the whole node to its desired state; cancelled with the caller."""
+        return value(await self._pool.call(put_node_state(plain(state), plan=plan)), Change)
 
     async def collect(self, *, dry_run: bool = False) -> GcReport:
         """Remove what nothing needs, in all namespaces."""

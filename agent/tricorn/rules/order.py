@@ -13,7 +13,12 @@ Key = tuple[str, str]  # namespace, container
 
 def after(namespace: str, container: Container) -> tuple[Key, ...]:
     """Return what a container is to be started after, and stopped before."""
-    names = container.labels.get(AFTER, "").split(",")
+    return named(namespace, container.labels)
+
+
+def named(namespace: str, labels: Mapping[str, str]) -> tuple[Key, ...]:
+    """Return what the labels of a container name for that."""
+    names = labels.get(AFTER, "").split(",")
     return tuple((namespace, name.strip()) for name in names if name.strip())
 
 

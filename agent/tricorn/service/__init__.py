@@ -29,6 +29,7 @@ from tricorn.service.mounts import MountService
 from tricorn.service.networks import NetworkService
 from tricorn.service.node import NodeService
 from tricorn.service.node_order import NodeOrder
+from tricorn.service.node_states import NodeStates
 from tricorn.service.operations import Operation, OperationService
 from tricorn.service.policy import PolicyGate
 from tricorn.service.processes import ProcessService
@@ -69,6 +70,7 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     copies: CopyService
+    node_states: NodeStates
     samples: SampleService
     waiting: WaitService
     limits: LiveLimits

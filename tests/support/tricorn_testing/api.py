@@ -230,6 +230,7 @@ class World:
                 "wait": ExitView(3, NOW), "exec": ExecResult(0, "PONG\n"), "resize": None,
                 "stats": {"cpu_seconds": 1.5}, "pids": [42, 43],
             },
+            "node_states": {"put": CHANGE},
             "copies": {
                 "look": PathView("/etc/hosts", "file", 0o644, 0, 0, 4), "put": CHANGE, "copy": CHANGE, "place": CHANGE,
             },

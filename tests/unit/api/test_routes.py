@@ -8,6 +8,7 @@ import pytest
 
 from tricorn.errors import BY_CODE, NotFound
 from tricorn.model.copies import FileDesired, NodeCopy
+from tricorn.model.node_states import NodeState
 from tricorn.model.records import LeaseResource
 from tricorn.model.requests import (
     ArchiveExport,
@@ -69,6 +70,7 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("GET", f"{C}/stats", None, "tasks.stats", ("default", "web"), {}),
     ("GET", f"{C}/pids", None, "tasks.pids", ("default", "web"), {}),
     ("GET", f"{C}/files?path=/etc/hosts&digest=true", None, "copies.look", ("default", "web", "/etc/hosts"), {"follow": False, "digest": True}),
+    ("PUT", "/v1/apply?plan=true", {"parallel": 2}, "node_states.put", (NodeState(parallel=2),), {"plan": True}),
     ("PUT", f"{C}/files?plan=true", {"path": "/a"}, "copies.put", ("default", "web", FileDesired("/a")), {"plan": True}),
     ("PUT", f"{C}/copy", {"path": "/a", "node_path": "/b"}, "copies.copy", ("default", "web", NodeCopy("/a", "/b")), {"plan": False}),
     ("GET", "/v1/default/content", None, "content.list", ("default", ()), {}),

@@ -42,6 +42,17 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "name": "job-1",
         "desired": {"image": "docker.io/library/alpine:3", "args": ["true"]},
     },
+    "NodeState": {
+        "namespaces": {
+            "shop": {
+                "labels": {"team": "web"},
+                "images": [{"reference": "docker.io/library/redis:7"}],
+                "containers": {"cache": {"image": "docker.io/library/redis:7", "restart": "always"}},
+                "prune": True,
+            }
+        },
+        "networks": {"backend": {"subnet": "10.90.7.0/24"}},
+    },
     "FileDesired": {"path": "/etc/app.conf", "content": "mode = production\n", "mode": 420},
     "NodeCopy": {"path": "/srv/www", "node_path": "/srv/site", "to": "container"},
     "StopRequest": {"timeout": 5},

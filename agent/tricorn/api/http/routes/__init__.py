@@ -18,6 +18,7 @@ from tricorn.api.http.routes import (
     namespaces,
     networks,
     node,
+    node_states,
     operations,
     policy,
     registries,
@@ -31,6 +32,7 @@ from tricorn.api.http.routing import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *node.ROUTES,
+    *node_states.ROUTES,
     *registries.ROUTES,
     *namespaces.ROUTES,
     *networks.ROUTES,

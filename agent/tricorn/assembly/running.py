@@ -79,7 +79,7 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         health = HealthService(db, tasks, clock)
         lifecycle.health_of = health.of
         execs = await enter(Execs.open(db, runtime, clock))
-        reviver = Reviver(workers.content, workers.extractor, runtime, bundles, workers.machine)
+        reviver = Reviver(workers.content, runtime, bundles, workers.machine)
         processes = ProcessService(db, runtime, lifecycle, tasks, execs, reviver)
         records = ContainerRecords(db, runtime, lifecycle, specs, gate)
         holders, members = SandboxHolders(config.state, runtime), SandboxMembers(db, processes)

@@ -10,13 +10,17 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, ResourceExhausted
-from tricorn.fs.tarheader import REGULAR
+from tricorn.fs.failures import typed
+from tricorn.fs.tarheader import CONTIGUOUS, DIRECTORY, REGULAR, Entry, show
+from tricorn.fs.tarstream import TarStream
 from tricorn.fs.tarwriter import Sink, TarWriter
 
 _MODE = 0o600
+_READ = limits.MIB
 
 
 def make_directory(path: str) -> None:
@@ -59,6 +63,43 @@ def pack(directory: str, sink: Sink) -> None:
         finally:
             os.close(fd)
     writer.finish()
+
+
+def unpack(archive: str, directory: str) -> None:
+    """Lay out the dump in an archive (plain tar) in an empty directory, which only root may enter.
+
+    Four times as quick as an extraction of a layer: a dump has no owners, links or deletions. InvalidArgument
+    for an archive that is malformed or has more than files in it, ResourceExhausted for too many or a full
+    disk.
+    """
+    try:
+        with open(archive, "rb", buffering=0) as file:
+            stream = TarStream(iter(partial(file.read, _READ), b""))
+            for entry in stream:
+                if stream.entries > limits.DUMP_FILES:
+                    raise ResourceExhausted("the dump has too many files", why=f"over {limits.DUMP_FILES}")
+                _lay_out(stream, entry, directory)
+    except OSError as error:
+        raise typed(error, "cannot unpack the dump") from error
+
+
+def _lay_out(stream: TarStream, entry: Entry, directory: str) -> None:
+    name = entry.name.removeprefix(b"./").rstrip(b"/")
+    if entry.type == DIRECTORY and name in {b"", b"."}:
+        return
+    if entry.type not in {REGULAR, CONTIGUOUS} or b"/" in name or b"\0" in name or name in {b"", b".", b".."}:
+        hint = "dumps that stand on an earlier one can't be restored" if name == b"parent" else ""
+        why = f"{show(entry.name)} is no regular file"
+        raise InvalidArgument("the dump holds more than files", why=why, hint=hint)
+    path = os.path.join(os.fsencode(directory), name)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    except FileExistsError:
+        raise InvalidArgument("the dump is malformed", why=f"{show(entry.name)} is twice in it") from None
+    try:
+        stream.copy(fd, entry.size)
+    finally:
+        os.close(fd)
 
 
 def check_files(directory: str) -> list[str]:

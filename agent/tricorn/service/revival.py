@@ -17,7 +17,7 @@ from tricorn.failpoints import failpoint
 from tricorn.fs import dump_files
 from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
 from tricorn.model.oci import Descriptor, Platform
-from tricorn.ports import BundleRef, CheckpointRuntime, Created, Extractor, FilesystemMount
+from tricorn.ports import BundleRef, CheckpointRuntime, Created, FilesystemMount
 from tricorn.rules.dump_checks import check_dump
 from tricorn.rules.dump_images import read_dump, wanted
 from tricorn.runtime.syscall_names import TOKENS, numbers_of
@@ -43,11 +43,10 @@ class Revival:
 
 class Reviver:
     def __init__(
-        self, content: ContentStore, extractor: Extractor, runtime: CheckpointRuntime, bundles: Bundles,
+        self, content: ContentStore, runtime: CheckpointRuntime, bundles: Bundles,
         machine: Platform,
     ) -> None:  # fmt: skip
         self._content = content
-        self._extractor = extractor
         self._runtime = runtime
         self._bundles = bundles
         self._machine = machine
@@ -76,8 +75,7 @@ class Reviver:
         await trio.to_thread.run_sync(_make, directory, limiter=_LIMITER)
         try:
             path = self._content.blob_path(info.digest)
-            async with self._extractor.start(path, directory, "", "apply") as extraction:
-                await extraction.finish(info.size)
+            await trio.to_thread.run_sync(dump_files.unpack, path, directory, limiter=_LIMITER)
             failpoint("restore.unpacked")
             check = partial(self._check, directory, msgspec.json.decode(spec))
             await trio.to_thread.run_sync(check, limiter=_LIMITER)

@@ -103,3 +103,53 @@ def test_only_the_small_images_are_read_and_not_too_much_of_them(
     monkeypatch.setattr("tricorn.limits.DUMP_IMAGE_READ", 1000)
     with pytest.raises(ResourceExhausted):
         dump_files.read_images(str(directory), names, lambda _: True)
+
+
+def archive(path: Path, *entries: tuple[str, bytes]) -> str:
+    """Write a tar of entries by name and kind; files hold their name."""
+    with tarfile.open(path / "dump.tar", "w") as tar:
+        for name, kind in entries:
+            item = tarfile.TarInfo(name)
+            item.type, item.linkname = kind, "/etc/passwd"
+            item.size = len(name) if kind == tarfile.REGTYPE else 0
+            tar.addfile(item, io.BytesIO(name.encode()))
+    return str(path / "dump.tar")
+
+
+def test_what_was_packed_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a/pages-1.img").write_bytes(os.urandom(3 << 20))
+    (tmp_path / "a/core-1.img").write_bytes(b"core")
+    with open(tmp_path / "dump.tar", "wb") as file:
+        dump_files.pack(str(tmp_path / "a"), lambda data: file.write(data) and None)
+    dump_files.unpack(str(tmp_path / "dump.tar"), str(tmp_path / "b"))
+    for name in ("pages-1.img", "core-1.img"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+        assert (tmp_path / "b" / name).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("core.img", tarfile.SYMTYPE)], [("parent", tarfile.SYMTYPE)], [("core.img", tarfile.LNKTYPE)],
+        [("core.img", tarfile.CHRTYPE)], [("core.img", tarfile.FIFOTYPE)], [("sub", tarfile.DIRTYPE)],
+        [("sub/core.img", tarfile.REGTYPE)], [("../core.img", tarfile.REGTYPE)], [("/core.img", tarfile.REGTYPE)],
+        [("..", tarfile.REGTYPE)], [("core.img", tarfile.REGTYPE), ("core.img", tarfile.REGTYPE)],
+    ],
+)  # fmt: skip
+def test_more_than_files_is_not_unpacked(tmp_path: Path, entries: list[tuple[str, bytes]]) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    with pytest.raises(InvalidArgument):
+        dump_files.unpack(archive(tmp_path, *entries), str(target))
+    assert {path.name for path in tmp_path.iterdir()} == {"dump.tar", "out"}
+
+
+def test_containerds_own_directory_entry_is_passed_over(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    dump_files.unpack(
+        archive(tmp_path, ("./", tarfile.DIRTYPE), ("./core.img", tarfile.REGTYPE)), str(target)
+    )
+    assert [path.name for path in target.iterdir()] == ["core.img"]

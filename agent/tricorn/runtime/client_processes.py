@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import trio
@@ -87,7 +87,8 @@ class ClientProcesses:
 
     async def note_exec_told(self, ref: BundleRef, exec_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        client_execs.note_told(Bundle.of(ref).exec(exec_id))
+        with suppress(OSError):  # it is being removed, or the disk is full: it is told once more at worst
+            client_execs.note_told(Bundle.of(ref).exec(exec_id))
 
     async def start_exec(
         self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio

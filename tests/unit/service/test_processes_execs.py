@@ -14,7 +14,7 @@ from attrs import Factory, define
 from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from tricorn.model.records import ProcessIdentity, TaskStatus
 from tricorn.model.stdio import NULL_STDIO
-from tricorn.ports import BundleRef, Created, Exit
+from tricorn.ports import BundleRef, Created, Exit, FoundExec
 from tricorn.service.execs import Exec, Execs
 from tricorn.store.db import Database
 
@@ -55,6 +55,10 @@ class NotingRuntime:
     async def remove_exec(self, ref: BundleRef, exec_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self.asked.append(("remove", exec_id))
+
+    async def note_exec_told(self, ref: BundleRef, exec_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(("told", exec_id))
 
     def end(self, exec_id: str, code: int) -> None:
         self.codes[exec_id] = code
@@ -182,3 +186,21 @@ async def test_starting_twice_at_once_starts_once(setting):
         nursery.start_soon(start)
     assert len(failures) == 1
     assert setting.runtime.asked == [("start", "e1")]
+
+
+async def test_those_of_an_earlier_agent_are_taken_up_and_told_of_once(setting):
+    created = Created(ProcessIdentity(7, 1), ProcessIdentity(8, 1))
+    runtime = setting.runtime
+    runtime.events.update({"new": trio.Event(), "old": trio.Event()})
+    found = [FoundExec("new", created, NULL_STDIO), FoundExec("old", created, NULL_STDIO, told=True)]
+    setting.execs.adopt(REF, found)
+    assert setting.execs.get("ns", "c1", "new").view().status is TaskStatus.RUNNING
+    with pytest.raises(AlreadyExists):
+        await setting.add("old")
+    for name, code in (("old", 3), ("new", 4)):
+        runtime.end(name, code)
+        assert (await setting.execs.wait(setting.execs.get("ns", "c1", name))).code == code
+    await setting.db.wait_beyond(0)
+    await trio.testing.wait_all_tasks_blocked()
+    assert await setting.topics() == ["/tasks/exit new"]
+    assert runtime.asked == [("told", "new")]

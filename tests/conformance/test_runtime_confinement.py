@@ -1,0 +1,46 @@
+"""What a container can't do by default, under every OCI runtime: devices, kernel files, limits, system calls."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tricorn.model.requests import Rlimit
+from tricorn_testing.containers import Node, running_node
+
+pytestmark = [pytest.mark.integration, pytest.mark.root]
+SCRIPT = """
+try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name yes"; else echo "$name no"; fi; }
+b=/bin/busybox
+$b mknod /tmp/mem c 1 1; $b mknod /tmp/zero c 1 5
+try mem $b head -c 1 /tmp/mem
+try zero $b head -c 1 /tmp/zero
+try sysctl sh -c 'echo 1 > /proc/sys/kernel/panic'
+try trigger sh -c 'echo h > /proc/sysrq-trigger'
+masked="/proc/kcore /proc/keys /proc/interrupts /proc/timer_list"
+echo "masked $(cat $masked 2>/dev/null | head -c 1 | wc -c)"
+echo "firmware $(ls /sys/firmware | wc -l)"
+echo "files $(ulimit -Sn) $(ulimit -Hn)"
+try mount mount -t tmpfs none /run
+try unshare unshare -U true
+rm -f /tmp/mem /tmp/zero
+"""
+
+
+@pytest.fixture(params=["crun", "runc"])
+async def node(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Node]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} isn't installed")
+    async with running_node(short_path, request.param) as running:
+        yield running
+
+
+async def test_defaults(node: Node) -> None:
+    _, out, errors = await node.run("sh", "-c", SCRIPT, rlimits=(Rlimit("nofile", 64, 128),))
+    assert dict(line.split(" ", 1) for line in out.decode().splitlines()) == {
+        "mem": "no", "zero": "yes", "sysctl": "no", "trigger": "no", "masked": "0", "firmware": "0",
+        "files": "64 128", "mount": "no", "unshare": "no",
+    }, errors  # fmt: skip

@@ -11,6 +11,7 @@ import checkpoints
 import density
 import distribution
 import grpc_measures
+import migration
 from containerd_peer import ContainerdPeer
 from fleets import fleets, parallel
 from rig import Bound, Measurement, stopwatch
@@ -162,6 +163,7 @@ ALONE: dict[str, Callable[[Stage], Measurement]] = {
     "start-many": start_many,
     "ansible": ansible,
     **grpc_measures.ALL,
+    **migration.ALL,
 }
 SEVERAL = {**checkpoints.ALL, **density.ALL, **distribution.ALL}
 NAMES = (*ALONE, *SEVERAL)

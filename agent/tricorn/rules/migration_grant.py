@@ -19,6 +19,8 @@ from tricorn.model.requests import ContainerDesired, Mount
 from tricorn.rules.peers import Identity
 
 _OWN = ("", "private")
+_OWN_NETWORK = (*_OWN, "none")
+_KEPT_NETWORK = ("host", "path:", "/")  # the target has them by the same name, or says that it hasn't
 _FLAGS_SHOWN = 5
 
 
@@ -78,7 +80,8 @@ def _privileges(wanted: ContainerDesired) -> Iterator[str]:
         "privileges that it may gain": not wanted.no_new_privileges, "sysctls": wanted.sysctls,
         "a seccomp profile of its own": wanted.seccomp != "default",
         "annotations, which runtimes act on": wanted.annotations,
-        f"network {wanted.network}": wanted.network not in _OWN,
+        f"network {wanted.network}": wanted.network not in _OWN_NETWORK,
+        "published ports": wanted.ports,
     }  # fmt: skip
     yield from (text for text, held in flags.items() if held)
     yield from (f"{kind} namespace {how}" for kind, how in wanted.namespaces.items() if how not in _OWN)
@@ -90,6 +93,20 @@ def _may_mount(rule: MigrationRule, mount: Mount) -> bool:
     bound = mount.type == "bind" or bool({"bind", "rbind"} & set(mount.options))
     clean = mount.source.startswith("/") and posixpath.normpath(mount.source) == mount.source
     return bound and clean and any(fnmatchcase(mount.source, pattern) for pattern in rule.mounts)
+
+
+# ---------------------------------------------------------------- whether it can go
+def check_container(container: ContainerDesired) -> None:
+    """Raise FailedPrecondition for a container that leaves something behind which it can't do without."""
+    network = container.network
+    if network not in _OWN_NETWORK and not network.startswith(_KEPT_NETWORK):
+        raise FailedPrecondition(
+            f"a container of network {network} can't be migrated",
+            why="its addresses are this node's, and CRIU doesn't bring them back",
+            hint="those with `--network private`, `none`, `host` or `path:…` can",
+        )
+    if container.uid_map or container.gid_map:
+        raise FailedPrecondition("containers in user namespaces can be dumped, but not restored")
 
 
 # ---------------------------------------------------------------- whether the nodes fit

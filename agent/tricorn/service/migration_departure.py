@@ -41,6 +41,7 @@ from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration import verdict
+from tricorn.rules.migration_grant import check_container
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.lifecycle import ALIVE
 from tricorn.service.migration_parts import MigrationParts
@@ -84,6 +85,7 @@ class Departure:
         if target is None:
             raise FailedPrecondition(f"container {container.id} was made of no image that could go along")
         desired = structure(dict(container.desired), ContainerDesired, "the container's request")
+        check_container(desired)
         image = await self._image(namespace, container, target)
         blobs = (*_documents(image), *image.manifest.layers)
         facts = await self.parts.facts()

@@ -10,9 +10,10 @@ from attrs import evolve
 from tricorn.errors import FailedPrecondition, PermissionDenied
 from tricorn.model.ids import Digest
 from tricorn.model.migrations import NodeFacts, Offer
+from tricorn.model.networks import Port
 from tricorn.model.oci import OCI_MANIFEST, Descriptor
 from tricorn.model.requests import ContainerDesired, Mount
-from tricorn.rules.migration_grant import MigrationRule, check_nodes, check_offer, knows
+from tricorn.rules.migration_grant import MigrationRule, check_container, check_nodes, check_offer, knows
 from tricorn.rules.peers import Identity
 
 PEER = Identity(frozenset({"dns:node-1.example"}))
@@ -47,6 +48,7 @@ def test_what_reaches_no_further_than_a_container_is_taken() -> None:
         ({"mounts": (Mount("/www", "/etc"),)}, "/etc"),
         ({"mounts": (Mount("/www", "/srv/../etc"),)}, "/srv/../etc"),
         ({"mounts": (Mount("/x", "/dev/sda1", "ext4"),)}, "/dev/sda1"),
+        ({"ports": (Port(80, 8080),)}, "published ports"),
         ({"keep_image": True}, "name for its image"),
     ],
 )
@@ -84,3 +86,16 @@ def test_a_node_that_does_not_fit_is_named_with_the_reason(changes: dict[str, An
 
 def test_newer_and_more_able_nodes_fit() -> None:
     check_nodes(FACTS, evolve(FACTS, kernel="6.13.1", criu="4.2", cpu_flags=("avx", "avx512", "fpu")))
+
+
+@pytest.mark.parametrize("network", ["private", "none", "host", "path:/run/netns/x", "/run/netns/x"])
+def test_networks_that_the_target_can_have_go_along(network: str) -> None:
+    check_container(ContainerDesired("app:1", network=network))
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"network": "backend"}, {"network": "container:web"}, {"uid_map": ("0:100000:65536",)}]
+)
+def test_what_can_not_come_back_stays(wanted: dict[str, Any]) -> None:
+    with pytest.raises(FailedPrecondition):
+        check_container(ContainerDesired("app:1", **wanted))

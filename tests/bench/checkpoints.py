@@ -52,7 +52,7 @@ def checkpoints(stage: Stage) -> Iterator[Measurement]:
             for index, (name, side) in enumerate(sides.items()):
                 _round(side, f"c{number}-{index}", max(2, stage.plan.runs // 3), name, dump, restore)
     for result in (dump, restore):
-        result.bounds = [Bound(OURS, PEER, 1.25), Bound(BY_CTR, PEER, 1.25)]
+        result.bounds = [Bound(OURS, PEER, 1.4), Bound(BY_CTR, PEER, 1.25)]
     yield from (dump, restore)
 
 

@@ -12,6 +12,7 @@ import attrs
 import click
 import trio
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lab import base, topology
@@ -42,7 +43,7 @@ def main(context: click.Context, path: Path, cache: Path) -> None:
 
 
 def say(name: str, text: str) -> None:
-    console.print(f"  [cyan]{name:<10}[/] {text}")
+    console.print(f"  [cyan]{name:<10}[/] {escape(text)}")
 
 
 @main.command()
@@ -105,7 +106,7 @@ if __name__ == "__main__":
     try:
         main(standalone_mode=False)
     except LabError as error:
-        console.print(f"[red]failed:[/] {error}", markup=True)
+        console.print(f"[red]failed:[/] {escape(str(error))}")
         if error.hint:
             console.print(f"  try: {error.hint}", markup=False)
         sys.exit(1)

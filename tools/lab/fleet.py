@@ -109,7 +109,7 @@ class Lab:
             await trio.sleep(0.1)
         if state == "degraded":  # by what somebody has installed: the node can be reached all the same
             failed = await self.ssh(node.name, "systemctl --failed --no-legend --plain")
-            self.tell(node.name, f"[yellow]units failed:[/] {failed.stdout.decode().strip()}")
+            self.tell(node.name, f"units failed: {failed.stdout.decode().strip()}")
 
     async def _systemd_state(self, node: Node) -> str:
         if keeper.pid(self.state.node(node.name)) is None and not await _answers(node):

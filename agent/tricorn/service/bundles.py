@@ -88,7 +88,7 @@ class Bundles:
         return os.path.ismount(self.rootfs(namespace, container))
 
     async def write_config(self, namespace: str, container: str, spec: bytes) -> None:
-        """Write the bundle's config.json, whole or not at all: into memory, as a rule, sooner than a thread."""
+        """Write the bundle's config.json, whole or not at all; it goes into memory, as a rule."""
         await trio.lowlevel.checkpoint()
         self._write_config(namespace, container, spec)
 

@@ -77,7 +77,8 @@ COMMITS = [f"db.committed={passes}*off->kill" for passes in (2, 5, 7, 9, 11)]
 # Not on the way of this work:
 ELSEWHERE = (
     "commit.", "convert.", "made.", "exec.", "logs.", "db.", "snapshot.", "diff.", "mounts.",
-    "network.", "quarantine.", "scrub.", "checkpoint.", "restore.", "sandbox.",
+    "network.", "quarantine.", "scrub.", "checkpoint.", "restore.", "sandbox.", "arrival.",
+    "departure.",
 )  # fmt: skip
 ARMED = [f"{step}=kill" for step in STEPS if not step.startswith(ELSEWHERE)] + COMMITS
 

@@ -1,5 +1,5 @@
-"""What changed in the upper directory of a container since it was last looked at: the rest of a layer, most of
-which was sent before. All calls block; the directory is untrusted and may be live.
+"""What changed in the upper directory of a container since it was last looked at: the rest of a layer, most
+of which was sent before. All calls block; the directory is untrusted and may be live.
 """
 
 from __future__ import annotations

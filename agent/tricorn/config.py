@@ -104,8 +104,8 @@ class Peers:
     `listen` address (`HOST:PORT`). `namespaces` and `repositories` (patterns of `HOST/REPOSITORY`) say what
     is served, `allow` to whom; without `allow`, to all whose certificate `client_ca` vouches for. `rate` is
     in bytes per second for all peers together, 0 for no limit. `migrations` says which containers are taken
-    from whom (none without it); `nodes` are the addresses (`HOST:PORT`) of other nodes' doors by name; a migration
-    is called uncertain after `patience` seconds of a node's silence.
+    from whom (none without it); `nodes` are the addresses (`HOST:PORT`) of other nodes' doors by name; a
+    migration is called uncertain after `patience` seconds of a node's silence.
     """
 
     listen: str = ""

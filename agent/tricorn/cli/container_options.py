@@ -32,7 +32,7 @@ OPTIONS: Final = (
     click.option("-u", "--user", metavar="USER[:GROUP]"),
     click.option("--group-add", **_MANY, metavar="GROUP"),
     click.option("--hostname", metavar="NAME"),
-    click.option("--after", **_MANY, metavar="CONTAINER", help="Starts after it by itself, and stops before."),
+    click.option("--after", **_MANY, metavar="CONTAINER", help="Starts after it, and stops before it."),
     click.option("--log-max-size", metavar="SIZE", help="Of one file of its log; the config's otherwise."),
     click.option("--log-max-files", type=int, metavar="NUMBER", help="Kept of its log, the newest one too."),
     click.option("--stop-signal", metavar="SIGNAL"),

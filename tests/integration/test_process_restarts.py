@@ -120,8 +120,9 @@ async def test_an_exec_on_a_terminal_goes_on_with_the_next_agent(runtime: str, s
             assert await client.exec("c1", "e1", "true")
 
 
-async def test_the_end_of_an_exec_is_told_once_over_agents(runtime: str, short_path: Path) -> None:
+async def test_the_end_of_an_exec_is_told_once_over_agents(short_path: Path) -> None:
     """By the agent that was there, or by the next one; its code can be asked for until it is deleted."""
+    runtime = "runc"
     with other_agent(
         short_path, runtime, "c1", NULL_STDIO, "sleep", "1000", exec_args=["sh", "-c", "sleep 0.5; exit 6"]
     ) as agent:

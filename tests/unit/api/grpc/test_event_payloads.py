@@ -71,3 +71,11 @@ def test_an_any_of_an_unknown_type_within_an_event_survives():
     created = wire.message("containerd.events.ContainerCreate")(id="web", runtime={"options": options})
     event = wire.any_of(created)
     assert packed("/containers/create", unpacked("/containers/create", event)) == event
+
+
+def test_the_count_of_kills_is_not_for_containerds_message() -> None:
+    found = packed("/tasks/oom", {"container_id": "c", "count": 3})
+    assert found.type_url == "containerd.events.TaskOOM"
+    assert (
+        wire.message_of("containerd.events.TaskOOM", {"container_id": "c"}).SerializeToString() == found.value
+    )

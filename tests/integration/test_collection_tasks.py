@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tricorn_testing.ansible_plays import Ansible, task
+from tricorn_testing.ansible_plays import COLLECTION, Ansible, examples, task
 from tricorn_testing.daemon import Daemon
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -92,9 +94,26 @@ def test_files_by_content_and_from_the_controller(
     assert not [result["msg"] for result in played.results if result["failed"]]
     assert played.changed == [True, False, True, False, True]
     assert "-workers = 4" in played.output
-    listed = agent.post(
-        f"{web}/exec", {"args": ["find", "/tree", "/srv/shop", "-type", "f", "-o", "-name", "shop"]}
-    )
-    assert sorted(listed["stdout"].split()) == [
-        "/srv/shop", "/srv/shop/shop.conf", "/tree/shop", "/tree/shop/shop.conf",
-    ]  # fmt: skip
+    listed = agent.post(f"{web}/exec", {"args": ["find", "/tree"]})
+    assert sorted(listed["stdout"].split()) == ["/tree", "/tree/shop", "/tree/shop/shop.conf"]
+
+
+def test_a_whole_node(agent: Daemon, ansible: Ansible, busybox_reference: str) -> None:
+    """The example of apply, again, then in check mode with less in it."""
+    state: dict[str, Any] = examples("apply")[0][f"{COLLECTION}.apply"]
+    held = json.loads(json.dumps(state["namespaces"][0]).replace("{{ image }}", busybox_reference))
+    whole = task("apply", namespaces=[held])
+    less = task("apply", namespaces=[{**held, "containers": held["containers"][:1]}])
+    unknown = task("apply", namespaces=[{"name": "shop", "containers": [{"name": "x", "imagee": "y"}]}])
+    checked = {**less, "check_mode": True, "diff": True}
+    played = ansible.play(agent.socket_path, whole, whole, checked, less, less, unknown, way="relay")
+    assert not [result["msg"] for result in played.results[:5] if result["failed"]]
+    assert played.changed[:5] == [True, False, True, True, False]
+    verbs = [
+        [f"{each['verb']} {each['object']}" for each in result["actions"]] for result in played.results[:4]
+    ]
+    assert verbs[0][-1] == "start shop/container/web"
+    assert verbs[2] == verbs[3] == ["remove shop/container/web"]
+    assert "imagee" in played.results[5]["msg"]
+    assert [each["id"] for each in agent.get("/v1/shop/containers")["items"]] == ["cache"]
+    agent.delete("/v1/shop/containers/cache", force=True)

@@ -11,7 +11,7 @@ is its C(plan=true), the diff is the C(before) and C(after) of its answer.
 
 from __future__ import annotations
 
-from ansible_collections.tricorn.containerd.plugins.module_utils import _copying, _desired, _distribution
+from ansible_collections.tricorn.containerd.plugins.module_utils import _applying, _copying, _desired, _distribution
 from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up, plan, removed
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, request
 from ansible_collections.tricorn.containerd.plugins.module_utils._observing import OBSERVING_CONVERSATIONS
@@ -193,6 +193,7 @@ CONVERSATIONS = {
     "gc": _distribution.gc,
     "node_info": node_info,
 }
+CONVERSATIONS["apply"] = _applying.apply
 CONVERSATIONS["container_copy"] = _copying.container_copy
 CONVERSATIONS.update(OBSERVING_CONVERSATIONS)
 CONVERSATIONS.update(TASK_CONVERSATIONS)

@@ -72,6 +72,15 @@ def image(options):
     return body
 
 
+def network(options):
+    """Return the body of C(PUT /v1/networks/{network})."""
+    body = given({key: options[key] for key in ("subnet", "gateway", "mtu", "masquerade", "dns", "namespaces")})
+    body["state"] = options["state"]
+    if options["labels"] is not None:
+        body["labels"] = texts("labels", options["labels"])
+    return body
+
+
 def registry(options):
     """Return how a registry is reached: as the bodies of pulls, pushes and questions to the policy have it."""
     body = {"plain_http": options["plain_http"]}

@@ -113,10 +113,7 @@ def lease_info(options, check_mode):
 
 
 def network(options, check_mode):
-    body = _desired.given({key: options[key] for key in ("subnet", "gateway", "mtu", "masquerade", "dns", "namespaces")})
-    body["state"] = options["state"]
-    if options["labels"] is not None:
-        body["labels"] = _desired.texts("labels", options["labels"])
+    body = _desired.network(options)
     (response,) = yield [request("PUT", "networks", options["name"], query=plan(check_mode), body=body)]
     return changed(response.result(), "network", options["name"])
 

@@ -13,7 +13,7 @@ from ansible_collections.tricorn.containerd.plugins.module_utils._client import 
 
 
 def container_logs(options, check_mode):
-    query = [(key, options[key]) for key in ("since",) if options[key] is not None]
+    query = [(key, options[key]) for key in ("since", "until") if options[key] is not None]
     if options["tail"] > 0:
         query.append(("tail", options["tail"]))
     (response,) = yield [request("GET", options["namespace"], "containers", options["container"], "logs", query=query)]

@@ -44,6 +44,7 @@ CONTAINER_LOGS = dict(
     container=CONTAINER,
     tail={"type": "int", "default": 1000},
     since={"type": "str"},
+    until={"type": "str"},
 )
 
 EVENTS = dict(
@@ -106,6 +107,21 @@ CONTAINER_COPY = dict(
     parents={"type": "bool", "default": False},
 )
 
+NAMESPACE_STATE = {
+    "name": {"type": "str", "required": True},
+    "labels": {"type": "dict"},
+    "images": {"type": "list", "elements": "dict"},
+    "containers": {"type": "list", "elements": "dict"},
+    "prune": {"type": "bool", "default": False},
+}
+
+APPLY = dict(
+    NODE,
+    namespaces={"type": "list", "elements": "dict", "options": NAMESPACE_STATE},
+    networks={"type": "list", "elements": "dict"},
+    parallel={"type": "int", "default": 4},
+)
+
 _ONE_WAY = {"mutually_exclusive": [("container", "filters")]}
 
 TASK_MODULES = {
@@ -113,6 +129,7 @@ TASK_MODULES = {
     "task_info": dict(_ONE_WAY, argument_spec=TASK_INFO),
     "metrics_info": dict(_ONE_WAY, argument_spec=METRICS_INFO),
     "container_logs": {"argument_spec": CONTAINER_LOGS},
+    "apply": {"argument_spec": APPLY},
     "container_copy": {
         "argument_spec": CONTAINER_COPY,
         "mutually_exclusive": [("src", "content", "dest", "state")],

@@ -32,6 +32,10 @@ options:
     description:
       - Only lines from this time on (RFC 3339, with an offset or V(Z)).
     type: str
+  until:
+    description:
+      - Only lines up to this time (RFC 3339, with an offset or V(Z)).
+    type: str
 seealso:
   - module: tricorn.containerd.container
 """
@@ -47,6 +51,12 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that:
       - "'panic' not in log.stderr"
+
+- name: Read what it wrote in one hour
+  tricorn.containerd.container_logs:
+    container: web
+    since: "2026-01-31T12:00:00Z"
+    until: "2026-01-31T13:00:00Z"
 """
 
 RETURN = r"""

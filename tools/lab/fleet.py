@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from lab import bridge, disk, groups, keeper
 from lab.base import base_directory
 from lab.nodefile import NodeFile, console
 from lab.nodefile import disk as disk_file
-from lab.state import State
+from lab.state import State, remove_tree
 from lab.topology import LabError, Node, Topology
 
 TOOLS = Path(__file__).parents[1]
@@ -153,8 +152,8 @@ class Lab:
         directory = self.state.node(name)
         there = directory.exists()
         await trio.to_thread.run_sync(_end, directory, f"{self.topology.cgroup}/{name}")
-        shutil.rmtree(directory, ignore_errors=True)
-        shutil.rmtree(directory.with_name(f".{name}"), ignore_errors=True)
+        for path in (directory, directory.with_name(f".{name}")):
+            await trio.to_thread.run_sync(remove_tree, path)
         if there:
             self.tell(name, "removed")
         return there

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,18 @@ Host {name}
   StrictHostKeyChecking yes
   ServerAliveInterval 10
 """
+
+
+def remove_tree(path: Path, timeout: float = 20.0) -> None:
+    """Remove a directory, where a program that outlived a killed run may still write; LabError if it stays."""
+    deadline = time.monotonic() + timeout
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"{path} can't be removed")
+        time.sleep(0.1)
 
 
 @frozen
@@ -66,7 +79,7 @@ class State:
     def prepare(self) -> None:
         """Make the lab's directories and its key; what a killed run has half made of a node goes."""
         for leftover in self.directory.glob("nodes/.*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove_tree(leftover)
         for directory in ("nodes", "cp"):
             (self.directory / directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         make_key(self.key)
@@ -89,7 +102,7 @@ class State:
     def remove(self) -> None:
         """Remove what the lab has written, and the directory unless somebody else has put something there."""
         for name in ("nodes", "cp"):
-            shutil.rmtree(self.directory / name, ignore_errors=True)
+            remove_tree(self.directory / name)
         for name in ("id", "id.pub", "known_hosts", "ssh_config", "lab.json"):
             (self.directory / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):

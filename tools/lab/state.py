@@ -28,7 +28,7 @@ Host {name}
 
 
 def remove_tree(path: Path, timeout: float = 20.0) -> None:
-    """Remove a directory, where a program that outlived a killed run may still write; LabError if it stays."""
+    """Remove a directory where what outlived a killed run may still write; LabError if it stays."""
     deadline = time.monotonic() + timeout
     while True:
         shutil.rmtree(path, ignore_errors=True)

@@ -39,6 +39,7 @@ def image(options, check_mode):
     (response,) = yield [request("PUT", namespace, "images", query=plan(check_mode), body=body)]
     result = changed(response.result(), "image", name)
     if policy is not None:
+        _distribution.require_verified(name, policy, result["image"])
         result["policy"] = policy
     return result
 

@@ -29,6 +29,16 @@ def verified(options):
     return answer
 
 
+def require_verified(name, policy, image):
+    """Fail if what is on the node isn't what the policy was asked about: a name may stand for another image now."""
+    here, asked = image.get("digest"), policy.get("digest")
+    if here and asked and here != asked:
+        raise AgentError(
+            "verify: %s on the node is %s, and verified was %s (hint: state=latest brings that)" % (name, here, asked),
+            policy,
+        )
+
+
 def image_push(options, check_mode):
     body = _desired.registry(options)
     body.update(_desired.given({key: options[key] for key in ("reference", "platform")}))

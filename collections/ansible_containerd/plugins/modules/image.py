@@ -45,6 +45,7 @@ options:
     description:
       - Ask the node's image policy first, in check mode too, and fail unless one of its rules allows the image.
       - The agent holds each pull to its policy anyway. This fails the task where no rule speaks of the image, too.
+      - It also fails if the image on the node isn't the one that was verified; O(state=latest) brings that one.
     type: bool
     default: false
   unpack:

@@ -165,3 +165,10 @@ def test_the_latest_image_for_several_platforms_that_the_policy_vouches_for():
 def test_what_no_policy_vouches_for_fails(answer, message):
     with pytest.raises(AgentError, match=message):
         run("image", Response(200, answer), name="a", verify=True)
+
+
+def test_an_older_image_of_a_verified_name_fails():
+    answer = Response(200, {"allowed": True, "rule": "ours", "reason": "signed", "digest": "sha256:2"})
+    here = Response(200, {"changed": False, "actions": [], "after": {"digest": "sha256:1"}})
+    with pytest.raises(AgentError, match="sha256:1, and verified was sha256:2"):
+        run("image", answer, here, name="a", verify=True)

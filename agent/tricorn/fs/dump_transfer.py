@@ -18,7 +18,7 @@ from tricorn import limits
 from tricorn.errors import InvalidArgument, ResourceExhausted
 
 _LIMITER: Final = trio.CapacityLimiter(2)
-_PIECE: Final = limits.MIB
+_PIECE: Final = 4 * limits.MIB
 _LENGTH: Final = 8  # bytes that tell how long the list is
 _LIST: Final = 16 * limits.MIB
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")

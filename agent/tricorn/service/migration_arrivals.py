@@ -53,7 +53,7 @@ from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 _LIMITER: Final = trio.CapacityLimiter(2)
-_BATCH: Final = limits.MIB
+_BATCH: Final = 4 * limits.MIB
 Receive = Callable[[], Awaitable[bytes]]
 
 
@@ -427,8 +427,13 @@ class Arrivals:
         """Settle what an agent that ended had taken on; return whether all of it is settled."""
         settled = True
         for found in await self._parts.db.read(lambda tx: tx.migrations.list_open()):
-            if found.role == "in" and found.id not in self._open:
+            if found.role != "in" or found.id in self._open:
+                continue
+            try:
                 settled &= await self._settle(found)
+            except TricornError as error:
+                settled = False
+                log.error("what came of a migration can't be told yet", id=found.id, error=error.one_line())
         return settled
 
     async def _settle(self, found: Migration) -> bool:

@@ -285,10 +285,11 @@ class Departures:
                 left = True
                 log.exception("a migration stays unsettled", id=migration.id)
         for migration in list(self._forsaken.values()):
-            async with self._link(migration) as link:
-                with trio.move_on_after(_LAST_WORD):
+            # one that isn't reached hears nothing for long enough, and gives up by itself
+            with trio.move_on_after(_LAST_WORD), suppress(TricornError):
+                async with self._link(migration) as link:
                     await self._tell(link, migration, "the source goes on")
-            self._forsaken.pop(migration.id, None)  # it hears nothing for long enough, and gives up by itself
+            self._forsaken.pop(migration.id, None)
         return left
 
     async def _settle(self, migration: Migration) -> bool:

@@ -148,18 +148,24 @@ def test_kills_for_want_of_memory_are_told_while_the_container_goes_on(
 ) -> None:
     """By the kernel's own count; those that nobody looked for in time with its end, and none twice."""
     where = f"/v1/{place}/containers/hungry"
-    eat = "sh -c 'x=$(yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 50000000)'"
-    args = ["sh", "-c", f"{eat}; while [ ! -e /more ]; do sleep 0.1; done; {eat}; exit 0"]
-    put(agent, place, "hungry", busybox_reference, args=args, resources={"memory": 16 * MIB})
+    args = ["sh", "-c", "while [ ! -e /over ]; do sleep 0.1; done"]
+    put(agent, place, "hungry", busybox_reference, args=args, resources={"memory": 24 * MIB})
+
+    def eat() -> None:
+        script = "echo 1000 > /proc/self/oom_score_adj; x=$(yes aaaaaaaaaaaaaaaaaaaaaaaaa | head -c 90000000)"
+        done = agent.post(f"{where}/exec", {"args": ["sh", "-c", script]})
+        assert done["exit_code"] == 137
 
     def told() -> list[int]:
         found = agent.get(f"/v1/{place}/events", filter='topic=="/tasks/oom"')["items"]
         return [event["event"]["count"] for event in found if event["event"]["container_id"] == "hungry"]
 
+    eat()
     first = eventually(told)[-1]
-    assert agent.get(where)["task"]["status"] == "running"
-    assert agent.get(where)["task"]["oom_kills"] == first
-    agent.post(f"{where}/exec", {"args": ["touch", "/more"]})
+    task = agent.get(where)["task"]
+    assert (task["status"], task["oom_kills"]) == ("running", first)
+    eat()
+    agent.post(f"{where}/exec", {"args": ["touch", "/over"]})
     assert agent.get(f"{where}/wait")["exit_code"] == 0
     task = agent.get(where)["task"]
     assert (task["oom_killed"], task["oom_kills"]) == (True, told()[-1])

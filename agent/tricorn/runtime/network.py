@@ -2,12 +2,11 @@
 
 pyroute2's core is asyncio. The host's interfaces come through AsyncIPRoute under trio-asyncio; for another
 namespace a worker thread goes there and back, for a netlink socket belongs to the namespace it is made in.
-It takes 10 MB and 0.2 s to load, so that is done by a thread for whoever asks first.
+It takes 10 MB and 0.2 s to load, and asyncio some more: that is done by a thread for whoever asks first.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 import trio
-import trio_asyncio
 from attrs import frozen
 
 from tricorn.errors import FailedPrecondition, PermissionDenied, TricornError, Unimplemented
 from tricorn.runtime import netns
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pyroute2 import AsyncIPRoute, IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
@@ -137,6 +137,8 @@ async def remove_link(name: str) -> bool:
 async def _on_host(what: str, work: Callable[[AsyncIPRoute], Awaitable[T]]) -> T:
     """Return what `work` does with a netlink socket of the agent's own namespace."""
     route_class, refusal = await trio.to_thread.run_sync(_pyroute2, limiter=_LIMITER)
+    import trio_asyncio  # loaded by now
+
     results: list[T] = []
 
     async def attempt() -> Exception | None:
@@ -157,6 +159,7 @@ async def _on_host(what: str, work: Callable[[AsyncIPRoute], Awaitable[T]]) -> T
 
 
 def _pyroute2() -> tuple[type[AsyncIPRoute], type[NetlinkError]]:
+    import trio_asyncio  # noqa: F401 - so that the loop doesn't have to wait for it
     from pyroute2 import AsyncIPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 

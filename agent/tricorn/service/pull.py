@@ -36,6 +36,7 @@ from tricorn.rules.checkpoint_index import checkpoint_parts
 from tricorn.service.bringing import Bringing
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, note_origin, origin_label
 from tricorn.service.locks import KeyedLock
+from tricorn.service.nurseries import typed_nursery
 from tricorn.service.policy import PolicyGate
 from tricorn.service.policy_checks import Subject
 from tricorn.service.progress import Reporter
@@ -105,14 +106,15 @@ class Puller:
         await self.admit(request.namespace, [str(request.reference)])
         async with self.image_lock(request, target), self.leased(request) as lease:
             reporter.report("resolve", f"{request.reference} is {target.digest}")
-            documents = await self.documents(request, target, lease)
-            for document in (target, documents.descriptor, documents.manifest.config):
-                reporter.item(document).finish()
             async with self._snapshots.reservation(request.snapshotter) as reservation:
-                board: list[Layer] = []
-                reporter.watch(board)
-                reporter.report("download")
-                layers = await self.bring(request, documents, lease, reservation, board)
+                async with typed_nursery() as storing:  # what goes on while the layers come
+                    documents = await self.documents(request, target, lease, storing)
+                    for document in (target, documents.descriptor, documents.manifest.config):
+                        reporter.item(document).finish()
+                    board: list[Layer] = []
+                    reporter.watch(board)
+                    reporter.report("download")
+                    layers = await self.bring(request, documents, lease, reservation, board)
                 reporter.report("commit")
                 brought = Brought(request.snapshotter, documents, layers, reservation)
                 name = Image(str(request.reference), target, request.labels)
@@ -178,16 +180,25 @@ class Puller:
         await self._db.write(forget)
 
     # ------------------------------------------------------------ documents
-    async def documents(self, request: PullRequest, target: Descriptor, lease: str) -> Documents:
-        """Bring the documents of what suits the request's platform best."""
+    async def documents(
+        self, request: PullRequest, target: Descriptor, lease: str, storing: trio.Nursery | None = None
+    ) -> Documents:
+        """Bring the documents of what suits the request's platform best. With `storing`, they may still be
+        on their way to the disk in there.
+        """
+
+        async def document_of(wanted: Descriptor) -> bytes:
+            if storing is None:
+                return await self.document(request, wanted, lease)
+            data: bytes = await storing.start(self._bring_document, request, wanted, lease)
+            return data
+
         descriptor = target
         parts: tuple[Descriptor, ...] = ()
         for _ in range(limits.INDEX_DEPTH):
-            document = parse_image_document(
-                await self.document(request, descriptor, lease), descriptor.media_type
-            )
+            document = parse_image_document(await document_of(descriptor), descriptor.media_type)
             if isinstance(document, Manifest):
-                config = parse_image_config(await self.document(request, document.config, lease))
+                config = parse_image_config(await document_of(document.config))
                 failpoint("pull.documents")
                 chain = chain_ids(diff_ids_of(document, config))
                 return Documents(descriptor, document, config, chain, parts)
@@ -199,8 +210,17 @@ class Puller:
         """Return a small blob, from the content store or else from the registry into it. Its labels keep
         what it names, whoever brought it.
         """
+        async with typed_nursery() as storing:
+            data: bytes = await storing.start(self._bring_document, request, descriptor, lease)
+        return data
+
+    async def _bring_document(
+        self, request: PullRequest, descriptor: Descriptor, lease: str, task_status: trio.TaskStatus[bytes]
+    ) -> None:
+        """Tell the document as soon as it is here and verified; return once it is kept."""
         ns, digest = request.namespace, descriptor.digest
         async with self._documents_lock.hold(digest), self.pipeline.turns.bringing(digest):
+            data: bytes | None = None
             try:
                 async with self._content.writer(
                     ns, f"document-{digest}", total=descriptor.size, expected=digest, lease=lease
@@ -209,18 +229,19 @@ class Puller:
                         request.reference, descriptor,
                         auth=request.auth, plain_http=request.plain_http, way=request.way,
                     )  # fmt: skip
+                    task_status.started(data)
                     if writer.offset:
                         await writer.truncate()
                     labels = {**kept_children(descriptor, data), **origin_label(request)}
                     await writer.write(data)
                     # The image's own record, which is durable, comes after this one.
                     await writer.commit(size=len(data), expected=digest, labels=labels, durable=False)
-                    return data
             except AlreadyExists:
-                data = await self._content.read(ns, digest, limit=limits.MANIFEST_SIZE)
+                if data is None:
+                    data = await self._content.read(ns, digest, limit=limits.MANIFEST_SIZE)
+                    task_status.started(data)
                 await self._keep(ns, digest, kept_children(descriptor, data))
                 await note_origin(self._content, request, digest)
-                return data
 
     async def _keep(self, namespace: str, digest: Digest, labels: dict[str, str]) -> None:
         """Let a document that somebody else brought keep its children from collection."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.tricorn.containerd.plugins.module_utils._task_arguments import TASK_MODULES
+from ansible_collections.tricorn.containerd.plugins.module_utils._task_arguments import RESOURCES, TASK_MODULES
 
 NODE = {
     "socket": {"type": "path", "default": "/run/tricorn/tricorn.sock"},
@@ -142,17 +142,6 @@ MOUNT = {
     "source": {"type": "str"},
     "type": {"type": "str", "default": "bind"},
     "options": {"type": "list", "elements": "str"},
-}
-
-RESOURCES = {
-    "memory": {"type": "str"},
-    "memory_swap": {"type": "str"},
-    "memory_reservation": {"type": "str"},
-    "cpus": {"type": "float"},
-    "cpu_shares": {"type": "int"},
-    "cpuset_cpus": {"type": "str"},
-    "cpuset_mems": {"type": "str"},
-    "pids": {"type": "int"},
 }
 
 RLIMIT = {

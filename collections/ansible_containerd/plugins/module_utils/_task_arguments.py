@@ -15,6 +15,17 @@ NAMESPACED = dict(NODE, namespace={"type": "str", "default": "default"})
 
 CONTAINER = {"type": "str", "required": True, "aliases": ["name"]}
 
+RESOURCES = {
+    "memory": {"type": "str"},
+    "memory_swap": {"type": "str"},
+    "memory_reservation": {"type": "str"},
+    "cpus": {"type": "float"},
+    "cpu_shares": {"type": "int"},
+    "cpuset_cpus": {"type": "str"},
+    "cpuset_mems": {"type": "str"},
+    "pids": {"type": "int"},
+}
+
 TASK = dict(
     NAMESPACED,
     container=CONTAINER,
@@ -26,6 +37,7 @@ TASK = dict(
     signal={"type": "str", "default": "SIGKILL"},
     all_processes={"type": "bool", "default": False},
     stop_timeout={"type": "float"},
+    resources={"type": "dict", "options": RESOURCES},
     wait={"type": "bool", "default": True},
     wait_timeout={"type": "float", "default": 60},
 )

@@ -32,7 +32,9 @@ def task(options, check_mode):
             "There is no container %r (hint: tricorn.containerd.container makes one)" % options["container"],
             response.document,
         )
-    before = _state(response.result())
+    view = response.result()
+    before = _state(view)
+    limits = _limits(view, options)
     wanted, status = options["state"], before["status"]
     if wanted == "paused" and status in _GONE:
         raise AgentError("Container %r does not run: there is nothing to pause" % options["container"])
@@ -42,16 +44,33 @@ def task(options, check_mode):
         after.update(_expected(verbs, options))
     else:
         after = (yield from _perform(place, verbs, options)) or after
+        if limits:
+            (response,) = yield [request("POST", *(place + ("update",)), body=limits)]
+            response.result()
         if wanted == "healthy":
             after = yield from _until_healthy(place, options)
     actions = [{"verb": verb, "object": "task/" + place[-1], "reason": "it is %s" % status} for verb in verbs]
-    change = {"changed": bool(verbs), "actions": actions, "before": before, "after": after}
+    if limits:
+        actions.append({"verb": "update", "object": "task/" + place[-1], "reason": ", ".join(sorted(limits))})
+        had = view["desired"].get("resources") or {}
+        before["resources"] = {key: had.get(key) for key in limits}
+        after["resources"] = limits
+    change = {"changed": bool(actions), "actions": actions, "before": before, "after": after}
     return changed(change, "task", options["container"])
 
 
 def _state(view):
     """Return the task of a container, also of one that has none yet."""
     return dict({"container": view["id"], "status": "created", "pid": 0}, **(view.get("task") or {}))
+
+
+def _limits(view, options):
+    """Return the limits that differ from what the container has; -1 takes one away."""
+    if options["resources"] is None:
+        return {}
+    has = view["desired"].get("resources") or {}
+    wanted = _desired.resources(options["resources"])
+    return {key: value for key, value in wanted.items() if has.get(key) != (None if value == -1 else value)}
 
 
 def _expected(verbs, options):

@@ -61,6 +61,43 @@ options:
       - Seconds between the signal that asks the container to end and the one that kills it. The container's own
         when left out.
     type: float
+  resources:
+    description:
+      - Limits that the container shall have, running or not; they change while it runs. Those that are not named stay.
+    type: dict
+    suboptions:
+      memory:
+        description:
+          - Memory, as a number of bytes or with a unit, such as V(64m) or V(1.5g).
+        type: str
+      memory_swap:
+        description:
+          - Memory and swap together; V(-1) is unlimited.
+        type: str
+      memory_reservation:
+        description:
+          - Memory that the kernel tries to leave to the container.
+        type: str
+      cpus:
+        description:
+          - Processor time in cores, such as V(1.5).
+        type: float
+      cpu_shares:
+        description:
+          - Weight against other containers when processors are busy.
+        type: int
+      cpuset_cpus:
+        description:
+          - Processors that may be used, such as V(0-3,6).
+        type: str
+      cpuset_mems:
+        description:
+          - Memory nodes that may be used.
+        type: str
+      pids:
+        description:
+          - Number of processes and threads.
+        type: int
   wait:
     description:
       - With O(state=killed), wait until the container has ended, for O(timeout) seconds at most. Say V(false) for
@@ -105,6 +142,13 @@ EXAMPLES = r"""
     container: web
     state: healthy
     wait_timeout: 90
+
+- name: Give it more room
+  tricorn.containerd.task:
+    container: web
+    resources:
+      memory: 128m
+      pids: 200
 """
 
 RETURN = r"""

@@ -91,6 +91,28 @@ def test_a_signal_may_leave_it_running():
     assert (result["changed"], result["task"]["status"], len(asked)) == (True, "running", 1)
 
 
+def limited(**resources):
+    return Response(200, dict(view("running").document, desired={"resources": resources}))
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_limits_change_while_it_runs(check_mode):
+    answers = [limited(memory=32 << 20, pids=50, cpus=2)] + [Response(200, {})] * (not check_mode)
+    limits = {"memory": "64m", "pids": 50, "cpus": -1}
+    result, asked = run("task", *answers, container="c", resources=limits, check_mode=check_mode)
+    assert result["changed"] is True
+    assert result["diff"]["before"]["resources"] == {"memory": 32 << 20, "cpus": 2}
+    assert result["diff"]["after"]["resources"] == {"memory": 64 << 20, "cpus": -1}
+    if not check_mode:
+        assert asked[1].path == "/v1/default/containers/c/update"
+        assert asked[1].body == {"memory": 64 << 20, "cpus": -1}
+
+
+def test_the_same_limits_are_no_change():
+    result, asked = run("task", limited(memory=64 << 20), container="c", resources={"memory": "64m", "pids": -1})
+    assert (result["changed"], len(asked)) == (False, 1)
+
+
 def test_health_is_waited_for():
     answers = [view("stopped"), view("running"), Response(200, {"status": "healthy"}), view("running", health="h")]
     result, asked = run("task", *answers, container="c", state="healthy", wait_timeout=5)

@@ -16,7 +16,7 @@ import trio
 from attrs import evolve
 
 from tricorn import limits
-from tricorn.errors import FailedPrecondition, NotFound, TricornError
+from tricorn.errors import FailedPrecondition, TricornError
 from tricorn.failpoints import failpoint
 from tricorn.model.networks import Attachment, AttachmentView, Network, NetworkChoice, NetworkKind
 from tricorn.model.records import Container, Task, TaskStatus
@@ -162,9 +162,9 @@ class AttachmentService:
         """Undo a place after a failure, which must stay the one that is told."""
         try:
             await self._undo(place)
-        except TricornError as error:
-            log.error("a network is left to the next start of the agent", container=place.container,
-                      error=error.one_line())  # fmt: skip
+        except (TricornError, OSError) as error:
+            why = {"container": place.container, "error": str(error)}
+            log.error("a network is left to the next start of the agent", **why)
 
     async def release(self, namespace: str, container: str) -> None:
         """Undo a container's place, if it has one; idempotent. What a CNI plugin says that fails is raised,
@@ -252,7 +252,7 @@ class AttachmentService:
             mine = [place for place in kept if place.network == name]
             try:
                 config = self._plugins.cni.find(name.partition(":")[2])
-            except NotFound:
+            except TricornError:  # it is gone, or broken: nobody can be asked then
                 continue
             await self._plugins.cni.collect(config, [self._plugins.place_of(place) for place in mine])
 

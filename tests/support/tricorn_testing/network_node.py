@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tricorn_testing.daemon import Daemon
 from tricorn_testing.images import ImageLayout, busybox_image
@@ -87,7 +91,9 @@ class NetworkNode(Daemon):
 
 @contextlib.contextmanager
 def network_node(config: str = "") -> Iterator[NetworkNode]:
-    """Yield a node with an image; `config` may name {directory}."""
+    """Yield a node with an image; `config` may name {directory}. Skips where there is no nft."""
+    if shutil.which("nft") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no nft: apt-get install nftables")
     with named_netns() as netns, named_netns() as world, short_directory() as directory:
         _connect(netns, world)
         node = NetworkNode(directory, netns, world, config.replace("{directory}", str(directory)))

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import structlog
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -13,8 +14,10 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from tricorn.api.container_metrics import render as render_containers
+from tricorn.errors import TricornError
 from tricorn.model.samples import ContainerSample
 
+log = structlog.get_logger(__name__)
 Statistics = Callable[[], Mapping[str, Any]]
 Samples = Callable[[], Awaitable[Sequence[ContainerSample]]]
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
@@ -94,7 +97,11 @@ class Metrics:
         """Return all figures in the text format."""
         more = {name: source() for name, source in self._sources.items()}
         self._figures.latest = {**self._statistics(), **more}  # here: the sources aren't made for threads
-        samples = await self.containers() if self.containers else ()
+        try:
+            samples = await self.containers() if self.containers else ()
+        except TricornError as error:  # the agent's own figures are worth the more then
+            log.warning("containers not sampled", error=error.one_line())
+            samples = ()
         return await trio.to_thread.run_sync(self._generate, samples, limiter=_LIMITER)
 
     def _generate(self, samples: Sequence[ContainerSample]) -> bytes:

@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]  # Ansible brings it, its types are a package apart
+
 from lab.topology import LabError
 
 SUITE = "bookworm"  # with Python 3.11, the oldest that the agent runs on
-PACKAGES = [
-    "ca-certificates", "conmon", "crun", "docker-registry", "iproute2", "openssh-server", "python3", "runc",
-    "systemd-sysv",
-]  # fmt: skip
+OWN_PACKAGES = ["docker-registry", "iproute2", "openssh-server", "python3", "systemd-sysv"]
+AGENT_ROLE = Path(__file__).parents[2] / "collections/ansible_containerd/roles/agent"
 UNUSED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]
 # What would reach for the machine that the nodes are a part of, or waits for what they have not.
 MASKED = [
@@ -58,12 +58,18 @@ def base_directory(cache: Path) -> Path:
     return path
 
 
+def packages() -> list[str]:
+    """Return what the nodes have installed: the agent's packages too, for no node reaches a mirror."""
+    defaults = yaml.safe_load((AGENT_ROLE / "defaults/main.yml").read_text())
+    return sorted({*OWN_PACKAGES, *defaults["agent_packages"]})
+
+
 def is_built(cache: Path) -> bool:
     return (cache / f"base-{_key()}").exists()
 
 
 def _key() -> str:
-    parts = [SUITE, *PACKAGES, *UNUSED, *MASKED, ENABLED, SSHD]
+    parts = [SUITE, *packages(), *UNUSED, *MASKED, ENABLED, SSHD]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -79,7 +85,7 @@ def _build(target: Path) -> None:
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in UNUSED]
     command = [
         "unshare", "--mount", "--", "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase",
-        f"--include={','.join(PACKAGES)}", '--aptopt=Acquire::Retries "3"',
+        f"--include={','.join(packages())}", '--aptopt=Acquire::Retries "3"',
         '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io", *excluded, SUITE, str(target),
     ]  # fmt: skip
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}

@@ -27,7 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 IN_CI = os.environ.get("CI") == "true"
 CAPABILITIES = ("root", "integration", "faults")
-FREE = (  # tests that may run beside any other
+FREE = (  # tests that run no containers and may run beside any other
     "collections/",
     "tests/collection/",
     "tests/conformance/test_content_store",
@@ -35,6 +35,14 @@ FREE = (  # tests that may run beside any other
     "tests/fuzz/test_grpc.py",
     "tests/fuzz/test_http",
     "tests/fuzz/test_tar_stream",
+    "tests/integration/test_hostile_images",
+    "tests/integration/test_image_",
+    "tests/integration/test_peers",
+    "tests/integration/test_policy",
+    "tests/integration/test_pull_",
+    "tests/integration/test_registry.py",
+    "tests/integration/test_registry_push",
+    "tests/integration/test_registry_secrets",
     "tests/unit/",
 )
 _BEFORE = pytest.StashKey[leaks.Traces]()

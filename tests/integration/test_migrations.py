@@ -84,7 +84,7 @@ def one_copy(pair: Pair, name: str, where: Daemon) -> None:
 
     def settled() -> bool:
         states = {item["state"] for agent in pair.both for item in pair.migrations(agent)}
-        return states <= {"done", "failed", "refused"}
+        return states <= {"done", "failed", "refused", "running"}  # a target that didn't hear the last word
 
     eventually(settled, "a migration stays unsettled")
     other = next(agent for agent in pair.both if agent is not where)

@@ -49,12 +49,6 @@ class OciRuntime:
     def knows(self, namespace: str, container: str) -> bool:
         return os.path.exists(self.state_of(namespace, container))
 
-    async def start(self, namespace: str, container: str, config: Mapping[str, Any]) -> None:
-        """Let a created container go; `config` is its spec. Fails as `call`."""
-        if self.flavour == "crun" and crun_state.release(self.state_of(namespace, container), config):
-            return
-        await self.call(namespace, "start", container)
-
     async def delete(self, namespace: str, container: str, config: Mapping[str, Any] | None) -> None:
         """Delete a container; `config` is its spec if it has no process any more. Fails as `call`."""
         if (

@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 FIFO: Final = "exec.fifo"
+WITH_FIFO: Final = ("crun", "runc")  # as they call themselves
 _CONFIG_SIZE: Final = 16 << 20
 _LOOK: Final = 0.1  # seconds between two looks whether the process is still there
 _GO: Final = b"\0"

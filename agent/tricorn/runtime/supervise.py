@@ -32,7 +32,7 @@ from tricorn.runtime.execs import ExecPlan, run_exec, runtime_log
 from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
-from tricorn.runtime.release import follows_hooks, release
+from tricorn.runtime.release import WITH_FIFO, follows_hooks, release
 from tricorn.runtime.seccomp_cache import SeccompCache
 from tricorn.runtime.watch import Watcher
 
@@ -250,7 +250,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         if await self._released(ref, runtime):
             return
         try:
-            await runtime.start(ref.namespace, ref.id, bundles.read_config(Bundle.of(ref)))
+            await runtime.call(ref.namespace, "start", ref.id)
         except FailedPrecondition as error:
             kind = InvalidArgument if oci.refused((), error.why) else FailedPrecondition
             raise kind(f"container {ref.id} can't be started", why=error.why) from None
@@ -258,7 +258,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
     async def _released(self, ref: BundleRef, runtime: oci.OciRuntime) -> bool:
         bundle = Bundle.of(ref)
         created = bundle.read_created()
-        if created is None or follows_hooks(bundle.file("config.json")):
+        if created is None or runtime.flavour not in WITH_FIFO or follows_hooks(bundle.file("config.json")):
             return False
         state = runtime.state_of(ref.namespace, ref.id)
         return await release(state, lambda: process.alive(created.init))

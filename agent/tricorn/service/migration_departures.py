@@ -285,12 +285,13 @@ class Departures:
                 left = True
                 log.exception("a migration stays unsettled", id=migration.id)
         for migration in list(self._forsaken.values()):
-            # one that isn't reached hears nothing for long enough, and gives up by itself
             with trio.move_on_after(_LAST_WORD), suppress(TricornError):
                 async with self._link(migration) as link:
                     await self._tell(link, migration, "the source goes on")
-            self._forsaken.pop(migration.id, None)
-        return left
+            silent = self._parts.db.clock.now() - (migration.updated_at or self._parts.db.clock.now())
+            if silent.total_seconds() > 2 * limits.MIGRATION_IDLE:  # it has given up by itself
+                self._forsaken.pop(migration.id, None)
+        return left or bool(self._forsaken)
 
     async def _settle(self, migration: Migration) -> bool:
         """Ask once; return whether that settled it."""

@@ -15,6 +15,7 @@ from tricorn.model.records import Container
 from tricorn.rules.restarts import RestartPolicy, Wish
 from tricorn.service import restarts
 from tricorn.service.changes import at_changes
+from tricorn_testing.clock import HandClock
 
 
 @pytest.mark.usefixtures("autojump_clock")
@@ -41,7 +42,7 @@ async def test_a_failed_look_is_repeated_without_a_change() -> None:
 def test_a_container_being_started_is_looked_at_again() -> None:
     """Its start may fail, and nothing is written then."""
     nothing = cast("Any", None)
-    restarter = restarts.Restarter(nothing, nothing, nothing, nothing, "this boot")
+    restarter = restarts.Restarter(nothing, nothing, nothing, HandClock(), "this boot")
     restarter._busy.add(("n", "c"))
     candidate = restarts._Candidate(("n", "c"), Container("c"), None, Wish(RestartPolicy()))
     assert 0 < restarter._act([candidate], nothing) < math.inf

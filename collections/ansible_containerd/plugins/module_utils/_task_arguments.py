@@ -101,6 +101,17 @@ RESTORE = dict(
     **DUMP
 )
 
+MIGRATE = dict(
+    NAMESPACED,
+    container=CONTAINER,
+    to={"type": "str", "required": True},
+    name_there={"type": "str", "default": ""},
+    keep_image={"type": "bool", "default": False},
+    file_locks={"type": "bool", "default": True},
+    external_unix_sockets=DUMP["external_unix_sockets"],
+    shell_job=DUMP["shell_job"],
+)
+
 CONTAINER_COPY = dict(
     NAMESPACED,
     container=CONTAINER,
@@ -151,4 +162,5 @@ TASK_MODULES = {
     "event_wait": {"argument_spec": EVENT_WAIT},
     "checkpoint": {"argument_spec": CHECKPOINT},
     "restore": {"argument_spec": RESTORE},
+    "migrate": {"argument_spec": MIGRATE},
 }

@@ -234,10 +234,46 @@ def _restored(view):
     }
 
 
+def migrate(options, check_mode):
+    namespace, name, node = options["namespace"], options["container"], options["to"]
+    place = (namespace, "containers", name)
+    container, known = yield [request("GET", *place), request("GET", namespace, "migrations")]
+    if container.missing:
+        gone = [each for each in known.result()["items"] if _went(each, name, node)]
+        if not gone:
+            container.result()
+        return _migrated(False, gone[-1])
+    if not _runs(container.result()):
+        raise AgentError("Container %r does not run: there is nothing to migrate" % name)
+    after = {"container": name, "name": options["name_there"] or name, "node": node, "state": "done"}
+    if not check_mode:
+        keys = ("to", "keep_image", "file_locks", "external_unix_sockets", "shell_job")
+        body = dict({key: options[key] for key in keys}, name=options["name_there"])
+        (response,) = yield [request("POST", *(place + ("migrate",)), body=body)]
+        after = response.result()
+    return _migrated(True, after)
+
+
+def _went(migration, name, node):
+    return (migration["role"], migration["state"], migration["container"], migration["node"]) == (
+        "out", "done", name, node,
+    )
+
+
+def _migrated(did, migration):
+    name = migration["container"]
+    there = {"node": migration["node"], "name": migration["name"]}
+    actions = [{"verb": "migrate", "object": "container/" + name, "reason": "it runs here"}] if did else []
+    before = {"node": "this one", "name": name} if did else there
+    result = changed({"changed": did, "actions": actions, "before": before, "after": there}, "container", name)
+    return dict(result, migration=migration)
+
+
 TASK_CONVERSATIONS = {
     "task": task,
     "task_info": task_info,
     "metrics_info": metrics_info,
     "checkpoint": checkpoint,
     "restore": restore,
+    "migrate": migrate,
 }

@@ -194,3 +194,34 @@ def test_a_container_is_restored_once():
     assert (result["changed"], len(asked)) == (True, 2)
     with pytest.raises(AgentError, match="not found"):
         run("restore", MISSING, MISSING, container="d", image="i")
+
+
+def gone(node="node-2", state="done", role="out"):
+    return {"id": "5", "role": role, "container": "c", "name": "c", "node": node, "state": state}
+
+
+def test_a_container_is_migrated_once():
+    none = Response(200, {"items": []})
+    result, asked = run("migrate", view("running"), none, Response(200, gone()), container="c", to="node-2")
+    assert asked[2].path == "/v1/default/containers/c/migrate"
+    assert (asked[2].body["to"], asked[2].body["name"], asked[2].body["file_locks"]) == ("node-2", "", True)
+    assert (result["changed"], result["migration"]["state"]) == (True, "done")
+    assert result["diff"]["after"] == {"node": "node-2", "name": "c"}
+
+    found = Response(200, {"items": [gone("node-3"), gone(), gone(state="failed"), gone(role="in")]})
+    result, asked = run("migrate", MISSING, found, container="c", to="node-2")
+    assert (result["changed"], result["migration"]["node"], len(asked)) == (False, "node-2", 2)
+
+    result, asked = run("migrate", view("paused"), none, container="c", to="node-2", check_mode=True)
+    assert (result["changed"], len(asked)) == (True, 2)
+
+
+@pytest.mark.parametrize("went", [[], [gone("node-3")], [gone(state="uncertain")], [gone(role="in")]])
+def test_a_container_that_never_went_there_is_missed(went):
+    with pytest.raises(AgentError, match="not found"):
+        run("migrate", MISSING, Response(200, {"items": went}), container="c", to="node-2")
+
+
+def test_what_does_not_run_cannot_be_migrated():
+    with pytest.raises(AgentError, match="nothing to migrate"):
+        run("migrate", view("stopped"), Response(200, {"items": []}), container="c", to="node-2")

@@ -1,0 +1,124 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The Tricorn authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: migrate
+short_description: Move a running container from a Tricorn node to another
+version_added: 0.1.0
+description:
+  - Makes sure that a container is no longer on this node but on another one, where its processes go on from where they
+    were. The two agents talk to each other over mutual TLS; the other one's configuration says what it takes.
+  - The module is for the node that the container leaves.
+extends_documentation_fragment:
+  - tricorn.containerd.node
+  - tricorn.containerd.node.namespace
+  - tricorn.containerd.attributes
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status without changing anything.
+    support: full
+    details:
+      - Whether the other node would take the container is not asked.
+  diff_mode:
+    description: Returns what has changed, or would change in check mode.
+    support: full
+  idempotent:
+    description: A second run with the same options changes nothing.
+    support: full
+    details:
+      - A container that is not on this node, and went to that other node, is where it should be.
+options:
+  container:
+    description:
+      - Name of the container.
+    type: str
+    required: true
+    aliases: [name]
+  to:
+    description:
+      - The node to move it to, by its name in the agent's configuration or as C(HOST:PORT) of its door for other nodes.
+    type: str
+    required: true
+  name_there:
+    description:
+      - The container's name on the other node; by default its own.
+    type: str
+    default: ''
+  keep_image:
+    description:
+      - Give the image its name on the other node, too, unless something else has it.
+    type: bool
+    default: false
+  external_unix_sockets:
+    description:
+      - Allow unix sockets whose other end is outside of the container.
+    type: bool
+    default: false
+  shell_job:
+    description:
+      - Allow processes on a terminal of somebody outside.
+    type: bool
+    default: false
+  file_locks:
+    description:
+      - Allow file locks.
+    type: bool
+    default: true
+requirements:
+  - CRIU on both nodes, see the variable C(agent_criu) of the role P(tricorn.containerd.agent#role).
+seealso:
+  - module: tricorn.containerd.checkpoint
+  - module: tricorn.containerd.restore
+"""
+
+EXAMPLES = r"""
+- name: Let the cache go on elsewhere before this node is maintained
+  tricorn.containerd.migrate:
+    container: cache
+    to: node-2
+"""
+
+RETURN = r"""
+migration:
+  description: The migration, with what was measured; in check mode what is known before it.
+  returned: success
+  type: dict
+  sample:
+    id: 5f0c22d9a1b34e77
+    container: cache
+    name: cache
+    node: node-2
+    state: done
+    report: {downtime_ms: 612, total_ms: 1904}
+actions:
+  description: What was done, or would be done in check mode, in the order of execution.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - verb: migrate
+      object: container/cache
+      reason: it runs here
+error:
+  description: The agent's problem document (RFC 9457).
+  returned: when the agent refused the request
+  type: dict
+  sample:
+    code: NotFound
+    status: 404
+    detail: container web does not exist in namespace default
+"""
+
+from ansible_collections.tricorn.containerd.plugins.module_utils._module import run
+
+
+def main():
+    run("migrate")
+
+
+if __name__ == "__main__":
+    main()

@@ -79,7 +79,7 @@ def test_a_container_from_image_to_removal(agent: Daemon, ansible: Ansible, imag
     ]  # fmt: skip
     verbs = [[action["verb"] for action in result.get("actions", [])] for result in played.results]
     assert verbs[2] == ["create", "start"]
-    assert verbs[4] == ["recreate", "start"]
+    assert verbs[4] == ["update"]
     assert verbs[6] == ["stop", "start"]
     executed = played.results[5]
     assert (executed["rc"], executed["stdout"], executed["stdout_lines"]) == (3, "é\ngiven", ["é", "given"])

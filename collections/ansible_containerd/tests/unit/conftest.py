@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+from ansible.plugins.loader import init_plugin_loader
 
 COLLECTIONS = Path(__file__).resolve().parents[3]
 
 if COLLECTIONS.joinpath("ansible_collections").is_dir():
-    # before an installed copy
-    sys.path.insert(0, str(COLLECTIONS))
+    init_plugin_loader([str(COLLECTIONS)])  # before an installed copy

@@ -11,7 +11,7 @@ import pytest
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader, inventory_loader
+from ansible.plugins.loader import inventory_loader
 from ansible.template import Templar
 
 TOPOLOGY = """\
@@ -22,14 +22,6 @@ count: 2
 state: state
 vagrant: machines
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugins():
-    try:
-        init_plugin_loader()
-    except Exception:  # already done: there is no other way to ask
-        pass
 
 
 def parse(directory, text=TOPOLOGY, cache=False):

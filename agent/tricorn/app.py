@@ -18,6 +18,7 @@ from tricorn.service.figures import Figures
 from tricorn.service.peers import PeerService
 from tricorn.service.recovery import Recovery
 from tricorn.service.restarts import Restarter
+from tricorn.service.tidying import Tidier
 from tricorn.store.collect import Collector
 
 
@@ -31,6 +32,7 @@ class Agent:
     collector: Collector
     recovery: Recovery
     restarter: Restarter
+    tidier: Tidier
     figures: Figures
     peers: PeerService
 
@@ -56,6 +58,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             upkeep.collector,
             recovery,
             running.restarter,
+            running.tidier,
             upkeep.figures,
             peer_service(config.peers, workers, images.puller),
         )

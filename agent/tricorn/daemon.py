@@ -105,6 +105,7 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
     ready = trio.Event()
     metrics = Metrics(agent.services.node.statistics, version=tricorn.__version__)
     metrics.containers = agent.services.samples.take
+    metrics.noticed = agent.tidier.noticed
     authoriser = build_authoriser(config.access, config.socket_group)
     http = HttpApi(
         agent.services,

@@ -133,6 +133,7 @@ DUMP_CALL: Final = 900.0  # a dump or a restore: the memory of a container goes 
 DUMP_SETTLE: Final = 60.0  # that a start waits for a dump which outlived the agent
 DUMP_FILES: Final = 100_000  # in a dump: a handful for each process and thread
 DUMP_IMAGE_READ: Final = 64 * MIB  # of a dump's small images, which are looked at before a restore
+TIDYING_PAUSE: Final = 0.008  # seconds without a call after which clients are taken to be through
 TIDYING_PATIENCE: Final = 0.06  # seconds that clearing lets the calls go first which follow a deletion
 TIDYING: Final = 16  # deleted containers being cleared away behind the answers
 SECCOMP_FILTERS: Final = 64  # compiled profiles kept in memory

@@ -65,6 +65,7 @@ class Metrics:
         )
         info.labels(version, revision, platform.python_version()).set(1)
         self._sources: dict[str, Statistics] = {}
+        self.noticed: Callable[[], None] = lambda: None  # told of each answer
         self.containers: Samples | None = None  # what takes the samples of the containers
         self._statistics = statistics
         self._figures = _Figures()
@@ -73,6 +74,7 @@ class Metrics:
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request. `route` is a path's template, never the path."""
+        self.noticed()
         key = (method if method in _METHODS else "other", route, status)
         if key not in self._children:  # bounded: methods x routes x statuses
             counter = self._requests.labels(key[0], route, str(status))
@@ -83,6 +85,7 @@ class Metrics:
 
     def observe_call(self, method: str, code: str, seconds: float) -> None:
         """Count one gRPC call that has ended; `method` is one that there is, or "unmatched"."""
+        self.noticed()
         if (method, code) not in self._called:  # bounded: methods that are there x codes
             self._called[method, code] = (self._calls.labels(method, code), self._call_seconds.labels(method))
         count, duration = self._called[method, code]

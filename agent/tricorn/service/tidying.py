@@ -24,6 +24,7 @@ class Tidier:
     def __init__(self, nursery: trio.Nursery, width: int) -> None:
         self._nursery = nursery
         self._slots = trio.Semaphore(width, max_value=width)
+        self._last_call = float("-inf")
 
     @classmethod
     @asynccontextmanager
@@ -36,6 +37,10 @@ class Tidier:
             finally:
                 nursery.cancel_scope.deadline = trio.current_time() + limits.CLEANUP_DEADLINE
                 nursery.cancel_scope.shield = True
+
+    def noticed(self) -> None:
+        """A client was just answered: the next of its calls is likely to come at once."""
+        self._last_call = trio.current_time()
 
     def running(self) -> int:
         return (self._slots.max_value or 0) - self._slots.value
@@ -50,7 +55,8 @@ class Tidier:
     ) -> None:
         """Have `work` done after this returns, then call `done`, whatever came of it.
 
-        With `wanted` it lets the calls go first that follow such an answer as a rule, unless that is set.
+        With `wanted` it lets the calls go first that follow such an answer as a rule, until no more come, but
+        for `limits.TIDYING_PATIENCE` at most, and not once that is set.
         """
         try:
             await self._slots.acquire()
@@ -58,6 +64,14 @@ class Tidier:
             done()
             raise
         self._nursery.start_soon(self._tidy, name, work, done, wanted, name=f"tidy {name}")
+
+    async def _quiet(self, wanted: trio.Event) -> None:
+        """Return when no client has called for a moment, or when it is wanted."""
+        pause = limits.TIDYING_PAUSE
+        while pause > 0 and not wanted.is_set():
+            with trio.move_on_after(pause):
+                await wanted.wait()
+            pause = self._last_call + limits.TIDYING_PAUSE - trio.current_time()
 
     async def _tidy(
         self,
@@ -69,7 +83,7 @@ class Tidier:
         try:
             if wanted is not None:
                 with trio.move_on_after(limits.TIDYING_PATIENCE):
-                    await wanted.wait()
+                    await self._quiet(wanted)
             await work()
         except TricornError as error:
             log.error("left to the next start of the agent", what=name, error=error.one_line())

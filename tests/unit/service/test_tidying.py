@@ -77,4 +77,22 @@ async def test_clearing_lets_other_calls_go_first_unless_somebody_wants_its_end(
         await tidier.behind("a", work, wanted=wanted)
         if asked:
             wanted.set()
-    assert began == [start + (0 if asked else limits.TIDYING_PATIENCE)]
+    assert began == [start + (0 if asked else limits.TIDYING_PAUSE)]
+
+
+@pytest.mark.parametrize(("calls", "pause"), [(0, 0.008), (3, 0.012), (100, 0.06)])
+async def test_clearing_waits_while_calls_come_but_not_for_ever(
+    calls: int, pause: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    began = []
+
+    async def work() -> None:
+        began.append(trio.current_time())
+
+    async with Tidier.open() as tidier:
+        start = trio.current_time()
+        await tidier.behind("a", work, wanted=trio.Event())
+        for number in range(calls):
+            await trio.sleep_until(start + 0.002 * number)
+            tidier.noticed()
+    assert began == [pytest.approx(start + pause)]

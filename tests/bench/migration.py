@@ -43,7 +43,7 @@ def migration(stage: Stage) -> Measurement:
 
 
 def _memory(get: Callable[[str], Any], name: str) -> int:
-    return int(get(f"/v1/{NS}/containers/{name}/stats").get("figures", {}).get("memory_bytes", 0))
+    return int(get(f"/v1/{NS}/containers/{name}/stats").get("memory_bytes", 0))
 
 
 ALL: Final = {"migration": migration}

@@ -22,7 +22,7 @@ import trio
 from tricorn.runtime.cgroup import Hierarchies
 
 log = structlog.get_logger(__name__)
-_AGAIN: Final = 0.006  # seconds; the kernel stays ready for at least 10
+_AGAIN: Final = 0.009  # seconds; the kernel stays ready for at least 12
 _AHEAD: Final = 0.06  # seconds between a container's record and its task, as clients go
 _LONGEST: Final = 2.0  # seconds in one go: whatever takes longer doesn't need it
 
@@ -57,6 +57,8 @@ class Attachments:
             yield
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._until = 0.0
 
     async def run(self) -> None:
         """Keep the kernel ready while that is wanted, for ever."""

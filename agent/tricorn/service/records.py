@@ -37,7 +37,8 @@ class NamespaceService:
         self._defaults = defaults or NamespaceDefaults(db)
 
     async def list(self, filters: Sequence[str] = ()) -> list[Namespace]:
-        return await self._db.read(lambda tx: tx.namespaces.list(filters))
+        find = self._db.read if filters else self._db.look  # there are few; what filters cost is the client's
+        return await find(lambda tx: tx.namespaces.list(filters))
 
     async def get(self, name: str) -> Namespace:
         return await self._db.look(lambda tx: tx.namespaces.get(name))

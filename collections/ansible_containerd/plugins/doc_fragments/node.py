@@ -91,3 +91,18 @@ options:
     type: list
     elements: str
 """
+
+    # What a dump of processes may reach beyond the container
+    DUMP = r"""
+options:
+  external_unix_sockets:
+    description:
+      - Allow unix sockets whose other end is outside of the container.
+    type: bool
+    default: false
+  shell_job:
+    description:
+      - Allow processes on a terminal of somebody outside.
+    type: bool
+    default: false
+"""

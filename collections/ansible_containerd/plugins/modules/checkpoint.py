@@ -16,6 +16,7 @@ description:
 extends_documentation_fragment:
   - tricorn.containerd.node
   - tricorn.containerd.node.namespace
+  - tricorn.containerd.node.dump
   - tricorn.containerd.attributes
 attributes:
   check_mode:
@@ -65,16 +66,6 @@ options:
   tcp_established:
     description:
       - Dump open TCP connections.
-    type: bool
-    default: false
-  external_unix_sockets:
-    description:
-      - Allow unix sockets whose other end is outside of the container.
-    type: bool
-    default: false
-  shell_job:
-    description:
-      - Allow processes on a terminal of somebody outside.
     type: bool
     default: false
   file_locks:

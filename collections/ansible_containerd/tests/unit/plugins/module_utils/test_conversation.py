@@ -9,11 +9,12 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response
-from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS, converse
+from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS
+from ansible_collections.tricorn.containerd.tests.unit import scripted_agent
+from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import MISSING
 
 CREATED = {"verb": "create", "object": "container/c", "reason": "no such container"}
 STARTED = {"verb": "start", "object": "container/c", "reason": ""}
-MISSING = Response(404, {"code": "NotFound", "detail": "not found"})
 
 
 def change(*actions, **more):
@@ -27,17 +28,8 @@ def container_view(status, pid=0):
 
 
 def run(module, responses, check_mode=False, **given):
-    """Converse with an agent that answers as scripted; return the result and the lines of its requests."""
-    validation = ArgumentSpecValidator(**MODULES[module]).validate(given)
-    assert not validation.error_messages
-    asked, script = [], list(responses)
-
-    def deliver(requests):
-        asked.extend(requests)
-        return [script.pop(0) for dummy in requests]
-
-    result = converse(CONVERSATIONS[module](validation.validated_parameters, check_mode), deliver)
-    assert not script
+    """Converse as scripted; return the result, and the requests as lines and whole."""
+    result, asked = scripted_agent.run(module, *responses, check_mode=check_mode, **given)
     return result, ["%s %s" % (message.method, message.path) for message in asked], asked
 
 

@@ -9,31 +9,14 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response
-from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS, converse
+from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import MISSING, run
 
-MISSING = Response(404, {"code": "NotFound", "detail": "not found"})
 PLAN = [("plan", "true")]
 UNCHANGED = Response(200, {"changed": False, "actions": [], "before": {}, "after": {}})
 
 
 def listed(*items):
     return Response(200, {"items": list(items), "cursor": None})
-
-
-def run(module, *responses, **given):
-    """Converse with an agent that answers as scripted; return the result and the requests."""
-    check_mode = given.pop("check_mode", False)
-    validation = ArgumentSpecValidator(**MODULES[module]).validate(given)
-    assert not validation.error_messages
-    asked, script = [], list(responses)
-
-    def deliver(requests):
-        asked.extend(requests)
-        return [script.pop(0) for dummy in requests]
-
-    result = converse(CONVERSATIONS[module](validation.validated_parameters, check_mode), deliver)
-    assert not script
-    return result, asked
 
 
 @pytest.mark.parametrize(

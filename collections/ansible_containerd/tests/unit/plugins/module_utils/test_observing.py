@@ -11,26 +11,11 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response, parse
-from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS, converse
+from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import run
 
 
 def page(*items, **more):
     return Response(200, dict({"items": list(items), "cursor": 9, "lost": 0}, **more))
-
-
-def run(module, *responses, **given):
-    """Converse with an agent that answers as scripted; return the result and the requests."""
-    validation = ArgumentSpecValidator(**MODULES[module]).validate(given)
-    assert not validation.error_messages
-    asked, script = [], list(responses)
-
-    def deliver(requests):
-        asked.extend(requests)
-        return [script.pop(0) for dummy in requests]
-
-    result = converse(CONVERSATIONS[module](validation.validated_parameters, False), deliver)
-    assert not script
-    return result, asked
 
 
 def stream(status, kind, *lines):

@@ -10,9 +10,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tricorn.containerd.plugins.module_utils import _tasks
 from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response
-from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS, converse
+from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import MISSING, run
 
-MISSING = Response(404, {"code": "NotFound", "detail": "not found"})
 IMAGE = Response(200, {"name": "i", "digest": "sha256:1"})
 
 
@@ -23,22 +22,6 @@ def view(status, name="c", **more):
 
 def listed(*responses):
     return Response(200, {"items": [response.document for response in responses], "cursor": None})
-
-
-def run(module, *responses, **given):
-    """Converse with an agent that answers as scripted; return the result and the requests."""
-    check_mode = given.pop("check_mode", False)
-    validation = ArgumentSpecValidator(**MODULES[module]).validate(given)
-    assert not validation.error_messages
-    asked, script = [], list(responses)
-
-    def deliver(requests):
-        asked.extend(requests)
-        return [script.pop(0) for dummy in requests]
-
-    result = converse(CONVERSATIONS[module](validation.validated_parameters, check_mode), deliver)
-    assert not script
-    return result, asked
 
 
 def verbs(asked):

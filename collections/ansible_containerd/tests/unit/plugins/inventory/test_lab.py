@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -22,6 +23,16 @@ count: 2
 state: state
 vagrant: machines
 """
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Yield a directory for a cache; ansible-core's caches in files leave their temporary files open."""
+    yield tmp_path / "cache"
+    for descriptor in os.listdir("/proc/self/fd"):
+        path = "/proc/self/fd/" + descriptor
+        if os.path.lexists(path) and os.readlink(path).startswith(str(tmp_path)):
+            os.close(int(descriptor))
 
 
 def parse(directory, text=TOPOLOGY, cache=False):
@@ -87,8 +98,8 @@ def test_it_is_constructed(tmp_path):
     assert variables(inventory, "n2")["number"] == 12
 
 
-def test_it_is_cached_when_wanted(tmp_path):
-    text = TOPOLOGY + "cache: true\ncache_plugin: jsonfile\ncache_connection: %s\n" % (tmp_path / "cache")
+def test_it_is_cached_when_wanted(tmp_path, cache):
+    text = TOPOLOGY + "cache: true\ncache_plugin: jsonfile\ncache_connection: %s\n" % cache
     parse(tmp_path, text, cache=True)
     (tmp_path / "state").mkdir()
     (tmp_path / "state/lab.json").write_text(json.dumps({"count": 4}))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import pytest
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response
 from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS

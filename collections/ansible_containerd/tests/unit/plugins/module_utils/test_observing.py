@@ -8,8 +8,6 @@ import json
 
 import pytest
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response, parse
 from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import run
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tricorn.containerd.plugins.module_utils import _tasks
-from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Response
 from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import MISSING, run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon
+from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon, two_names
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_files
 from tricorn_testing.netns import inside, named_netns
@@ -100,14 +99,8 @@ def image(agent: SecludedDaemon, registry: Registry, tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def names(agent: SecludedDaemon, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The names of two containers, which are removed at the end."""
-    base = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
-    yield base, f"{base}-2"
-    for name in (base, f"{base}-2"):
-        try:
-            agent.delete(f"/v1/{NS}/containers/{name}", force=True)
-        except ApiError as error:
-            assert error.status == 404  # noqa: PT017 - in a fixture's end
+    with two_names(agent, request.node.name) as names:
+        yield names
 
 
 def body(image: str, program: str, **more: Any) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon
+from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon, two_names
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.registry import Registry
 from tricorn_testing.waiting import eventually
@@ -37,14 +36,8 @@ def image(agent: SecludedDaemon, busybox_reference: str) -> str:
 
 @pytest.fixture
 def names(agent: SecludedDaemon, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The names of two containers, which are removed at the end."""
-    base = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[-40:].strip("-")
-    yield base, f"{base}-2"
-    for name in (base, f"{base}-2"):
-        try:
-            agent.delete(f"/v1/{NS}/containers/{name}", force=True)
-        except ApiError as error:
-            assert error.status == 404  # noqa: PT017 - in a fixture's end
+    with two_names(agent, request.node.name) as names:
+        yield names
 
 
 def start(agent: SecludedDaemon, name: str, image: str, args: list[str] = COUNTER, **desired: Any) -> None:

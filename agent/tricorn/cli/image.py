@@ -12,7 +12,7 @@ from tricorn.cli.figures import age, short_digest, size
 from tricorn.cli.image_moves import export, import_, push, tag
 from tricorn.cli.image_work import check, convert, label, referrers, usage
 from tricorn.cli.operation import begun
-from tricorn.cli.output import each, emit_json, emit_several, table
+from tricorn.cli.output import each, emit_json, emit_several, listing
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
 
@@ -86,25 +86,13 @@ def pull_request(reference: str, options: dict[str, Any]) -> dict[str, Any]:
 def ls(settings: Settings, quiet: bool, no_trunc: bool, filters: tuple[str, ...]) -> None:
     """List images."""
     items = settings.door.call(calls.images(settings.namespace, filters))["items"]
-    if settings.json:
-        emit_json(items)
-    elif quiet:
-        for item in items:
-            click.echo(item["name"])
-    else:
-        table(
-            ("NAME", "DIGEST", "PLATFORM", "SIZE", "UPDATED"),
-            (
-                (
-                    item["name"],
-                    short_digest(item["digest"], full=no_trunc),
-                    item.get("platform") or "-",
-                    size(item.get("size") or 0),
-                    age(item.get("updated_at") or item.get("created_at")),
-                )
-                for item in items
-            ),
-        )
+
+    def row(item: dict[str, Any]) -> tuple[str, ...]:
+        updated = age(item.get("updated_at") or item.get("created_at"))
+        digest = short_digest(item["digest"], full=no_trunc)
+        return item["name"], digest, item.get("platform") or "-", size(item.get("size") or 0), updated
+
+    listing(settings, items, ("NAME", "DIGEST", "PLATFORM", "SIZE", "UPDATED"), row, quiet=quiet)
 
 
 @command("inspect", examples="tricorn image inspect alpine\ntricorn image inspect alpine | jq .config")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tricorn.cli import complete
 from tricorn.cli.budget import budget, usage
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, labels, pairs
-from tricorn.cli.output import each, emit_json, table
+from tricorn.cli.output import each, emit_json, listing
 from tricorn.cli.settings import Settings, command
 
 namespace_command = click.Group("namespace", help="Make, label and remove namespaces.")
@@ -19,14 +21,11 @@ namespace_command = click.Group("namespace", help="Make, label and remove namesp
 def ls(settings: Settings, quiet: bool) -> None:
     """List namespaces."""
     items = settings.door.call(calls.namespaces())["items"]
-    if settings.json:
-        emit_json(items)
-    elif quiet:
-        for item in items:
-            click.echo(item["name"])
-    else:
-        rows = ((item["name"], age(item.get("created_at")), labels(item.get("labels"))) for item in items)
-        table(("NAME", "CREATED", "LABELS"), rows)
+    listing(settings, items, ("NAME", "CREATED", "LABELS"), _row, quiet=quiet)
+
+
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    return item["name"], age(item.get("created_at")), labels(item.get("labels"))
 
 
 @command("create", examples="tricorn namespace create build -l owner=ci")

@@ -8,7 +8,7 @@ import click
 
 from tricorn.cli import complete
 from tricorn.cli.figures import age, labels, pairs
-from tricorn.cli.output import each, emit_json, table
+from tricorn.cli.output import each, emit_json, listing
 from tricorn.cli.settings import Settings, command
 from tricorn.client import network_calls as calls
 
@@ -21,14 +21,8 @@ network_command = click.Group("network", help="Make, look at and remove networks
 def ls(settings: Settings, quiet: bool, filters: tuple[str, ...]) -> None:
     """List the agent's own networks and those of CNI configuration lists."""
     items = settings.door.call(calls.networks(filters))["items"]
-    if settings.json:
-        emit_json(items)
-    elif quiet:
-        for item in items:
-            click.echo(item["name"])
-    else:
-        columns = ("NAME", "DRIVER", "SUBNET", "GATEWAY", "CONTAINERS", "CREATED", "LABELS")
-        table(columns, map(_row, items))
+    columns = ("NAME", "DRIVER", "SUBNET", "GATEWAY", "CONTAINERS", "CREATED", "LABELS")
+    listing(settings, items, columns, _row, quiet=quiet)
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:

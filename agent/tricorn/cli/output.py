@@ -44,6 +44,20 @@ def print_made(settings: Settings, result: dict[str, Any]) -> None:
     click.echo(f"{result['reference']}@{result['digest']}")
 
 
+def listing(
+    settings: Settings, items: Sequence[Any], columns: Sequence[str], row: Callable[[Any], Sequence[str]],
+    *, quiet: bool = False,
+) -> None:  # fmt: skip
+    """Print named objects: as JSON, their names only when `quiet`, else a table of each one's `row`."""
+    if settings.json:
+        emit_json(items)
+    elif quiet:
+        for item in items:
+            click.echo(item["name"])
+    else:
+        table(columns, map(row, items))
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under their columns: with rich on a terminal, as aligned plain text into a pipe."""
     lines = [[clean(cell) for cell in row] for row in rows]

@@ -13,6 +13,7 @@ from typing import Final
 from attrs import Factory, frozen
 
 from tricorn.errors import InvalidArgument
+from tricorn.rules.varints import varint
 
 _COMMON: Final = 0x54564319
 _MAGICS: Final = {
@@ -215,14 +216,10 @@ def _parse(data: bytes, name: str) -> dict[int, list[int | bytes]]:
 
 
 def _varint(data: bytes, at: int, name: str) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not byte & 0x80:
-            return value & (2**64 - 1), at
-    raise InvalidArgument(f"{name} of the dump is malformed")
+    try:
+        return varint(data, at)
+    except ValueError:
+        raise InvalidArgument(f"{name} of the dump is malformed") from None
 
 
 def _message(fields: Fields, number: int, name: str) -> Fields:

@@ -9,6 +9,7 @@ from typing import Final
 
 from tricorn.errors import InvalidArgument
 from tricorn.model.checkpoints import DumpOptions
+from tricorn.rules.varints import varint
 
 OCI_SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 CHECKPOINT_OPTIONS: Final = "containerd.runc.v1.CheckpointOptions"
@@ -43,14 +44,10 @@ def value_of_any(data: bytes) -> bytes:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 35:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not byte & 0x80:
-            return value, at
-    raise InvalidArgument("malformed protobuf message", why="a number is cut off")
+    try:
+        return varint(data, at)
+    except ValueError as error:
+        raise InvalidArgument("malformed protobuf message", why=str(error)) from None
 
 
 def _field(number: int, value: bytes) -> bytes:

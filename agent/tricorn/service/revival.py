@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -73,23 +74,24 @@ class Reviver:
         info = await self._content.info(ref.namespace, dump.digest)
         directory = self._bundles.dump(ref.namespace, ref.id)
         await trio.to_thread.run_sync(_make, directory, limiter=_LIMITER)
-        try:
+        async with self._laid_out(ref, directory, spec):
             path = self._content.blob_path(info.digest)
             await trio.to_thread.run_sync(dump_files.unpack, path, directory, limiter=_LIMITER)
             failpoint("restore.unpacked")
-            check = partial(self._check, directory, msgspec.json.decode(spec))
-            await trio.to_thread.run_sync(check, limiter=_LIMITER)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.clear(ref)
-            raise
 
     async def adopt(self, ref: BundleRef, received: str, spec: bytes) -> None:
         """Take a dump that lies in a directory of this root already, in place of `unpack`; raises so, too."""
         await self._runtime.can_checkpoint(ref.runtime)
         directory = self._bundles.dump(ref.namespace, ref.id)
         await trio.to_thread.run_sync(_move, received, directory, limiter=_LIMITER)
+        async with self._laid_out(ref, directory, spec):
+            pass
+
+    @asynccontextmanager
+    async def _laid_out(self, ref: BundleRef, directory: str, spec: bytes) -> AsyncIterator[None]:
+        """Compare what was laid out within this with the spec; nothing is left of what doesn't fit."""
         try:
+            yield
             check = partial(self._check, directory, msgspec.json.decode(spec))
             await trio.to_thread.run_sync(check, limiter=_LIMITER)
         except BaseException:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tricorn_testing.ctr import CACHE
-from tricorn_testing.daemon import Daemon
+from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.paths import short_directory
 
 _ROOT = Path(__file__).parents[3]
@@ -79,6 +80,18 @@ class SecludedDaemon(Daemon):
         wrapper.write_text(f'#!/bin/sh\nexec nsenter --mount --target {self.pid} {path} "$@"\n')
         wrapper.chmod(0o755)
         return wrapper
+
+
+@contextlib.contextmanager
+def two_names(agent: Daemon, test: str) -> Iterator[tuple[str, str]]:
+    """Yield the names of two containers of a test (its function's name), which are removed at the end."""
+    base = re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower())[-40:].strip("-")
+    yield base, f"{base}-2"
+    for name in (base, f"{base}-2"):
+        try:
+            agent.delete(f"/v1/default/containers/{name}", force=True)
+        except ApiError as error:
+            assert error.status == 404  # noqa: PT017 - in a fixture's end
 
 
 @contextlib.contextmanager

@@ -68,6 +68,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
+    """Report what failed, not the nurseries around it: a group of one error, however deep, becomes that error."""
+    if call.excinfo is None:
+        return
+    error: BaseException = call.excinfo.value
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if error is not call.excinfo.value and error.__traceback__ is not None:
+        call.excinfo = pytest.ExceptionInfo.from_exception(error)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the session if it left mounts, processes, cgroups, namespaces, loop devices or descriptors."""

@@ -283,9 +283,10 @@ async def test_limits_of_a_running_container_change(node):
 
 async def test_accounting_files_come_as_they_are(node):
     ref, created = await start(node, NULL_STDIO, "sleep", "1000")
-    found = await node.runtime.cgroup_files(ref)
+    with trio.fail_after(30):  # runc's own threads are counted until it has become the program
+        while int((found := await node.runtime.cgroup_files(ref)).files["pids.current"]) != 1:
+            await trio.sleep(0.01)
     assert found.version in {1, 2}
-    assert int(found.files["pids.current"]) == 1
     assert "inactive_file" in found.files["memory.stat"]
     await node.runtime.delete(ref, created)
     with pytest.raises(NotFound):

@@ -89,6 +89,7 @@ class _Checkpoint(Command):
 @click.option(
     "--image/--no-image", "base", default=True, help="Take along the image it was made of (default: yes)."
 )
+@click.option("--replace", is_flag=True, help="Take the name from an image that has it.")
 @progress.progress_options
 @click.argument("container", shell_complete=complete.containers)
 @click.argument("reference", metavar="[IMAGE]", required=False, default="")

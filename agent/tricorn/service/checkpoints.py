@@ -94,14 +94,14 @@ class CheckpointService:
     ) -> CheckpointView:
         """Make an image of a running container: its memory, and as asked for its files and its image.
 
-        AlreadyExists for a name that is taken; FailedPrecondition unless it runs, and with CRIU's words when
-        it can't be dumped: it then runs on. Unimplemented, with the remedy, where nothing can be dumped.
+        AlreadyExists for a name that is taken, unless it is to be replaced; FailedPrecondition unless it
+        runs, and with CRIU's words when it can't be dumped: it then runs on. Unimplemented, with the remedy, where nothing can be dumped.
         """
         name = str(Reference.parse(request.image, "image")) if request.image else ""
         name = name or default_name(container_id, self._db.clock.now())
         container, _ = await self._lifecycle.records(namespace, container_id)
-        if await self._db.read(lambda tx: tx.images.find(namespace, name)):
-            raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
+        if not request.replace:
+            await self._db.read(partial(_require_free, namespace, name))
         made = _Made(await self._base_of(namespace, container) if request.base else None)
         options = _options(request)
         async with held_lease(self._db, namespace, "checkpoint") as lease:
@@ -113,7 +113,7 @@ class CheckpointService:
 
             async def record(taken: Taken) -> None:
                 report.report("record", name)
-                await self._record(namespace, name, taken, options, made, lease)
+                await self._record(namespace, name, taken, options, made, lease, replace=request.replace)
 
             report.report("dump", container_id)
             taken = await self._dumper.take(
@@ -153,8 +153,9 @@ class CheckpointService:
         return await self._diff.diff(namespace, left, right, media_type=media_type, lease=lease)
 
     async def _record(
-        self, namespace: str, name: str, taken: Taken, options: DumpOptions, made: _Made, lease: str
-    ) -> None:
+        self, namespace: str, name: str, taken: Taken, options: DumpOptions, made: _Made, lease: str,
+        *, replace: bool,
+    ) -> None:  # fmt: skip
         assert taken.dump is not None, "it is in the content store"
         assert taken.config is not None, "it is in the content store"
         maker = ContentMaker(self._content, namespace, lease)
@@ -172,8 +173,8 @@ class CheckpointService:
         failpoint("checkpoint.indexed")
 
         def keep(tx: Transaction) -> None:
-            if tx.images.find(namespace, name):
-                raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
+            if not replace:
+                _require_free(namespace, name, tx)
             tx.images.put(namespace, image)
 
         await self._db.write(keep)
@@ -313,6 +314,11 @@ def _options(request: CheckpointRequest) -> DumpOptions:
         file_locks=request.file_locks, empty_namespaces=request.empty_namespaces,
         cgroups_mode=request.cgroups_mode,
     )  # fmt: skip
+
+
+def _require_free(namespace: str, name: str, tx: Transaction) -> None:
+    if tx.images.find(namespace, name):
+        raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
 
 
 def _no_names(_: Descriptor) -> Sequence[Image]:

@@ -193,7 +193,8 @@ def checkpoint(options, check_mode):
     if check_mode:
         return _checkpointed(True, name, before, {"image": options["image"]})
     keys = ("image", "leave_running", "file_locks", "base", "tcp_established", "external_unix_sockets", "shell_job", "rw")
-    (response,) = yield [request("POST", *(place + ("checkpoint",)), body={key: options[key] for key in keys})]
+    body = dict({key: options[key] for key in keys}, replace=options["force"])
+    (response,) = yield [request("POST", *(place + ("checkpoint",)), body=body)]
     made = response.result()
     return dict(_checkpointed(True, name, before, {"image": made["image"], "digest": made["digest"]}), checkpoint=made)
 

@@ -144,6 +144,7 @@ def test_a_checkpoint_is_made_once():
         "checkpoint", view("running"), MISSING, Response(200, made), container="c", image="i", leave_running=True
     )
     assert asked[2].path == "/v1/default/containers/c/checkpoint"
+    assert asked[2].body["replace"] is False
     assert asked[2].body["leave_running"] is True
     assert (result["changed"], result["checkpoint"]) == (True, made)
     assert result["diff"]["after"] == {"image": "i", "digest": "sha256:3"}

@@ -19,6 +19,7 @@ Examples:
   tricornd --root /srv/tricorn --state /run/lab --config ./lab.toml
   tricornd config default > /etc/tricorn/config.toml
   tricornd config check ./config.toml
+  tricornd --root /var/lib/tricorn state check
 """
 
 
@@ -89,6 +90,56 @@ def config_check(given: tuple[str | None, dict[str, str]], file: str | None) -> 
 def config_dump(given: tuple[str | None, dict[str, str]]) -> None:
     """Print the configuration as it holds, all files merged."""
     click.echo(configuration.dump(load(*given)), nl=False)
+
+
+@cli.group("state")
+def state_group() -> None:
+    """Check what an agent has left in its root directory; for upgrades and downgrades."""
+
+
+@state_group.command("check")
+@click.pass_obj
+def state_check(given: tuple[str | None, dict[str, str]]) -> None:
+    """Tell whether this release can read the database, whether or not an agent runs.
+
+    The exit code is 0 if it can.
+    """
+    from tricorn.store.connection import database_path
+    from tricorn.store.schema_copies import check_fit
+
+    fit = check_fit(database_path(_root(given)))
+    if not fit.found:
+        click.echo("there is no database yet")
+    elif fit.found < fit.known:
+        click.echo(f"the database has schema version {fit.found}; this release changes it to {fit.known}")
+    else:
+        click.echo(f"the database has schema version {fit.found}, which is this release's own")
+
+
+@state_group.command("restore")
+@click.pass_obj
+def state_restore(given: tuple[str | None, dict[str, str]]) -> None:
+    """Put back the database as it was before a newer release changed its schema, if it did.
+
+    What was recorded since then is forgotten. No agent may run.
+    """
+    from tricorn.directories import root_lock
+    from tricorn.store.connection import database_path
+    from tricorn.store.schema_copies import fit_of, restore_copy
+
+    root = _root(given)
+    path = database_path(root)
+    if fit_of(path).readable:
+        click.echo("this release can read the database as it is")
+        return
+    with root_lock(root):
+        click.echo(f"the database of schema version {restore_copy(path).found} is back")
+
+
+def _root(given: tuple[str | None, dict[str, str]]) -> str:
+    """Return the root directory; a configuration that another release has written needn't be readable."""
+    named = given[1].get("root")
+    return os.path.abspath(named) if named else load(*given).root
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ ALLOWED = {
     "assembly": SERVICE | {"config", "assembly"},
     "app": SERVICE | {"config", "assembly"},
     "daemon": {"app", "api", "config", "directories", "logs", "systemd"},
-    "__main__": {"config", "daemon"},
+    "__main__": {"config", "daemon", "directories", "store"},
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from tricorn.registry.credentials import CredentialBook, CredentialEntry, Creden
 from tricorn.rules import platforms
 from tricorn.runtime.supervise import ConmonRuntime
 from tricorn.service.snapshots import SnapshotService
+from tricorn.store.connection import database_path
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
 
@@ -58,7 +59,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         extractor = await enter(ExtractorPool())  # first: its server is forked while we are small
-        db = await enter(Database.open(os.path.join(config.root, "db", "tricorn.db"), clock, config.budgets))
+        db = await enter(Database.open(database_path(config.root), clock, config.budgets))
         content = ContentStore(os.path.join(config.root, "content"), db, clock, policy=config.content.sharing)
         registry = await enter(
             RegistryClient(

@@ -28,6 +28,11 @@ _DAMAGED_HINT: Final = (
 )
 
 
+def database_path(root: str) -> str:
+    """Return where the database is below the agent's root directory."""
+    return os.path.join(root, "db", "tricorn.db")
+
+
 @contextlib.contextmanager
 def sqlite_errors(what: str) -> Iterator[None]:
     """Raise what SQLite reports inside the block as a typed error that is about `what`."""
@@ -75,7 +80,7 @@ def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
 
 def prepare(path: str) -> sqlite3.Connection:
     """Open the database `path` for writing: created if missing, checked if the last run ended uncleanly,
-    migrated if old. DataLoss if damaged, FailedPrecondition if a newer agent made it.
+    migrated if old, once a copy is kept. DataLoss if damaged, FailedPrecondition if a newer agent made it.
     """
     _create_private(path)
     with sqlite_errors(f"database {path} cannot be opened"):
@@ -84,6 +89,10 @@ def prepare(path: str) -> sqlite3.Connection:
         with sqlite_errors(f"database {path} cannot be opened"):
             if os.path.exists(marker(path)):
                 _check_integrity(connection, path)
+            if 0 < schema_version(connection) < len(MIGRATIONS):
+                from tricorn.store.schema_copies import keep_copy  # rarely needed, and it imports this module
+
+                keep_copy(connection, path)
             migrate(connection, path)
         _mark(path)
     except BaseException:
@@ -103,11 +112,16 @@ def unmark(path: str) -> None:
         os.unlink(marker(path))
 
 
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return which schema a database has, 0 for none."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def migrate(
     connection: sqlite3.Connection, path: str, migrations: Sequence[Sequence[str]] = MIGRATIONS
 ) -> None:
     """Bring the schema to the newest version, each step in one transaction."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = schema_version(connection)
     if version > len(migrations):
         raise FailedPrecondition(
             f"database {path} has schema version {version}",

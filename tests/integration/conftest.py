@@ -1,4 +1,4 @@
-"""What tests with containerd's own client share: both versions of it, an agent, an image."""
+"""What integration tests share: agents, containerd's own client in both versions, an image, a lab of nodes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon
 from tricorn_testing.grpc_client import GrpcClient, grpc_client
 from tricorn_testing.images import ImageLayout, busybox_image
+from tricorn_testing.labs import Lab, provide_agents, running_lab
+from tricorn_testing.labs import polite_image as push_polite_image
 from tricorn_testing.registry import Registry
 
 
@@ -88,3 +90,25 @@ def container(ctr: Ctr, ctr_agent: Daemon, request: pytest.FixtureRequest) -> It
         ctr_agent.delete(f"/v1/{ctr.namespace}/containers/{chosen}", force=True)
     except ApiError as error:
         assert error.status == 404  # noqa: PT017 - in a fixture's end
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two nodes and a registry: machines of their own, with systemd and sshd. All tests share them, so each
+    module leaves `fleet` as it was, and has its own names for what it makes there.
+    """
+    with running_lab(2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def polite_image(lab: Lab) -> str:
+    """An image in the lab's own registry; it says goodbye, and has a file `hello`."""
+    return push_polite_image(lab)
+
+
+@pytest.fixture(scope="module")
+def fleet(lab: Lab, polite_image: str) -> Lab:
+    """The lab with an agent on each node, installed over ssh, and a container `lab` that is always restarted."""
+    provide_agents(lab, polite_image)
+    return lab

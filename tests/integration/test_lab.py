@@ -4,51 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tricorn_testing import leaks
-from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
-from tricorn_testing.labs import Lab, changes, running_lab
-from tricorn_testing.processes import command_line
-from tricorn_testing.registry import Registry
+from tricorn_testing.labs import UNITS, Lab, changes
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
 
-NODES = ("n1", "n2")
 NAMESPACES = ("mnt", "uts", "ipc", "pid", "net", "cgroup")
-UNITS = ("tricornd.socket", "tricornd.service", "tricornd-shutdown.service")
-# Says goodbye when asked to stop.
-POLITE = "trap 'echo goodbye; exit 0' TERM; echo hello; while :; do sleep 0.1; done"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """Two nodes and a registry: machines of their own, with systemd and sshd, nothing of ours on them."""
-    with running_lab(2) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def polite_image(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image in the lab's own registry; it says goodbye, and has a file `hello`."""
-    lab.play("lab", limit="registry")
-    layout = ImageLayout(Path(tmp_path_factory.mktemp("polite")) / "layout")
-    layers = [busybox_layer(), LayerBuilder().file("hello", "hello\n").layer()]
-    settings = {"Cmd": ["sh", "-c", POLITE], "Env": ["PATH=/bin:/usr/bin"]}
-    layout.tag("polite", layout.add_image(layers, settings))
-    return Registry(lab.registry).push(layout, "polite", "systemd/polite:1")
-
-
-@pytest.fixture(scope="module")
-def fleet(lab: Lab, polite_image: str) -> Lab:
-    """The lab with an agent on each node, installed over ssh, and a container `lab` that is always restarted."""
-    lab.play("lab", limit="nodes", lab_image=polite_image, lab_restart_policy="always")
-    return lab
 
 
 def test_each_node_is_a_machine_of_its_own(lab: Lab) -> None:
@@ -57,7 +21,7 @@ def test_each_node_is_a_machine_of_its_own(lab: Lab) -> None:
         f"readlink {' '.join(f'/proc/self/ns/{name}' for name in NAMESPACES)}"
     )
     seen = {os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES}
-    for node in ("registry", *NODES):
+    for node in ("registry", *lab.nodes):
         name, init, state, disk, *namespaces = lab.run(node, script).splitlines()
         assert (name, init, state, disk) == (node, "systemd", "running", "ext4")
         assert not seen & set(namespaces)
@@ -76,7 +40,7 @@ def test_bringing_it_up_again_changes_nothing(lab: Lab) -> None:
 
 def test_the_agents_answer_over_ssh(fleet: Lab) -> None:
     answers = fleet.module("nodes", "node_info")
-    assert sorted(answers) == list(NODES)
+    assert sorted(answers) == list(fleet.nodes)
     assert {answer["node"]["root"] for answer in answers.values()} == {"/var/lib/tricorn"}
 
 
@@ -185,52 +149,3 @@ def test_a_reboot_stops_containers_and_brings_back_what_their_policies_say(
     assert "goodbye" in run(fleet, "tricorn logs lab").splitlines()
     run(fleet, "tricorn start polite")
     assert run(fleet, "tricorn exec polite echo up again") == "up again"
-
-
-def test_removal_leaves_no_unit(fleet: Lab) -> None:
-    output = fleet.play("demo_clean", limit="n1")
-    assert changes(output, "n1") > 3, output
-    units = run(fleet, f"systemctl show --property=LoadState --value {' '.join(UNITS)}").split()
-    assert units == ["not-found"] * 3
-    assert fleet.attempt("n1", "systemctl is-system-running").stdout.strip() == "running"
-    left = run(
-        fleet, "ls -d /run/tricorn /etc/tricorn /opt/tricorn /usr/local/bin/tricorn* 2>/dev/null || true"
-    )
-    assert left == ""
-    assert run(fleet, "ls -A /var/lib/tricorn") == ""
-    assert fleet.attempt("n1", "pgrep -x conmon").stdout == ""
-    assert changes(fleet.play("demo_clean", limit="n1"), "n1") == 0
-
-
-def test_what_a_killed_run_has_left_is_taken_up_or_away(lab: Lab) -> None:
-    kept = {name: node["pid"] for name, node in lab.status().items()}
-    with lab.start_tool("up", "--nodes", "4") as process:
-        eventually(lambda: list(lab.state.glob("nodes/*n4*")))
-        process.kill()
-    (lab.state / "nodes/.n5").mkdir()
-    lab.tool("up", "--nodes", "2")
-    assert {name: node["pid"] for name, node in lab.status().items()} == kept
-    assert not list(lab.state.glob("nodes/*n4*"))
-
-
-def test_taking_it_down_leaves_nothing() -> None:
-    before = leaks.look()
-    with running_lab(1) as lab:
-        keepers = [node["pid"] for node in lab.status().values()]
-        os.kill(keepers[0], signal.SIGKILL)  # and one that died is no hindrance
-        eventually(lambda: "off" in {node["state"] for node in lab.status().values()})
-    assert not leaks.look().of_machine().since(before, (lab.name, str(lab.directory)))
-    assert not Path("/sys/class/net", lab.name).exists()
-    assert not any(command_line(pid) for pid in keepers)
-    assert "nothing to do" in running_tool_after(lab)
-
-
-def running_tool_after(lab: Lab) -> str:
-    """Take the same lab down once more."""
-    lab.directory.mkdir()
-    lab.write_topology(1)
-    try:
-        return lab.tool("down")
-    finally:
-        lab.topology.unlink()
-        lab.directory.rmdir()

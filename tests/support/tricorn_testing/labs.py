@@ -16,10 +16,15 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
 from tricorn_testing.paths import short_directory
+from tricorn_testing.registry import Registry
 
 PROJECT = Path(__file__).parents[3]
 PLAYBOOKS = PROJECT / "collections/ansible_containerd/playbooks"
+UNITS = ("tricornd.socket", "tricornd.service", "tricornd-shutdown.service")
+# Says goodbye when asked to stop.
+POLITE = "trap 'echo goodbye; exit 0' TERM; echo hello; while :; do sleep 0.1; done"
 
 
 @frozen
@@ -29,6 +34,12 @@ class Lab:
     directory: Path
     name: str
     subnet: str
+    count: int = 0
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Return the names of the nodes, the registry's not among them."""
+        return tuple(f"n{number}" for number in range(1, self.count + 1))
 
     @property
     def topology(self) -> Path:
@@ -136,6 +147,23 @@ class Lab:
         return "".join(f"\n--- journal of {node}\n{self.attempt(node, command).stdout}" for node in nodes)
 
 
+def polite_image(lab: Lab) -> str:
+    """Put an image into the lab's registry that says goodbye and has a file `hello`; return its reference."""
+    lab.play("lab", limit="registry")
+    layout = ImageLayout(lab.directory / "polite")
+    layers = [busybox_layer(), LayerBuilder().file("hello", "hello\n").layer()]
+    settings = {"Cmd": ["sh", "-c", POLITE], "Env": ["PATH=/bin:/usr/bin"]}
+    layout.tag("polite", layout.add_image(layers, settings))
+    return Registry(lab.registry).push(layout, "polite", "systemd/polite:1")
+
+
+def provide_agents(lab: Lab, image: str) -> None:
+    """Have an agent and its container `lab`, which is always restarted, on each node: where one is missing."""
+    missing = [node for node in lab.nodes if lab.attempt(node, "tricorn inspect lab").returncode]
+    if missing:
+        lab.play("lab", limit=",".join(missing), lab_image=image, lab_restart_policy="always")
+
+
 def changes(output: str, host: str) -> int:
     """Return how many tasks a playbook's recap says to have changed something on a host."""
     (line,) = [line for line in output.splitlines() if line.startswith(host) and " ok=" in line]
@@ -147,7 +175,7 @@ def running_lab(count: int) -> Iterator[Lab]:
     """Bring up a lab for the length of the context; nothing of it is left."""
     with short_directory() as directory:
         subnet = f"10.{200 + secrets.randbelow(55)}.{secrets.randbelow(256)}.0/24"
-        lab = Lab(directory, f"t{secrets.token_hex(3)}", subnet)
+        lab = Lab(directory, f"t{secrets.token_hex(3)}", subnet, count)
         lab.write_topology(count)
         try:
             lab.tool("up")

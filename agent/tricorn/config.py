@@ -88,7 +88,8 @@ class PeerAllowance:
 @frozen
 class MigrationAllowance:
     """Peers that any of `names` fits may bring containers into `namespaces`: with host directories that any
-    of the patterns `mounts` fits, with `privileges` whatever they want, with `images` a name for its image.
+    of the patterns `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some,
+    with `privileges` whatever they want, with `images` a name for its image.
     """
 
     names: tuple[str, ...]
@@ -96,6 +97,8 @@ class MigrationAllowance:
     mounts: tuple[str, ...] = ()
     privileges: bool = False
     images: bool = False
+    networks: tuple[str, ...] = ()
+    ports: bool = False
 
 
 @frozen

@@ -33,19 +33,24 @@ def make_migrations(
     def make() -> tuple[MigrationParts, MigrationSettings]:
         from tricorn.rules.migration_grant import MigrationRule
         from tricorn.service.migration_parts import MigrationParts, MigrationSettings
+        from tricorn.service.network_moves import NetworkMoves
 
         parts = MigrationParts(
             place, workers.machine, str(workers.runtime.cgroup_mode), workers.db, workers.content,
             workers.runtime, running.lifecycle, workers.snapshots, running.specs, running.reviver, diff,
             upkeep.mounts, images.catalog, images.gate, checkpoints, upkeep.operations,
+            NetworkMoves(workers.db, running.networks.attachments),
         )  # fmt: skip
         peers = config.peers
         rules = [
-            MigrationRule(item.names, item.namespaces, item.mounts, item.privileges, item.images)
+            MigrationRule(
+                item.names, item.namespaces, item.mounts, item.privileges, item.images, item.networks,
+                item.ports,
+            )
             for item in peers.migrations
-        ]
+        ]  # fmt: skip
         return parts, MigrationSettings(
             peers.nodes, peers.certificate, peers.key, peers.client_ca, rules, peers.patience
         )
 
-    return MigrationService(workers.db, place, make)
+    return MigrationService(workers.db, place, make, running.networks.attachments.places.held)

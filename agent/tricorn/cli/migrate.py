@@ -38,6 +38,10 @@ migrations_command = click.Group(
 )
 @click.option("--name", default="", metavar="N", help="The container's name there (default: its own).")
 @click.option("--keep-image", is_flag=True, help="Give the image its name there, too, if it is free.")
+@click.option("--keep-address", is_flag=True, help="Move it only if its address in its network moves along.")
+@click.option(
+    "--tcp-established", is_flag=True, help="Allow open TCP connections; its address must move along."
+)
 @click.option(
     "--ext-unix", "external_unix_sockets", is_flag=True, help="Allow unix sockets to outside of it."
 )

@@ -22,7 +22,8 @@ PATH: Final = "/tricorn/v1/migrations"  # on the door for other nodes
 @frozen
 class MigrationReport:
     """What a migration cost, as its source saw it. `downtime_ms` is from the freeze until the source heard
-    that the container runs; `precopy` says why there were no rounds before the freeze.
+    that the container runs; `precopy` says why there were no rounds before the freeze. `address_kept`: it
+    has the address that it had.
     """
 
     image_bytes: int = 0  # blobs that the target lacked
@@ -31,6 +32,7 @@ class MigrationReport:
     dump_bytes: int = 0
     rounds: int = 0
     precopy: str = ""
+    address_kept: bool = False
     seed_ms: int = 0
     dump_ms: int = 0
     send_ms: int = 0
@@ -81,12 +83,15 @@ class MigrateRequest:
 
     `to` is a name of `[peers.nodes]` in the configuration, or HOST:PORT of the other agent's door for nodes.
     `name` is the container's name there, its own when empty. With `keep_image` the image has its name there,
-    too, if nothing else has it.
+    too, if nothing else has it. With `keep_address` it isn't moved unless its address in its network moves
+    along; `tcp_established` allows open connections, which need that.
     """
 
     to: str
     name: str = ""
     keep_image: bool = False
+    keep_address: bool = False
+    tcp_established: bool = False
     external_unix_sockets: bool = False
     shell_job: bool = False
     file_locks: bool = True
@@ -114,7 +119,8 @@ class NodeFacts:
 @frozen
 class Offer:
     """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
-    bytes that will come besides.
+    bytes that will come besides. `address` is the one it has in its network, with the length of its prefix;
+    `keep_address`: it can't do without.
     """
 
     id: str
@@ -126,13 +132,18 @@ class Offer:
     facts: NodeFacts
     needed: int = 0
     keep_image: bool = False
+    address: str = ""
+    keep_address: bool = False
 
 
 @frozen
 class Welcome:
-    """The answer to an offer: the blobs that the target lacks."""
+    """The answer to an offer: the blobs that the target lacks, and whether the container has its address
+    there: what the source then has to make sure of is that nobody answers for it any more.
+    """
 
     missing: tuple[str, ...] = ()
+    keeps_address: bool = False
 
 
 @frozen

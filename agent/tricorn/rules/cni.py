@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tricorn.errors import FailedPrecondition, InvalidArgument, TricornError, Unavailable
 from tricorn.model.networks import Port
 
 PORTS: Final = "portMappings"
+_OBLIGING: Final = frozenset({"host-local", "static"})  # address management that gives the one asked for
 CURRENT: Final = "1.1.0"  # the newest specification that this agent speaks
 _OLDEST: Final = (0, 3, 1)  # lists and results have had their form since
 _TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -104,6 +105,25 @@ def as_document(config: ConfigList) -> dict[str, Any]:
         "cniVersion": config.version, "name": config.name, "plugins": [dict(each) for each in config.plugins],
         "disableCheck": config.disable_check, "disableGC": config.disable_gc,
     }  # fmt: skip
+
+
+def asked_for(config: ConfigList, address: str) -> ConfigList:
+    """Return a list that asks its address management for one address (with the length of its prefix), by the
+    convention `args`. FailedPrecondition where none of its plugins takes such wishes.
+    """
+    kinds = {str((plugin.get("ipam") or {}).get("type") or "") for plugin in config.plugins} - {""}
+    if not kinds & _OBLIGING:
+        raise FailedPrecondition(
+            f"CNI network {config.name} can't be asked for address {address.partition('/')[0]}",
+            why=f"its addresses are managed by {', '.join(sorted(kinds)) or 'nobody'}",
+            hint=f"the plugins {', '.join(sorted(_OBLIGING))} take such wishes",
+        )
+    told = [
+        {**plugin, "args": {**(plugin.get("args") or {}), "cni": {"ips": [address]}}}
+        if (plugin.get("ipam") or {}).get("type") in _OBLIGING else plugin
+        for plugin in config.plugins
+    ]  # fmt: skip
+    return evolve(config, plugins=tuple(told))
 
 
 def plugin_input(

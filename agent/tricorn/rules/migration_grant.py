@@ -16,18 +16,19 @@ from attrs import frozen
 from tricorn.errors import FailedPrecondition, PermissionDenied
 from tricorn.model.migrations import NodeFacts, Offer
 from tricorn.model.requests import ContainerDesired, Mount
+from tricorn.rules.networks import network_name, parse_network
 from tricorn.rules.peers import Identity
 
 _OWN = ("", "private")
 _OWN_NETWORK = (*_OWN, "none")
-_KEPT_NETWORK = ("host", "path:", "/")  # the target has them by the same name, or says that it hasn't
 _FLAGS_SHOWN = 5
 
 
 @frozen
 class MigrationRule:
     """Peers that any of `names` fits may bring containers into `namespaces`, with host directories that any
-    of `mounts` fits, and with `privileges` whatever they want. `images`: they may name an image here.
+    of `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some, and with
+    `privileges` whatever they want. `images`: they may name an image here.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,8 @@ class MigrationRule:
     mounts: tuple[str, ...] = ()
     privileges: bool = False
     images: bool = False
+    networks: tuple[str, ...] = ()
+    ports: bool = False
 
 
 def knows(rules: Sequence[MigrationRule], peer: Identity) -> bool:
@@ -58,7 +61,7 @@ def check_offer(rules: Sequence[MigrationRule], peer: Identity, offer: Offer) ->
         raise PermissionDenied(
             f"this node doesn't take container {offer.name} with all that it wants",
             why="; ".join(min(excess, key=len)[:_FLAGS_SHOWN]),
-            hint="[[peers.migrations]] of the target's configuration: mounts, privileges, images",
+            hint="[[peers.migrations]] of the target: mounts, networks, ports, privileges, images",
         )
 
 
@@ -69,6 +72,10 @@ def _excess(rule: MigrationRule, offer: Offer) -> Iterator[str]:
         return
     wanted = offer.container
     yield from _privileges(wanted)
+    if wanted.network not in _OWN_NETWORK and not _may_join(rule, wanted.network):
+        yield f"network {wanted.network}"
+    if wanted.ports and not rule.ports:
+        yield "published ports"
     for mount in wanted.mounts:
         if not _may_mount(rule, mount):
             yield f"{mount.source or mount.type} at {mount.target}"
@@ -80,11 +87,15 @@ def _privileges(wanted: ContainerDesired) -> Iterator[str]:
         "privileges that it may gain": not wanted.no_new_privileges, "sysctls": wanted.sysctls,
         "a seccomp profile of its own": wanted.seccomp != "default",
         "annotations, which runtimes act on": wanted.annotations,
-        f"network {wanted.network}": wanted.network not in _OWN_NETWORK,
-        "published ports": wanted.ports,
     }  # fmt: skip
     yield from (text for text, held in flags.items() if held)
     yield from (f"{kind} namespace {how}" for kind, how in wanted.namespaces.items() if how not in _OWN)
+
+
+def _may_join(rule: MigrationRule, network: str) -> bool:
+    """Return whether it is a network that the node gives, and a pattern fits it."""
+    choice = parse_network(network)
+    return choice.managed and any(fnmatchcase(network_name(choice), pattern) for pattern in rule.networks)
 
 
 def _may_mount(rule: MigrationRule, mount: Mount) -> bool:
@@ -98,13 +109,6 @@ def _may_mount(rule: MigrationRule, mount: Mount) -> bool:
 # ---------------------------------------------------------------- whether it can go
 def check_container(container: ContainerDesired) -> None:
     """Raise FailedPrecondition for a container that leaves something behind which it can't do without."""
-    network = container.network
-    if network not in _OWN_NETWORK and not network.startswith(_KEPT_NETWORK):
-        raise FailedPrecondition(
-            f"a container of network {network} can't be migrated",
-            why="its addresses are this node's, and CRIU doesn't bring them back",
-            hint="those with `--network private`, `none`, `host` or `path:…` can",
-        )
     if container.uid_map or container.gid_map:
         raise FailedPrecondition("containers in user namespaces can be dumped, but not restored")
 

@@ -244,6 +244,20 @@ def choose_address(network: Network, taken: Collection[str]) -> str:
     )  # fmt: skip
 
 
+def take_address(network: Network, wanted: str, taken: Collection[str]) -> str:
+    """Return the address `wanted` (with the length of its prefix), which a container had in a network of
+    this name on another node. Conflict when it can't be had here, saying why.
+    """
+    address = wanted.partition("/")[0]
+    subnet = ipaddress.IPv4Network(network.subnet)
+    if ipaddress.IPv4Interface(wanted).network != subnet:
+        raise Conflict(f"address {address} can't move along", why=f"network {network.name} is {subnet} here")
+    if address == network.gateway or address in taken:
+        holder = "the network's gateway" if address == network.gateway else "another container"
+        raise Conflict(f"address {address} can't move along", why=f"it is taken here by {holder}")
+    return address
+
+
 def with_prefix(network: Network, address: str) -> str:
     return f"{address}/{ipaddress.IPv4Network(network.subnet).prefixlen}"
 

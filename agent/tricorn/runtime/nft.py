@@ -27,13 +27,16 @@ def program(search: str = _PATH) -> str:
     return found
 
 
-async def apply(text: str, *, search: str = _PATH) -> None:
-    """Have the kernel take `text` in one transaction.
+async def apply(text: str, *, search: str = _PATH, netns: str = "") -> None:
+    """Have the kernel take `text` in one transaction, in the agent's network namespace or in that at the path
+    `netns`.
 
     Unimplemented for a node without nft or a kernel without nf_tables, PermissionDenied without
     CAP_NET_ADMIN, FailedPrecondition with nft's words.
     """
     command = [program(search), "-f", "-"]
+    if netns:
+        command = ["nsenter", f"--net={netns}", *command]
     with trio.move_on_after(_TIMEOUT) as scope:
         done = await trio.run_process(
             command, stdin=text.encode(), capture_stdout=True, capture_stderr=True, check=False,

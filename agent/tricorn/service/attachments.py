@@ -52,9 +52,9 @@ class AttachmentService:
         table: str,
     ) -> None:
         self._db = db
-        self._places = places
-        self._bridges = bridges
-        self._plugins = plugins
+        self.places = places
+        self.bridges = bridges
+        self.plugins = plugins
         self._tag = tag
         self._table = table
         self._rules = trio.Lock()
@@ -70,7 +70,7 @@ class AttachmentService:
             network = await self._db.look(lambda tx: tx.networks.get(choice.name))
             rules.admit(network, namespace)
         elif choice.kind is NetworkKind.CNI:
-            config = await trio.to_thread.run_sync(self._plugins.cni.find, choice.name)
+            config = await trio.to_thread.run_sync(self.plugins.cni.find, choice.name)
             cni_rules.check_ports(config, desired.ports)
         elif choice.kind is NetworkKind.CONTAINER:
             await self._db.look(lambda tx: tx.containers.get(namespace, choice.name))
@@ -81,8 +81,8 @@ class AttachmentService:
         """Return the spec with the network namespace that the container will have, and its files."""
         if not rules.parse_network(desired.network).managed:
             return spec
-        path = self._places.netns(namespace, container)
-        return joined(spec, path, self._places.files(namespace, container))
+        path = self.places.netns(namespace, container)
+        return joined(spec, path, self.places.files(namespace, container))
 
     # ------------------------------------------------------------ around its processes
     async def spec_for(self, namespace: str, container: Container, spec: bytes) -> bytes:
@@ -108,8 +108,8 @@ class AttachmentService:
             return tx.tasks.find(namespace, name), tx.attachments.find(namespace, name)
 
         task, place = await self._db.look(look)
-        if place and self._places.ready(namespace, name):
-            return self._places.netns(namespace, name), self._places.files(namespace, name)
+        if place and self.places.ready(namespace, name):
+            return self.places.netns(namespace, name), self.places.files(namespace, name)
         if task is None or task.init is None or task.status not in _JOINABLE:
             raise FailedPrecondition(
                 f"the network of container {name} can't be joined", why="it isn't running",
@@ -123,13 +123,11 @@ class AttachmentService:
         place = await self._db.look(lambda tx: tx.attachments.find(namespace, container.id))
         known = place is not None
         if place is None:
-            place = await self._reserve(namespace, container, choice)
+            place = await self.reserve(namespace, container, choice)
             failpoint("network.recorded")
         try:
-            maker = self._maker(place)
-            if not await maker.whole(place):
-                place = await maker.make(place, hostname)
-                self._places.mark_ready(namespace, container.id)
+            if not await self._maker(place).whole(place):
+                await self.realise(place, hostname)
             await self.refresh_rules()
             failpoint("network.made")
         except BaseException:
@@ -138,25 +136,38 @@ class AttachmentService:
                     await self._give_up(place)
             raise
 
-    async def _reserve(self, namespace: str, container: Container, choice: NetworkChoice) -> Attachment:
-        """Write a place down, with an address and ports that nobody else has."""
+    async def reserve(
+        self, namespace: str, container: Container, choice: NetworkChoice, address: str = ""
+    ) -> Attachment:
+        """Write a place down, with an address and ports that nobody else has. With `address`, one with the
+        length of its prefix, it is that one: Conflict when another has it.
+        """
         desired = structure({**container.desired}, ContainerDesired, "the stored request")
         place = Attachment(
             namespace, container.id, rules.network_name(choice), ports=tuple(desired.ports),
             host_interface=rules.veth_name(self._tag, namespace, container.id),
         )  # fmt: skip
         if choice.kind is NetworkKind.CNI:
-            config = await trio.to_thread.run_sync(self._plugins.cni.find, choice.name)
+            config = await trio.to_thread.run_sync(self.plugins.cni.find, choice.name)
             cni_rules.check_ports(config, place.ports)
-            planned = evolve(place, cni=cni_rules.as_document(config), host_interface="")
+            document = cni_rules.as_document(cni_rules.asked_for(config, address) if address else config)
+            planned = evolve(place, cni=document, host_interface="")
             return await self._db.write(lambda tx: tx.attachments.create(planned))
 
         def reserve(tx: Transaction) -> Attachment:
             network = tx.networks.get(choice.name)
             rules.admit(network, namespace)
+            if address:
+                return tx.attachments.create(place, lambda taken: rules.take_address(network, address, taken))
             return tx.attachments.create(place, lambda taken: rules.choose_address(network, taken))
 
         return await self._db.write(reserve)
+
+    async def realise(self, place: Attachment, hostname: str) -> Attachment:
+        """Make what a record says, in place of what there is of it; as the makers of networks."""
+        place = await self._maker(place).make(place, hostname)
+        self.places.mark_ready(place.namespace, place.container)
+        return place
 
     async def _give_up(self, place: Attachment) -> None:
         """Undo a place after a failure, which must stay the one that is told."""
@@ -182,13 +193,13 @@ class AttachmentService:
         failpoint("network.unpublished")
         await self._maker(place).undo(place)
         failpoint("network.undone")
-        await self._places.remove(*key)
+        await self.places.remove(*key)
         failpoint("network.removed")
         await self._db.write(lambda tx: tx.attachments.delete(*key), durable=False)
         await self.refresh_rules()
 
     def _maker(self, place: Attachment) -> BridgeMaker | CniMaker:
-        return self._bridges if place.cni is None else self._plugins
+        return self.bridges if place.cni is None else self.plugins
 
     # ------------------------------------------------------------ packet rules
     async def refresh_rules(self) -> None:
@@ -198,12 +209,12 @@ class AttachmentService:
             text = table_text(self._table, networks, published)
             if text == self._in_force:
                 return
-            if networks or self._places.has_rules:
-                self._places.note_rules(there=True)
+            if networks or self.places.has_rules:
+                self.places.note_rules(there=True)
                 await nft.apply(text)
                 failpoint("network.rules")
                 if not networks:
-                    self._places.note_rules(there=False)
+                    self.places.note_rules(there=False)
             self._in_force = text
 
     # ------------------------------------------------------------ the next agent
@@ -230,8 +241,8 @@ class AttachmentService:
         """Remove what no record tells of: the database may be an older one."""
         places = await self._db.read(lambda tx: tx.attachments.list_all())
         explained = {(place.namespace, place.container) for place in places}
-        for namespace, container in self._places.on_disk() - explained:
-            await self._places.remove(namespace, container)
+        for namespace, container in self.places.on_disk() - explained:
+            await self.places.remove(namespace, container)
             log.info("orphaned network namespace removed", namespace=namespace, container=container)
         wanted = {place.host_interface for place in places} | {network.bridge for network in networks}
         for prefix in ("tv", "tb"):
@@ -251,10 +262,10 @@ class AttachmentService:
         for name in sorted({place.network for place in kept if place.cni is not None}):
             mine = [place for place in kept if place.network == name]
             try:
-                config = self._plugins.cni.find(name.partition(":")[2])
+                config = self.plugins.cni.find(name.partition(":")[2])
             except TricornError:  # it is gone, or broken: nobody can be asked then
                 continue
-            await self._plugins.cni.collect(config, [self._plugins.place_of(place) for place in mine])
+            await self.plugins.cni.collect(config, [self.plugins.place_of(place) for place in mine])
 
     # ------------------------------------------------------------ views
     async def view(self, namespace: str, container: str) -> AttachmentView | None:
@@ -274,7 +285,7 @@ class AttachmentService:
             addresses, gateway = (rules.with_prefix(network, place.address),), network.gateway
         return AttachmentView(
             place.namespace, place.container, place.network, addresses, gateway, place.interface,
-            place.host_interface, self._places.netns(place.namespace, place.container), place.ports,
+            place.host_interface, self.places.netns(place.namespace, place.container), place.ports,
         )  # fmt: skip
 
 

@@ -102,15 +102,15 @@ class Lifecycle:
             await self._snapshots.backend(snapshotter).create(backend_id, SnapshotKind.ACTIVE, parents)
             failpoint("create.snapshot")
             undo.push_async_callback(shielded, self.bundles.remove_all, namespace, container_id)
+            if self.networks:
+                await self.networks.release(namespace, container_id)  # one that could not be left in the past
+                undo.push_async_callback(shielded, self.networks.release, namespace, container_id)
             mounts = self._snapshots.backend(snapshotter).mounts(backend_id, SnapshotKind.ACTIVE, parents)
             mounts = mapped_mounts(mounts, wanted_maps(desired))
             if revival:
                 await revival.fill(mounts)
             await self.bundles.make(namespace, container_id, mounts)
             failpoint("create.mounted")
-            if self.networks:
-                await self.networks.release(namespace, container_id)  # one that could not be left in the past
-                undo.push_async_callback(shielded, self.networks.release, namespace, container_id)
             rootfs = self.bundles.rootfs(namespace, container_id)
             built = await self._specs.build(namespace, container_id, desired, image.config, rootfs)
             container = Container(

@@ -46,6 +46,7 @@ from tricorn.rules.peers import Identity
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.held_lease import held_lease
 from tricorn.service.migration_parts import MigrationParts
+from tricorn.service.network_moves import Arriving
 from tricorn.service.operations import Operation
 from tricorn.service.progress import Reporter
 from tricorn.service.revival import Revival
@@ -64,6 +65,7 @@ class _Arrival:
     offer: Offer
     peer: str
     directory: str
+    coming: Arriving
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     opened: trio.Event = field(factory=trio.Event)
     seeded: trio.Event = field(factory=trio.Event)  # the source says that image and files are here
@@ -103,19 +105,19 @@ class Arrivals:
         ids.labels(offer.container.labels)
         if len(self._open) >= limits.MIGRATION_ARRIVALS or len(offer.blobs) > limits.MIGRATION_BLOBS:
             raise ResourceExhausted("too many containers are on their way here already")
-        await self._preflight(offer)
+        coming = await self._preflight(offer)
         migration = Migration(
             offer.id, "in", offer.namespace, offer.name, offer.name, peer.label, "", "accepted"
         )
         await self._parts.db.write(lambda tx: tx.migrations.create(migration))
         failpoint("arrival.accepted")
-        arrival = _Arrival(offer, peer.label, self._parts.place(offer.id))
+        arrival = _Arrival(offer, peer.label, self._parts.place(offer.id), coming)
         self._open[offer.id] = arrival
         work = partial(self._work, arrival)
         arrival.operation = self._parts.operations.run(offer.namespace, "arrival", offer.name, work)
         await self._or_end(arrival, arrival.opened)
         missing = await self._missing(offer)
-        return Welcome(tuple(missing))
+        return Welcome(tuple(missing), coming.keeps)
 
     async def blob(self, peer: Identity, id: str, digest: str, receive: Receive) -> None:
         """Take a blob of the image, or a layer of changed files. DataLoss if it isn't what its name says."""
@@ -278,6 +280,7 @@ class Arrivals:
             await parts.db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
             await parts.lifecycle.create(namespace, name, desired, image, start=True, revival=revival)
             failpoint("arrival.running")
+            await parts.networks.free(namespace, name)
             arrival.settled.set()
             if offer.keep_image:
                 await self._keep_image(namespace, image.image)
@@ -300,6 +303,7 @@ class Arrivals:
         namespace = arrival.offer.namespace
         if arrival.rw is not None:
             await self._parts.diff.apply(namespace, arrival.rw, mounts)
+        await self._parts.networks.prepare(arrival.coming)
         await self._parts.db.write(lambda tx: tx.migrations.advance("in", arrival.offer.id, "seeded"))
         failpoint("arrival.seeded")
         arrival.prepared.set()
@@ -377,7 +381,8 @@ class Arrivals:
         return not await self._parts.runtime.pids(ref)
 
     # ------------------------------------------------------------ parts
-    async def _preflight(self, offer: Offer) -> None:
+    async def _preflight(self, offer: Offer) -> Arriving:
+        """Return what the container's network will be. Raises what speaks against taking the container."""
         found = await self._parts.db.read(lambda tx: tx.containers.find(offer.namespace, offer.name))
         if found is not None:
             raise AlreadyExists(
@@ -392,6 +397,8 @@ class Arrivals:
         room = os.statvfs(os.path.dirname(self._parts.directory))
         if room.f_bavail * room.f_frsize < offer.needed:
             raise ResourceExhausted("the target's disk has no room for it", why=f"{offer.needed} bytes")
+        coming = Arriving(offer.namespace, offer.name, offer.container, offer.address, offer.keep_address)
+        return evolve(coming, keeps=await self._parts.networks.foresee(coming))
 
     async def _missing(self, offer: Offer) -> list[str]:
         def look(tx: Transaction) -> list[str]:

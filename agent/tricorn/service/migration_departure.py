@@ -35,6 +35,7 @@ from tricorn.model.migrations import (
     State,
     Welcome,
 )
+from tricorn.model.networks import NetworkKind
 from tricorn.model.oci import OCI_LAYER, Descriptor
 from tricorn.model.records import Container, SnapshotKind, TaskStatus
 from tricorn.model.requests import ContainerDesired
@@ -42,6 +43,8 @@ from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration import verdict
 from tricorn.rules.migration_grant import check_container
+from tricorn.rules.migration_network import check_network, must_keep_address
+from tricorn.rules.networks import parse_network
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.lifecycle import ALIVE
 from tricorn.service.migration_parts import MigrationParts
@@ -74,9 +77,10 @@ class Departure:
     _began: float = field(factory=trio.current_time)
     _froze: float = 0.0
     _part: tuple[str, int, int] = ("", 0, 0)
+    _keeps_address: bool = False  # what comes for it from the freeze on is the target's business
 
     # ------------------------------------------------------------ before the freeze
-    async def preflight(self, container: Container, ref: BundleRef) -> None:
+    async def preflight(self, container: Container, ref: BundleRef, pid: int) -> None:
         """Ask the target whether it takes the container; raises what speaks against it."""
         namespace = self.migration.namespace
         self.report.report("preflight", self.migration.node)
@@ -86,6 +90,7 @@ class Departure:
             raise FailedPrecondition(f"container {container.id} was made of no image that could go along")
         desired = structure(dict(container.desired), ContainerDesired, "the container's request")
         check_container(desired)
+        address, must = await self._network(desired, pid)
         image = await self._image(namespace, container, target)
         blobs = (*_documents(image), *image.manifest.layers)
         facts = await self.parts.facts()
@@ -93,12 +98,25 @@ class Departure:
         self._cost(precopy=_PRECOPY if "mem_dirty_track" in criu.features else _NO_PRECOPY)
         offer = Offer(
             self.migration.id, namespace, self.migration.name, desired, target, tuple(blobs), facts,
-            await self._memory(ref), self.request.keep_image,
+            await self._memory(ref), self.request.keep_image, address, must,
         )  # fmt: skip
         welcome = structure(await self.link.ask("POST", PATH, to_json(offer)), Welcome, "the target's answer")
+        self._keeps_address = welcome.keeps_address
+        self._cost(address_kept=welcome.keeps_address)
         failpoint("departure.offered")
         await self.advance("seed")
         await self._send_image(blobs, set(welcome.missing))
+
+    async def _network(self, desired: ContainerDesired, pid: int) -> tuple[str, bool]:
+        """Return the container's address in its network, if it has one, and whether it can't do without."""
+        name, choice = self.migration.container, parse_network(desired.network)
+        check_network(name, choice, self.request)
+        if choice.kind in (NetworkKind.HOST, NetworkKind.PATH):  # others' sockets are there, too
+            return "", False
+        must = must_keep_address(name, choice, await self.parts.networks.needs(pid), self.request)
+        if not choice.managed:
+            return "", False
+        return await self.parts.networks.address_of(self.migration.namespace, name), must
 
     async def _image(self, namespace: str, container: Container, target: Descriptor) -> ResolvedImage:
         record = await self.parts.db.read(lambda tx: tx.images.get(namespace, container.image))
@@ -178,6 +196,8 @@ class Departure:
         await self.parts.db.write(
             partial(_note_status, ref, TaskStatus.PAUSED, "/tasks/paused"), durable=False
         )
+        if self._keeps_address:
+            await self.parts.networks.silence(ref.namespace, ref.id)
         failpoint("departure.frozen")
 
     async def final(self, ref: BundleRef, container: Container) -> Start:
@@ -215,7 +235,8 @@ class Departure:
 
     async def _dump(self, ref: BundleRef, place: str) -> None:
         options = DumpOptions(
-            leave_running=True, external_unix_sockets=self.request.external_unix_sockets,
+            leave_running=True, tcp_established=self.request.tcp_established,
+            external_unix_sockets=self.request.external_unix_sockets,
             shell_job=self.request.shell_job, file_locks=self.request.file_locks,
         )  # fmt: skip
         with trio.CancelScope(shield=True):  # a CRIU that is cut short could leave threads stopped
@@ -313,6 +334,7 @@ async def let_go_on(parts: MigrationParts, migration: Migration) -> None:
         container, task = await parts.lifecycle.records(namespace, name)
         if task is not None and task.status in ALIVE:
             ref = parts.lifecycle.bundles.ref(namespace, container, task)
+            await parts.networks.free(namespace, name)
             await parts.runtime.resume(ref)
             failpoint("departure.resumed")
             await parts.db.write(partial(_note_status, ref, TaskStatus.RUNNING, "/tasks/resumed"))

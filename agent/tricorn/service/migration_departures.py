@@ -51,7 +51,7 @@ class Departures:
         name = request.name or container_id
         ids.identifier(name, "name")
         address = self._address(request.to)
-        ref, container, _ = await self._ready(namespace, container_id)
+        ref, container, task = await self._ready(namespace, container_id)
         migration = Migration(
             uuid4().hex[:16], "out", namespace, container_id, name, request.to, address, "preflight"
         )
@@ -60,7 +60,7 @@ class Departures:
         try:
             async with self._link(migration) as link:
                 departure = Departure(self._parts, link, migration, request, report)
-                return await self._depart(departure, ref, container)
+                return await self._depart(departure, ref, container, task)
         finally:
             self._active.discard(migration.id)
             self._unsettled.set()
@@ -97,12 +97,15 @@ class Departures:
             )
         return ref, container, task
 
-    async def _depart(self, departure: Departure, ref: BundleRef, container: Container) -> Migration:
+    async def _depart(
+        self, departure: Departure, ref: BundleRef, container: Container, task: Task
+    ) -> Migration:
         locks = self._parts.lifecycle.locks
         namespace, name = ref.namespace, ref.id
         try:
             async with held_lease(self._parts.db, namespace, "migration") as departure.lease:
-                await departure.preflight(container, ref)
+                assert task.init is not None, "it runs"
+                await departure.preflight(container, ref, task.init.pid)
                 await departure.seed(container)
                 async with locks.hold(namespace, name):
                     ref, container, _ = await self._ready(namespace, name)

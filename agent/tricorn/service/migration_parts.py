@@ -21,6 +21,7 @@ from tricorn.service.checkpoints import CheckpointService
 from tricorn.service.diff import DiffService
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.mounts import MountService
+from tricorn.service.network_moves import NetworkMoves
 from tricorn.service.operations import OperationService
 from tricorn.service.policy import PolicyGate
 from tricorn.service.revival import Reviver
@@ -67,6 +68,7 @@ class MigrationParts:
     gate: PolicyGate
     checkpoints: CheckpointService
     operations: OperationService
+    networks: NetworkMoves
 
     def place(self, name: str) -> str:
         """Return the private directory in which the parts of one migration lie that are secret."""

@@ -27,11 +27,18 @@ _AGAIN = 5.0  # seconds between two looks at what an ended agent left half start
 
 
 class MigrationService:
-    """`make` gives both sides their parts; `place` is where dumps lie on their way."""
+    """`make` gives both sides their parts; `place` is where dumps lie on their way. `held` tells the
+    containers that nothing gets through to.
+    """
 
     def __init__(
-        self, db: Database, place: str, make: Callable[[], tuple[MigrationParts, MigrationSettings]]
+        self,
+        db: Database,
+        place: str,
+        make: Callable[[], tuple[MigrationParts, MigrationSettings]],
+        held: Callable[[], set[tuple[str, str]]],
     ) -> None:
+        self._held = held
         self._db = db
         self._place = place
         self._make = make
@@ -84,11 +91,15 @@ class MigrationService:
     # ------------------------------------------------------------ the agent itself
     async def recover(self) -> None:
         """Before the doors open: settle what an agent that ended left, as far as that goes at once."""
-        roles = {item.role for item in await self._db.read(lambda tx: tx.migrations.list_open())}
+        unsettled = await self._db.read(lambda tx: tx.migrations.list_open())
+        roles = {item.role for item in unsettled}
         if "out" in roles:
             await self.departures.recover()
         if "in" in roles:
             await self.arrivals.recover()
+        if await trio.to_thread.run_sync(self._held):
+            moving = {(item.namespace, item.container) for item in unsettled if item.role == "out"}
+            await self._make()[0].networks.recover(moving)
         # no dump outlives the agent that made it or took it in: no migration goes on from one
         remove = partial(shutil.rmtree, self._place, ignore_errors=True)
         await trio.to_thread.run_sync(remove)

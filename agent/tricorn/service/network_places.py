@@ -15,7 +15,7 @@ import trio
 from tricorn.rules.network_files import FILES, has_server, hosts_text, resolver_text
 from tricorn.runtime import netns
 
-_NETNS, _READY, _TABLE = "netns", "ready", ".table"
+_NETNS, _READY, _HELD, _TABLE = "netns", "ready", "held", ".table"
 _RESOLVERS: Final = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
 
@@ -83,6 +83,23 @@ class NetworkPlaces:
         directory = os.path.dirname(self.netns(namespace, container))
         with open(os.path.join(directory, _READY), "ab"):
             pass
+
+    def note_held(self, namespace: str, container: str, *, held: bool) -> None:
+        """Note whether nothing gets through to a container, for an agent that comes after this one."""
+        path = os.path.join(os.path.dirname(self.netns(namespace, container)), _HELD)
+        if held:
+            with open(path, "ab"):
+                pass
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def held(self) -> set[tuple[str, str]]:
+        """Return (namespace, container) of all of which that was noted."""
+        return {
+            key for key in self.on_disk()
+            if os.path.exists(os.path.join(os.path.dirname(self.netns(*key)), _HELD))
+        }  # fmt: skip
 
     async def remove(self, namespace: str, container: str) -> None:
         """Remove the namespace and the files."""

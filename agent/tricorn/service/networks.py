@@ -50,7 +50,7 @@ class NetworkService:
         pool: str,
     ) -> None:
         self._db = db
-        self._attachments = attachments
+        self.attachments = attachments
         self._bridges = bridges
         self._cni = cni
         self._tag = tag
@@ -83,7 +83,7 @@ class NetworkService:
         users = [place for place in places if place.network == network.name]
         return NetworkView(
             driver="bridge", up=kernel.link_exists(network.bridge), **values,
-            containers=tuple(self._attachments.shown(place, network) for place in users),
+            containers=tuple(self.attachments.shown(place, network) for place in users),
         )  # fmt: skip
 
     async def _cni_view(
@@ -93,7 +93,7 @@ class NetworkService:
         users = [place for place in places if place.network == CNI + name]
         plugins = [await self._plugin(plugin, versions=versions) for plugin in config.plugins]
         return NetworkView(
-            CNI + name, "cni", containers=tuple(self._attachments.shown(place, None) for place in users),
+            CNI + name, "cni", containers=tuple(self.attachments.shown(place, None) for place in users),
             plugins=tuple(plugins), file=file, cni_version=config.version, up=_usable(config, plugins),
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class NetworkService:
             if current and not _same_bridge(current, wanted):
                 await self._bridges.remove_bridge(current.bridge)
             await self._bridges.ensure_bridge(wanted)
-            await self._attachments.refresh_rules()
+            await self.attachments.refresh_rules()
         except BaseException:
             if current is None:
                 with trio.CancelScope(shield=True):

@@ -88,14 +88,18 @@ def test_newer_and_more_able_nodes_fit() -> None:
     check_nodes(FACTS, evolve(FACTS, kernel="6.13.1", criu="4.2", cpu_flags=("avx", "avx512", "fpu")))
 
 
-@pytest.mark.parametrize("network", ["private", "none", "host", "path:/run/netns/x", "/run/netns/x"])
-def test_networks_that_the_target_can_have_go_along(network: str) -> None:
-    check_container(ContainerDesired("app:1", network=network))
+def test_networks_that_the_node_gives_take_a_pattern() -> None:
+    rule = evolve(RULE, networks=("front", "cni:*"), ports=True)
+    for network in ("front", "cni:pods"):
+        check_offer([rule], PEER, offer(network=network, ports=(Port(80, 8080),)))
+    for network in ("back", "host", "/run/netns/front", "container:front"):
+        with pytest.raises(PermissionDenied):
+            check_offer(
+                [evolve(rule, networks=("*",)) if network != "back" else rule], PEER, offer(network=network)
+            )
 
 
-@pytest.mark.parametrize(
-    "wanted", [{"network": "backend"}, {"network": "container:web"}, {"uid_map": ("0:100000:65536",)}]
-)
+@pytest.mark.parametrize("wanted", [{"uid_map": ("0:100000:65536",)}])
 def test_what_can_not_come_back_stays(wanted: dict[str, Any]) -> None:
     with pytest.raises(FailedPrecondition):
         check_container(ContainerDesired("app:1", **wanted))

@@ -1,0 +1,124 @@
+"""Containers of networks that move between two nodes: addresses, ports and open connections move along."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tricorn_testing.daemon import ApiError
+from tricorn_testing.migrating import NS
+from tricorn_testing.moving_networks import IMAGE, Segment, shared_segment
+from tricorn_testing.netns import inside
+from tricorn_testing.waiting import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.integration]
+PYTHON = "/usr/bin/python3"
+USR = {"target": "/usr", "source": "/usr", "options": ["ro"]}
+RULE = """names = ["here.example"]
+mounts = ["/usr"]
+networks = ["front", "cni:*"]
+ports = true"""
+LISTS = '[network]\ncni_lists = "{directory}/net.d"\ncni_plugins = "/usr/lib/cni"\n'
+# A parent and two workers that share a listener. What they say shows that it is the same process, and how much
+# it was told on this connection.
+SERVER = """
+import os, socket, threading
+listener = socket.create_server(("0.0.0.0", 8080))
+def talk(peer):
+    told = 0
+    while line := peer.recv(100):
+        told += len(line)
+        peer.sendall(b"%d %d\\n" % (os.getpid(), told))
+def serve():
+    while True:
+        threading.Thread(target=talk, args=(listener.accept()[0],)).start()
+for _ in range(2):
+    if os.fork() == 0:
+        serve()
+os.wait()
+"""
+# Tells a server beyond the container its pid and a number, every time it is answered.
+CLIENT = """
+import itertools, os, socket
+peer = socket.create_connection(("10.40.0.200", 9000))
+for number in itertools.count(1):
+    peer.sendall(b"%d %d\\n" % (os.getpid(), number))
+    assert peer.recv(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def segment() -> Iterator[Segment]:
+    with shared_segment(RULE, LISTS) as made:
+        for node, bridge in zip(made.both, ("cnihere", "cnithere"), strict=True):
+            (node.directory / "net.d").mkdir()
+            ipam = {"type": "host-local", "subnet": "10.71.0.0/24", "dataDir": f"{node.directory}/ipam"}
+            plugin = {"type": "bridge", "bridge": bridge, "isGateway": True, "ipam": ipam}
+            document = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
+            (node.directory / "net.d/10-pods.conflist").write_text(json.dumps(document))
+        yield made
+
+
+@pytest.fixture
+def run(segment: Segment) -> Iterator[Any]:
+    """Runs a program at the source; containers are gone at the end, wherever they are."""
+
+    def run(name: str, program: str, network: str = "front", **more: Any) -> None:
+        body = {"image": IMAGE, "pull": "never", "args": [PYTHON, "-c", program], "mounts": [USR]}
+        segment.source.put(f"/v1/{NS}/containers/{name}", {**body, "network": network, **more})
+
+    yield run
+    segment.mend()
+    for node in segment.both:
+        if node.process is None:
+            node.start()
+        for item in node.get(f"/v1/{NS}/containers")["items"]:
+            node.delete(f"/v1/{NS}/containers/{item['id']}", force=True)
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """Makes connections that are closed at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *where: stack.enter_context(connected(*where))
+
+
+def connected(netns: str, address: str, port: int = 8080) -> socket.socket:
+    """Return a connection, made as soon as somebody listens there."""
+    found: list[socket.socket] = []
+
+    def attempt() -> bool:
+        try:
+            found.append(inside(netns, lambda: socket.create_connection((address, port), timeout=60)))
+        except OSError:
+            return False
+        return True
+
+    eventually(attempt)
+    return found[0]
+
+
+def ask(peer: socket.socket) -> tuple[int, int]:
+    peer.sendall(b"x" * 10)
+    pid, told = peer.makefile("rb").readline().split()
+    return int(pid), int(told)
+
+
+def test_a_server_keeps_its_connections_where_its_address_moves_along(segment, run, connect):
+    run("server", SERVER)
+    address = segment.address(segment.source, "server").partition("/")[0]
+    clients = [connect(segment.neighbour, address) for _ in range(3)]
+    answers = [ask(client) for client in clients]
+    with pytest.raises(ApiError, match="--tcp-established"):
+        segment.migrate("server")
+    done = segment.source.cli("--json", "migrate", "server", "--to", "there", "--tcp-established")
+    assert done.returncode == 0, done.stderr
+    print(json.loads(done.stdout)["report"])
+    assert json.loads(done.stdout)["report"]["address_kept"]
+    assert [ask(client) for client in clients] == [(pid, told + 10) for pid, told in answers]
+    assert ask(connect(segment.neighbour, address))[1] == 10

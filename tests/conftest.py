@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -27,24 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 IN_CI = os.environ.get("CI") == "true"
 CAPABILITIES = ("root", "integration", "faults")
-FREE = (  # tests that run no containers and may run beside any other
-    "collections/",
-    "tests/collection/",
-    "tests/conformance/test_content_store",
-    "tests/fuzz/test_archive",
-    "tests/fuzz/test_grpc.py",
-    "tests/fuzz/test_http",
-    "tests/fuzz/test_tar_stream",
-    "tests/integration/test_hostile_images",
-    "tests/integration/test_image_",
-    "tests/integration/test_peers",
-    "tests/integration/test_policy",
-    "tests/integration/test_pull_",
-    "tests/integration/test_registry.py",
-    "tests/integration/test_registry_push",
-    "tests/integration/test_registry_secrets",
-    "tests/unit/",
-)
+ROOT = Path(__file__).parents[1]
 _BEFORE = pytest.StashKey[leaks.Traces]()
 _LEFT = pytest.StashKey[list[str]]()
 
@@ -58,14 +42,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With several processes: one has all that touches the machine, in order; the others share the rest."""
+    """With several processes, each takes whole files, which share an agent; the longest begin first, and the
+    many short ones at the end make up for what took longer than another.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return super()._split_scope(nodeid) if nodeid.startswith(FREE) else "the machine"
+            file = nodeid.partition("::")[0]
+            return "labs" if _uses_labs(file) else file
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if IN_WORKER:
+        items.sort(key=lambda item: not _uses_labs(item.nodeid.partition("::")[0]))
+
+
+@functools.cache
+def _uses_labs(file: str) -> bool:
+    """Several labs at a time would be slow for all, and files share one."""
+    return "tricorn_testing.labs" in (ROOT / file).read_text()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -31,7 +31,7 @@ class TricornSide:
 
     def __init__(self, base: Path, state: Path, runtimes: Mapping[str, str]) -> None:
         lines = [f'{name} = "{path}"' for name, path in runtimes.items()]
-        self.daemon = MeteredDaemon(state, "\n".join(["[runtimes.paths]", *lines, ""]))
+        self.daemon = MeteredDaemon(state, "\n".join(['cgroup = "/tricorn"', "[runtimes.paths]", *lines, ""]))
         self.daemon.root = base / "root"
         self.laps = Laps()
         self._threads = threading.local()

@@ -294,7 +294,7 @@ async def test_a_reload_reaches_open_connections(agent: Daemon) -> None:
         client = GrpcClient(channel, "ci-2")
         with refused(Code.PERMISSION_DENIED):
             await client.call("leases.v1.Leases", "List")
-        agent.config_file.write_text(CONFIG + CONFIG.replace(str(READER), str(STRANGER)))
+        agent.write_config(CONFIG + CONFIG.replace(str(READER), str(STRANGER)))
         assert agent.process is not None
         agent.process.send_signal(signal.SIGHUP)
         with trio.fail_after(60):

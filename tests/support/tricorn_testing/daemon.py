@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,16 @@ from tricorn_testing.processes import kill_naming
 
 __all__ = ["ApiError", "Daemon", "running_daemon", "segment"]
 
-START_TIMEOUT = 30.0
-STOP_TIMEOUT = 40.0
+START_TIMEOUT = 120.0
+STOP_TIMEOUT = 120.0
 
 
 class Daemon(AgentClient):
-    """One agent's directories and, between `start` and `kill` or `terminate`, its process."""
+    """One agent's directories and, between `start` and `kill` or `terminate`, its process.
+
+    Its containers' cgroups are below one of its own, named after its directory, unless `config` names another:
+    tests run beside each other.
+    """
 
     def __init__(
         self,
@@ -53,8 +58,16 @@ class Daemon(AgentClient):
         self.environment = dict(environment or {})
         self.arguments = list(arguments)
         self.process: subprocess.Popen[bytes] | None = None
+        self.own_cgroup = f"/{'-'.join(directory.parts[2:])}"
+        self.cgroup = self.own_cgroup
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        self.config_file.write_text(config or f'[registry]\nhosts_dir = "{directory}/etc/hosts.d"\n')
+        self.write_config(config or f'[registry]\nhosts_dir = "{directory}/etc/hosts.d"\n')
+
+    def write_config(self, text: str) -> None:
+        """Have another configuration, from the next start or reload on."""
+        named = tomllib.loads(text).get("cgroup")
+        self.cgroup = named or self.own_cgroup
+        self.config_file.write_text(text if named else f'cgroup = "{self.cgroup}"\n{text}')
 
     # ------------------------------------------------------------ life
     @property
@@ -138,7 +151,7 @@ class Daemon(AgentClient):
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
         kill_naming(f"{self.directory}/")
-        remove_cgroups(self.directory.name)
+        remove_cgroups(self.own_cgroup)
         remove_tree(self.directory)
 
     def cli(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import Factory, frozen
 
-from tricorn_testing.cgroups import AGENT, cgroups_naming
+from tricorn_testing.cgroups import cgroups_naming
 from tricorn_testing.daemon import Daemon
 from tricorn_testing.processes import command_line, process_ids
 
@@ -60,7 +60,7 @@ def look(daemon: Daemon, namespace: str) -> Inventory:
     return Inventory(
         descriptors=Counter(_descriptors(daemon.pid)),
         mounts=Counter(_mounts(daemon.directory)),
-        cgroups=Counter(str(path) for path in cgroups_naming(f"/{AGENT}/{namespace}")),
+        cgroups=Counter(str(path) for path in cgroups_naming(f"{daemon.cgroup}/{namespace}")),
         network_namespaces=Counter(_network_namespaces(daemon, mine)),
         processes=Counter(f"{_title(pid)}" for pid in mine),
         files=Counter(_files(daemon.directory)),
@@ -95,7 +95,7 @@ def _processes(daemon: Daemon, namespace: str) -> Iterator[int]:
             continue
         if (
             pid in children
-            or f"/{AGENT}/{namespace}/" in _text(pid, "cgroup")
+            or f"{daemon.cgroup}/{namespace}/" in _text(pid, "cgroup")
             or any(f"{daemon.state}/" in word for word in command_line(pid))
         ):
             yield pid

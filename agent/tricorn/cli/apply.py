@@ -31,7 +31,7 @@ def apply(settings: Settings, file: str, plan: bool, how: str) -> None:
     FILE is TOML or JSON in the terms of the HTTP API (`PUT /v1/apply`); `-` is stdin. What is there already
     stays as it is. Prints what was done.
     """
-    body = _read(file)
+    body = read_state(file)
     if plan:
         change = settings.door.call(put_node_state(body, plan=True))
     else:
@@ -47,7 +47,8 @@ def apply(settings: Settings, file: str, plan: bool, how: str) -> None:
         click.echo(f"tricorn: {warning}", err=True)
 
 
-def _read(path: str) -> dict[str, Any]:
+def read_state(path: str) -> dict[str, Any]:
+    """Return the desired state in a file of TOML or JSON, `-` for stdin. InvalidArgument if it is neither."""
     try:
         if path == "-":
             data = sys.stdin.buffer.read()

@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, str]] = {
     "registry": "registry",
     "gc": "gc",
     "policy": "policy",
+    "fleet": "fleet",
     "node": "node_order:node",
     "info": "node:info",
     "version": "node:version",

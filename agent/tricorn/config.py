@@ -18,6 +18,7 @@ from attrs import Factory, frozen
 
 from tricorn import limits
 from tricorn.errors import InvalidArgument, NotFound
+from tricorn.model.id_spans import parse_span
 from tricorn.model.scrubbing import ScrubSettings
 from tricorn.model.usage import BudgetRule
 from tricorn.structuring import structure
@@ -89,7 +90,8 @@ class PeerAllowance:
 class MigrationAllowance:
     """Peers that any of `names` fits may bring containers into `namespaces`: with host directories that any
     of the patterns `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some,
-    with `privileges` whatever they want, with `images` a name for its image.
+    in user namespaces with ids of the node that are in one of the ranges `ids` (FIRST:COUNT), with
+    `privileges` whatever they want, with `images` a name for its image.
     """
 
     names: tuple[str, ...]
@@ -99,6 +101,7 @@ class MigrationAllowance:
     images: bool = False
     networks: tuple[str, ...] = ()
     ports: bool = False
+    ids: tuple[str, ...] = ()
 
 
 @frozen
@@ -191,6 +194,20 @@ class Logs:
 
 
 @frozen
+class UserNamespaceConfig:
+    """Ids for containers with a user namespace of their own that name none (`--userns private`): `size` each,
+    none twice. `user` names whose ranges in /etc/subuid and /etc/subgid they are; "" takes those of `range`
+    (FIRST:COUNT) that these files give to nobody. `layers`: `auto` shows files with other owners by id-mapped
+    mounts, and copies shifted layers where the host has none; `shifted` always copies.
+    """
+
+    user: str = ""
+    range: str = "1879048192:268304384"  # what systemd's UIDS-GIDS(7) calls unused
+    size: int = 65536
+    layers: Literal["auto", "shifted"] = "auto"
+
+
+@frozen
 class Config:
     root: str = "/var/lib/tricorn"
     state: str = "/run/tricorn"
@@ -210,6 +227,7 @@ class Config:
     peers: Peers = Peers()
     logs: Logs = Logs()
     network: Networks = Networks()
+    user_namespaces: UserNamespaceConfig = UserNamespaceConfig()
     access: tuple[Access, ...] = ()
 
     @property
@@ -279,6 +297,7 @@ def _check(config: Config) -> None:
                 "a logging program must be an absolute, clean path", why=repr(path), field="logs.programs"
             )
     _check_networks(config.network)
+    _check_user_namespaces(config.user_namespaces)
     criu = config.runtimes.criu
     if criu and (not os.path.isabs(criu) or os.path.basename(criu) != "criu"):
         raise InvalidArgument(
@@ -299,6 +318,15 @@ def _check_networks(network: Networks) -> None:
         raise InvalidArgument(f"{pool} has no room for a network", field="network.pool")
     _absolute("network.cni_lists", network.cni_lists)
     _absolute("network.cni_plugins", *filter(None, network.cni_plugins.split(":")))
+
+
+def _check_user_namespaces(found: UserNamespaceConfig) -> None:
+    span = parse_span(found.range, "user_namespaces.range")
+    if not 1 <= found.size <= span.size:
+        raise InvalidArgument(
+            "a user namespace needs at least one id, and at most as many as there are",
+            why=f"{found.size} of {span.size}", field="user_namespaces.size",
+        )  # fmt: skip
 
 
 def _check_registry(registry: RegistryConfig) -> None:

@@ -139,6 +139,10 @@ class Snapshotter(Protocol):
         self, backend_id: str, kind: SnapshotKind, parents: Sequence[str]
     ) -> tuple[FilesystemMount, ...]: ...
 
+    async def unmapped(self) -> str:
+        """Return "" if its mounts can show other owners than the disk has, else why not."""
+        ...
+
     def layer_root(self, backend_id: str) -> str | None:
         """The directory into which a layer may be applied without a mount (each layer by itself, with
         whiteouts in overlay's form), or None if layers must be applied on the mounted parent.

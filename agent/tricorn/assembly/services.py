@@ -9,8 +9,9 @@ from tricorn.assembly.migrations import make_migrations
 from tricorn.assembly.running import Running
 from tricorn.assembly.upkeep import Upkeep
 from tricorn.assembly.workers import Workers
-from tricorn.config import Config
+from tricorn.config import Config, UserNamespaceConfig
 from tricorn.fs.copying import FileCopier
+from tricorn.model.id_spans import parse_span
 from tricorn.service import Services
 from tricorn.service.archive_files import ArchiveFiles
 from tricorn.service.checkpoint_imports import CheckpointImporter
@@ -37,6 +38,7 @@ from tricorn.service.sampling import SampleService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshot_layers import SnapshotLayers
 from tricorn.service.usage import UsageService
+from tricorn.service.user_namespaces import IdSettings, UserNamespaces
 from tricorn.service.waiting import WaitService
 
 
@@ -49,6 +51,7 @@ def make_services(
     blobs = BlobService(db, content)
     diff = DiffService(content, workers.extractor, upkeep.differ, upkeep.mounts, snapshots)
     images.images.collector = upkeep.gc
+    lifecycle.owners = user_namespaces(config.user_namespaces, workers, upkeep)
     checkpoints = CheckpointService(
         db, content, lifecycle, snapshots, diff, images.catalog, images.wide, images.gate,
         running.dumper, running.reviver, running.specs, machine,
@@ -109,6 +112,13 @@ def make_services(
             db, content, images.catalog, images.gate, machine, os.path.join(config.root, "dumps")
         ),
     )  # fmt: skip
+
+
+def user_namespaces(config: UserNamespaceConfig, workers: Workers, upkeep: Upkeep) -> UserNamespaces:
+    """Return what gives containers their ids."""
+    span = parse_span(config.range, "user_namespaces.range")
+    settings = IdSettings(span, config.size, config.user, shifted=config.layers == "shifted")
+    return UserNamespaces(workers.db, workers.snapshots, upkeep.mounts, settings)
 
 
 def _node(

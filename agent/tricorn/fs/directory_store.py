@@ -8,16 +8,19 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import trio
 
-from tricorn.errors import InvalidArgument
+from tricorn.errors import InvalidArgument, TricornError
 from tricorn.fs import trees
 from tricorn.fs.failures import typed
+from tricorn.fs.mounts import mount_all, unmount
 from tricorn.model.records import Usage
+from tricorn.ports import FilesystemMount
 
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UNSAFE_IN_OPTIONS: Final = frozenset(",:\\\n")
 _NEW: Final = "new-"
 _REMOVED: Final = "rm-"
+MAPPED_TRIAL: Final = ("uidmap=0:65536:65536", "gidmap=0:65536:65536")
 _THREADS: Final = 4  # walks and removals are bound by the disk
 
 
@@ -140,6 +144,30 @@ class DirectorySnapshotter:
     """The calls of ports.Snapshotter that are the same for every kind of directory."""
 
     _store: DirectoryStore
+    _unmapped: str | None = None
+
+    async def unmapped(self) -> str:
+        """Return "" if mounts of these snapshots can show other owners than the disk, else why not."""
+        if self._unmapped is None:
+            self._unmapped = await self._store.in_thread(self._try_to_map, "cannot try an id-mapped mount")
+        return self._unmapped
+
+    def _try_to_map(self) -> str:
+        """Mount an empty snapshot as a user namespace is to see it, and take it down."""
+        self._store.prepare()
+        with tempfile.TemporaryDirectory(prefix="try-", dir=self._store.root) as scratch:
+            target = os.path.join(scratch, "target")
+            os.mkdir(target)
+            try:
+                mount_all([self._mapped_trial(scratch)], target)
+            except TricornError as error:
+                return error.why or error.what
+            unmount(target, detach=True)
+        return ""
+
+    def _mapped_trial(self, scratch: str) -> FilesystemMount:
+        """Return a mount of what is made below `scratch`, of the kind that containers get."""
+        return FilesystemMount("bind", scratch, ("rw", "rbind", *MAPPED_TRIAL))
 
     async def commit(self, backend_id: str, usage: Usage | None = None) -> Usage:
         return usage or await self.usage(backend_id)

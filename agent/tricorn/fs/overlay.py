@@ -10,7 +10,7 @@ from typing import Final
 
 from tricorn.errors import InvalidArgument
 from tricorn.fs import metadata, mounts, syscalls
-from tricorn.fs.directory_store import DirectorySnapshotter, DirectoryStore
+from tricorn.fs.directory_store import MAPPED_TRIAL, DirectorySnapshotter, DirectoryStore
 from tricorn.model.records import SnapshotKind
 from tricorn.ports import FilesystemMount
 
@@ -87,6 +87,13 @@ class OverlaySnapshotter(DirectorySnapshotter):
         lowers = [self._store.path(parent, "fs") for parent in parents]
         what = f"cannot complete the directories of the snapshot {backend_id}"
         await self._store.in_thread(lambda: metadata.adopt(own, lowers, implied), what)
+
+    def _mapped_trial(self, scratch: str) -> FilesystemMount:
+        lower, upper, work = (os.path.join(scratch, name) for name in ("lower", "upper", "work"))
+        for path in (lower, upper, work):
+            os.mkdir(path)
+        options = (*self._options, f"upperdir={upper}", f"workdir={work}", f"lowerdir={lower}", *MAPPED_TRIAL)
+        return FilesystemMount("overlay", "overlay", options)
 
     def _try_mount(self) -> str:
         self._store.prepare()

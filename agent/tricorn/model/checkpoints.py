@@ -59,8 +59,8 @@ class CheckpointRequest:
 
     `image` names the image to make; empty: containerd's `containerd.io/checkpoint/ID:DATE`. Without
     `leave_running` the container is stopped once the image is recorded. `rw` adds what the container changed
-    in its file system, `base` the image that it was made from (so that both travel together). With `replace` the
-    name may be taken: whatever has it keeps it until the checkpoint is complete.
+    in its file system, `base` the image that it was made from (so that both travel together). With `replace`
+    the name may be taken: whatever has it keeps it until the checkpoint is complete.
     """
 
     image: str = ""

@@ -5,21 +5,27 @@ A mapping is `CONTAINER:HOST:SIZE`, as containerd's clients and Podman write it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+import msgspec
 from attrs import evolve, frozen
 
 from tricorn.errors import InvalidArgument, Unimplemented
-from tricorn.model.records import Container
+from tricorn.model.id_spans import Span
+from tricorn.model.records import Container, Snapshot
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import FilesystemMount
 
 _LINE: Final = re.compile(r"(\d{1,10}):(\d{1,10}):(\d{1,10})")
 _LAST: Final = 2**32 - 2  # the one after stands for "nobody"
 _LINES: Final = 340  # the kernel's own bound
+_MAPPED: Final = b'"uidMappings"'
+UID_LABEL: Final = "containerd.io/snapshot/uidmapping"  # of snapshots whose files have such owners
+GID_LABEL: Final = "containerd.io/snapshot/gidmapping"
 UID_OPTION, GID_OPTION = "uidmap=", "gidmap="  # of mounts, as containerd's overlay has them
 
 
@@ -39,6 +45,23 @@ class IdRange:
 class IdMaps:
     uids: tuple[IdRange, ...]
     gids: tuple[IdRange, ...]
+
+
+def is_automatic(desired: ContainerDesired) -> bool:
+    """Return whether a container is to have a user namespace of its own, whose ids the agent chooses."""
+    return desired.namespaces.get("user") == "private" and not (desired.uid_map or desired.gid_map)
+
+
+def maps_in(spec: bytes) -> IdMaps | None:
+    """Return the mappings in a spec, None where there are none."""
+    if _MAPPED not in spec:
+        return None
+    linux = msgspec.json.decode(spec).get("linux") or {}
+    uids, gids = (
+        tuple(IdRange(each["containerID"], each["hostID"], each["size"]) for each in linux.get(key) or ())
+        for key in ("uidMappings", "gidMappings")
+    )
+    return IdMaps(uids, gids) if uids and gids else None
 
 
 def wanted_maps(desired: ContainerDesired) -> IdMaps | None:
@@ -115,10 +138,31 @@ def mapped_mounts(mounts: Sequence[FilesystemMount], maps: IdMaps | None) -> tup
     return tuple(evolve(mount, options=(*mount.options, *words)) for mount in mounts)
 
 
+def owner_labels(maps: IdMaps) -> dict[str, str]:
+    """Return the labels of a snapshot whose files belong to whom they belong to in such a namespace."""
+    return {UID_LABEL: ",".join(map(str, maps.uids)), GID_LABEL: ",".join(map(str, maps.gids))}
+
+
+def shifted_key(top: str, maps: IdMaps) -> str:
+    """Return the name of the snapshot that has the files of `top` with such owners."""
+    told = ";".join(owner_labels(maps).values())
+    return f"{top}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+
+
+def spans_of(maps: IdMaps) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Return the ids of the node that a namespace has: users, groups."""
+    uids, gids = (tuple(Span(each.host, each.size) for each in ranges) for ranges in (maps.uids, maps.gids))
+    return uids, gids
+
+
+def is_shifted(snapshot: Snapshot) -> bool:
+    """Return whether a snapshot's files belong to the ids of a user namespace already."""
+    return UID_LABEL in snapshot.labels
+
+
 def require_same_owners(container: Container, what: str) -> None:
     """Unimplemented for a container whose changed files have other owners on the node than in it."""
-    desired = container.desired or {}
-    if desired.get("uid_map") or desired.get("gid_map"):
+    if container.desired and _MAPPED in container.spec:
         raise Unimplemented(
             f"{what} of container {container.id}",
             why="its user namespace numbers owners otherwise than the node",

@@ -14,11 +14,9 @@ import trio
 
 from tricorn.fs.mounts import mount_all, mounted_below, unmount
 from tricorn.model.records import Container, Task
-from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules.client_spec import mapped_group, wants_terminal
-from tricorn.rules.user_namespaces import IdMaps, wanted_maps
-from tricorn.structuring import structure
+from tricorn.rules.user_namespaces import IdMaps, maps_in
 
 
 class Bundles:
@@ -65,7 +63,7 @@ class Bundles:
 
     def maps(self, container: Container) -> IdMaps | None:
         """Return the mappings of a container with a user namespace of its own, whose request is known."""
-        return wanted_maps(_request_of(container)) if container.desired else None
+        return maps_in(container.spec) if container.desired else None
 
     async def make(self, namespace: str, container: str, mounts: Sequence[FilesystemMount]) -> None:
         """Make the bundle directory with the root file system mounted in it."""
@@ -160,13 +158,6 @@ def let_through(bundle: str, spec: bytes) -> None:
         os.chmod(os.path.dirname(bundle), 0o711)  # noqa: S103 - to be passed, not to be listed
         os.chown(bundle, -1, group)
         os.chmod(bundle, 0o710)  # noqa: S103 - for that group only
-
-
-def _request_of(container: Container) -> ContainerDesired:
-    """Return the request a container was made from; one whose spec a client made had none."""
-    if container.desired:
-        return structure({**container.desired}, ContainerDesired, "the stored request")
-    return ContainerDesired(image=container.image, terminal=wants_terminal(container.spec))
 
 
 def _directories(path: str) -> list[str]:

@@ -36,7 +36,7 @@ from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules import packed
 from tricorn.rules.checkpoint_index import Parts, command_in, default_name, index_document, parts_of
 from tricorn.rules.runtime_names import shown_runtime
-from tricorn.rules.user_namespaces import require_same_owners
+from tricorn.rules.user_namespaces import is_automatic, require_same_owners
 from tricorn.service.archives import NothingElse
 from tricorn.service.catalog import Catalog, ResolvedImage
 from tricorn.service.diff import DiffService
@@ -95,7 +95,8 @@ class CheckpointService:
         """Make an image of a running container: its memory, and as asked for its files and its image.
 
         AlreadyExists for a name that is taken, unless it is to be replaced; FailedPrecondition unless it
-        runs, and with CRIU's words when it can't be dumped: it then runs on. Unimplemented, with the remedy, where nothing can be dumped.
+        runs, and with CRIU's words when it can't be dumped: it then runs on. Unimplemented, with the remedy,
+        where nothing can be dumped.
         """
         name = str(Reference.parse(request.image, "image")) if request.image else ""
         name = name or default_name(container_id, self._db.clock.now())
@@ -222,7 +223,7 @@ class CheckpointService:
             runtime=desired.runtime or await self._reviver.runtime(await self._default_runtime(namespace)),
         )  # fmt: skip
         ids.labels(desired.labels)
-        if desired.uid_map or desired.gid_map:
+        if desired.uid_map or desired.gid_map or is_automatic(desired):
             raise Unimplemented("restoring into a user namespace of its own", field="container.uid_map")
         base = await self._base(namespace, parts, desired)
         await self._gate.require_container(namespace, base, desired.image)

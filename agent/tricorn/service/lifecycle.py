@@ -7,7 +7,7 @@ An intent is written before the first side effect and ends in the transaction th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from tricorn.ports import BundleRef, Created, FilesystemMount, Runtime
 from tricorn.rules.client_spec import runnable_spec
 from tricorn.rules.plan import canonical
 from tricorn.rules.restarts import labels_of_hand
-from tricorn.rules.user_namespaces import mapped_mounts, wanted_maps
+from tricorn.rules.user_namespaces import is_shifted, mapped_mounts, wanted_maps
 from tricorn.service.attachments import AttachmentService
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
@@ -37,6 +37,7 @@ from tricorn.service.specs import SpecFactory
 from tricorn.service.supervisor import Supervisor
 from tricorn.service.task_records import delete_event, record_created, record_started
 from tricorn.service.tidying import Tidier
+from tricorn.service.user_namespaces import Placed, UserNamespaces
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -70,6 +71,7 @@ class Lifecycle:
         self.health_of: Callable[[str, str], HealthView | None] = lambda _, __: None
         self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
         self.networks: AttachmentService | None = None
+        self.owners: UserNamespaces | None = None  # without it only mappings that are asked for are made
 
     # ------------------------------------------------------------ creation
     async def create(
@@ -92,10 +94,14 @@ class Lifecycle:
             await self.networks.admit(namespace, desired)
         snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
         top = image.chain[-1] if image.chain else ""
-        parents = await self._snapshots.parents(namespace, snapshotter, top)
         wanted = desired.runtime or await self._snapshots.defaults.runtime(namespace)
         runtime = await self._specs.runtime_name(wanted)
-        async with self._snapshots.reservation(snapshotter) as reservation, AsyncExitStack() as undo:
+        async with (
+            self._placed(namespace, desired, snapshotter, top) as placed,
+            self._snapshots.reservation(snapshotter) as reservation,
+            AsyncExitStack() as undo,
+        ):
+            parents = await self._snapshots.parents(namespace, snapshotter, placed.top)
             backend_id = reservation.take()
             data = {"snapshotter": snapshotter, "backend_id": backend_id, "runtime": runtime}
             intent = await self.announce(undo, namespace, "create", container_id, data)
@@ -106,19 +112,19 @@ class Lifecycle:
                 await self.networks.release(namespace, container_id)  # one that could not be left in the past
                 undo.push_async_callback(shielded, self.networks.release, namespace, container_id)
             mounts = self._snapshots.backend(snapshotter).mounts(backend_id, SnapshotKind.ACTIVE, parents)
-            mounts = mapped_mounts(mounts, wanted_maps(desired))
+            mounts = mapped_mounts(mounts, placed.maps)
             if revival:
                 await revival.fill(mounts)
             await self.bundles.make(namespace, container_id, mounts)
             failpoint("create.mounted")
             rootfs = self.bundles.rootfs(namespace, container_id)
-            built = await self._specs.build(namespace, container_id, desired, image.config, rootfs)
+            built = await self._specs.build(namespace, container_id, placed.desired, image.config, rootfs)
             container = Container(
                 id=container_id, image=image.image.name, image_digest=image.image.target.digest,
                 runtime=runtime, snapshotter=snapshotter, snapshot_key=container_id, spec=built.spec,
                 desired=canonical(desired), labels={**built.labels, **desired.labels},
             )  # fmt: skip
-            snapshot = Snapshot(snapshotter, container_id, SnapshotKind.ACTIVE, backend_id, top)
+            snapshot = Snapshot(snapshotter, container_id, SnapshotKind.ACTIVE, backend_id, placed.top)
             plan = None
             if revival:
                 plan = await revival.check(self.bundles.ref(namespace, container), built.spec)
@@ -142,6 +148,13 @@ class Lifecycle:
         if created:
             self.supervisor.watch(ref, created)
         return built.warnings
+
+    def _placed(
+        self, namespace: str, desired: ContainerDesired, snapshotter: str, top: str
+    ) -> AbstractAsyncContextManager[Placed]:
+        if self.owners:
+            return self.owners.placed(namespace, desired, snapshotter, top)
+        return nullcontext(Placed(desired, top, wanted_maps(desired)))
 
     async def announce(
         self, undo: AsyncExitStack, namespace: str, kind: str, container_id: str, data: dict[str, Any]
@@ -259,7 +272,11 @@ class Lifecycle:
         parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
         backend = self._snapshots.backend(container.snapshotter)
         mounts = backend.mounts(snapshot.backend_id, snapshot.kind, parents)
-        return mapped_mounts(mounts, self.bundles.maps(container))
+        maps = self.bundles.maps(container)
+        if maps and snapshot.parent:
+            below = await self._snapshots.get(namespace, container.snapshotter, snapshot.parent)
+            maps = None if is_shifted(below) else maps
+        return mapped_mounts(mounts, maps)
 
     # ------------------------------------------------------------ deletion
     async def delete(self, namespace: str, container_id: str, *, wait: bool = False) -> None:

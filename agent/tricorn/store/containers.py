@@ -117,6 +117,13 @@ class Containers:
         rows = self._session.all(_SELECT + "ORDER BY namespace, id")
         return [(row[0], _container(row)) for row in rows]
 
+    def mapped_specs(self) -> list[bytes]:
+        """Return the specs, of all namespaces, that have mappings of a user namespace (or seem to)."""
+        rows = self._session.all(
+            "SELECT spec FROM containers WHERE instr(spec, CAST('\"uidMappings\"' AS BLOB)) > 0"
+        )
+        return [row[0] for row in rows]
+
     def list_restartable(self) -> list[tuple[str, Container]]:
         """Return the containers, each with its namespace, that a request or labels give a restart policy."""
         rows = self._session.all(

@@ -4,17 +4,38 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
 export NO_COLOR=1
-failed=()
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+names=()
 
+# They run beside each other, and are told of in this order.
 check() {
-  local name=$1 start=$SECONDS
+  local name=$1 report=$reports/${#names[@]}
   shift
-  if output=$("$@" 2>&1); then
-    printf '  \033[32m✓\033[0m %-14s %3d s\n' "$name" $((SECONDS - start))
-  else
-    printf '  \033[31m✗\033[0m %s\n%s\n' "$name" "$output"
-    failed+=("$name")
-  fi
+  names+=("$name")
+  {
+    "$@" >"$report.output" 2>&1
+    printf '%d %d\n' $? "$SECONDS" >"$report"
+  } &
+}
+
+tell() {
+  local number name status seconds failed=()
+  for number in "${!names[@]}"; do
+    name=${names[number]}
+    read -r status seconds <"$reports/$number" || status=1 seconds=$SECONDS
+    if [ "$status" -eq 0 ]; then
+      printf '  \033[32m✓\033[0m %-18s %3d s\n' "$name" "$seconds"
+    else
+      printf '  \033[31m✗\033[0m %s\n' "$name"
+      cat "$reports/$number.output"
+      failed+=("$name")
+    fi
+  done
+  [ "${#failed[@]}" -eq 0 ] || {
+    printf '\nfailed: %s\n' "${failed[*]}" >&2
+    return 1
+  }
 }
 
 shell_scripts() { find tools .ci tests -type f \( -name '*.sh' -o -path '.ci/run' \) -print0; }
@@ -24,17 +45,21 @@ check_vagrantfile() {
 }
 check_shell() { shell_scripts | xargs -0 shellcheck; }
 
+check_types() { mypy && MYPYPATH=tools mypy --package lab; } # one after the other: they share a cache
+check_changelog() { cd collections/ansible_containerd && antsibull-changelog lint; }
+check_documentation() {
+  antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck --disallow-unknown-collection-refs \
+    collections/ansible_containerd
+}
+
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check .
-check 'mypy' mypy
-check 'mypy of lab' env MYPYPATH=tools mypy --package lab
+check 'mypy' check_types
 check 'shellcheck' check_shell
 if [ "$(id -u)" -eq 0 ] || command -v ruby >/dev/null; then check 'Vagrantfile' check_vagrantfile; fi
-if [ -f collections/ansible_containerd/galaxy.yml ]; then
-  check 'yamllint' yamllint --strict collections/ansible_containerd inventory
-  check 'ansible-lint' ansible-lint --offline -q
-fi
-if [ "${#failed[@]}" -gt 0 ]; then
-  printf '\nfailed: %s\n' "${failed[*]}" >&2
-  exit 1
-fi
+check 'yamllint' yamllint --strict collections/ansible_containerd inventory
+check 'ansible-lint' ansible-lint --offline -q
+check 'antsibull-docs' check_documentation
+check 'antsibull-changelog' check_changelog
+wait
+tell

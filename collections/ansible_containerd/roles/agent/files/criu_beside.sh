@@ -8,6 +8,8 @@
 # Nothing is installed, no library of the system is replaced. Debian 12's own criu (3.17) can't dump processes
 # of kernels from 6.13 on, and installing a newer one with apt would replace the C library.
 #
+# PREFIX can be copied elsewhere, to a machine that reaches no mirror, for example.
+#
 # usage: criu_beside.sh PREFIX [RELEASE]
 # Prints "unchanged" or "installed", and the version. Safe to repeat; a run that is cut short leaves the old one.
 set -eu
@@ -22,8 +24,32 @@ fail() {
   exit 1
 }
 
+write_wrapper() { # DIRECTORY: in one step, for another may be starting it
+  mkdir -p "$1/bin"
+  cat >"$1/bin/.criu" <<WRAPPER
+#!/bin/sh
+# CRIU of Debian $RELEASE with the libraries of that release, none of this system's. While it dumps it holds up
+# packets, by iptables or, where that isn't installed, with the libraries that it has along.
+command -v iptables-restore >/dev/null || set -- --network-lock nftables "\$@"
+here=\$(readlink -f "\$0")
+here=\${here%/bin/criu}
+exec "\$here/$loader" --library-path "\$here/$library" "\$here/usr/sbin/criu" "\$@"
+WRAPPER
+  chmod 755 "$1/bin/.criu"
+  mv "$1/bin/.criu" "$1/bin/criu"
+}
+
+find_libraries() { # DIRECTORY
+  library=$(cd "$1" && echo usr/lib/*-linux-gnu*)
+  loader=$(cd "$1" && echo "$library"/ld-linux*.so.*)
+}
+
 if [ -x "$PREFIX/bin/criu" ] && [ "$(cat "$PREFIX/release" 2>/dev/null)" = "$RELEASE" ] &&
   "$PREFIX/bin/criu" --version >/dev/null 2>&1; then
+  if ! grep -q network-lock "$PREFIX/bin/criu"; then # of an earlier version
+    find_libraries "$PREFIX"
+    write_wrapper "$PREFIX"
+  fi
   echo "unchanged: criu $("$PREFIX/bin/criu" --version | sed -n 's/^Version: //p')"
   exit 0
 fi
@@ -59,16 +85,10 @@ for package in "$work"/archives/*.deb; do
   dpkg-deb -x "$package" "$work/tree"
 done
 rm -rf "$work/tree/usr/share" "$work/tree/usr/lib"/*/gconv "$work/tree/etc"
-library=$(cd "$work/tree" && echo usr/lib/*-linux-gnu*)
-loader=$(cd "$work/tree" && echo "$library"/ld-linux*.so.*)
-mkdir "$work/tree/bin"
+find_libraries "$work/tree"
+write_wrapper "$work/tree"
 echo "$RELEASE" >"$work/tree/release"
-cat >"$work/tree/bin/criu" <<WRAPPER
-#!/bin/sh
-# CRIU of Debian $RELEASE with the libraries of that release, none of this system's.
-exec '$PREFIX/$loader' --library-path '$PREFIX/$library' '$PREFIX/usr/sbin/criu' "\$@"
-WRAPPER
-chmod 755 "$work/tree" "$work/tree/bin/criu"
+chmod 755 "$work/tree"
 
 old=$PREFIX.old
 rm -rf "$old"

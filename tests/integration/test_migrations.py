@@ -22,7 +22,7 @@ COUNTER = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >>/ticks; sleep 0.0
 
 @pytest.fixture(scope="module")
 def pair(busybox_reference: str) -> Iterator[Pair]:
-    with migrating_pair() as made:
+    with migrating_pair('ids = ["100000:65536", "200000:65536"]') as made:
         made.source.put(f"/v1/{NS}/images", {"reference": busybox_reference, "plain_http": True})
         yield made
 
@@ -77,6 +77,27 @@ def test_a_counter_goes_on_at_the_other_node(pair, busybox_reference, name):
     assert view["labels"]["tier"] == "web"
     names = [item["name"] for item in pair.target.get(f"/v1/{NS}/images")["items"]]
     assert names == [busybox_reference]
+
+
+def test_a_container_in_a_user_namespace_keeps_its_ids(pair, busybox_reference, name):
+    for agent in pair.both:
+        agent.directory.chmod(0o711)  # the mapped root has to pass
+    maps = {"uid_map": ["0:100000:65536"], "gid_map": ["0:200000:65536"]}
+    run(pair, busybox_reference, name, **maps)
+    eventually(lambda: bool(ticks(pair.source, name)))
+    pair.migrate(name)
+    counts_on(pair.target, name)
+    pid = pair.target.get(f"/v1/{NS}/containers/{name}")["task"]["pid"]
+    assert Path(f"/proc/{pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
+    for file in ("ticks", "bin/sh"):
+        found = Path(f"/proc/{pid}/root/{file}").stat()
+        assert (found.st_uid, found.st_gid) == (100_000, 200_000), file
+    said = pair.target.post(f"/v1/{NS}/containers/{name}/exec", {"args": ["stat", "-c", "%u", "/ticks"]})
+    assert said["stdout"] == "0\n"
+    run(pair, busybox_reference, f"{name}-2", uid_map=["0:300000:65536"])
+    with pytest.raises(ApiError, match="user ids 300000 to 365535"):
+        pair.migrate(f"{name}-2")
+    assert pair.status(pair.source, f"{name}-2") == "running"
 
 
 def one_copy(pair: Pair, name: str, where: Daemon) -> None:

@@ -45,7 +45,7 @@ def make_migrations(
         rules = [
             MigrationRule(
                 item.names, item.namespaces, item.mounts, item.privileges, item.images, item.networks,
-                item.ports,
+                item.ports, item.ids,
             )
             for item in peers.migrations
         ]  # fmt: skip

@@ -21,6 +21,7 @@ _X32_BIT: Final = 0x40000000
 # File systems that a container gets without a word in its spec (criu's images/mnt.proto)
 _KINDS: Final = {1: "proc", 2: "sysfs", 5: "tmpfs", 6: "devpts", 12: "cgroup", 14: "mqueue", 23: "cgroup"}
 _IMPLIED: Final = ("/dev/console", "/dev/null", "/dev/ptmx")
+_DEVICES: Final = ("/dev/full", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero")
 _SHOWN: Final = 5
 
 Numbers = Callable[[Collection[str], int], Mapping[str, tuple[int, ...]] | None]
@@ -42,6 +43,7 @@ def check_dump(
                 "the dump is of another architecture", why=f"it is {thread.machine}, this node {architecture}"
             )
         found += _identity(thread, spec)
+    found += _user_namespace(dump, spec)
     found += _mounts(dump, spec, existing)
     found += _seccomp(dump, spec, tokens, numbers)
     if found:
@@ -100,6 +102,31 @@ def _names(mask: int) -> list[str]:
     return known or [hex(mask)]
 
 
+def _user_namespace(dump: Dump, spec: Mapping[str, Any]) -> Iterator[str]:
+    """CRIU makes the user namespace from the dump: its ids must be those of the spec, and all be in it."""
+    linux = spec.get("linux") or {}
+    wanted = tuple(
+        tuple(sorted((one["containerID"], one["hostID"], one["size"]) for one in linux.get(key) or ()))
+        for key in ("uidMappings", "gidMappings")
+    )
+    inside = dump.inside.get("user", frozenset())
+    own = inside - {0, dump.outside.get("user")}
+    if not any(wanted):
+        if own:
+            yield "processes in a user namespace of their own"
+        return
+    if len(inside) != 1 or not own:
+        yield "processes that aren't in the container's user namespace"
+        return
+    found = dump.mappings.get(next(iter(own)))
+    if found != wanted:
+        yield f"a user namespace with other ids than the spec's: {_id_text(found)}"
+
+
+def _id_text(found: object) -> str:
+    return str(found)[:120] if found else "none"
+
+
 # ------------------------------------------------------------ mounts
 def _mounts(dump: Dump, spec: Mapping[str, Any], existing: Collection[str]) -> Iterator[str]:
     if not dump.mounts:
@@ -111,6 +138,8 @@ def _mounts(dump: Dump, spec: Mapping[str, Any], existing: Collection[str]) -> I
     read_only = [_clean(path) for path in linux.get("readonlyPaths") or ()]
     seen = {_clean(mount.point): mount for mount in dump.mounts}
     implied = {*masked, *read_only, *_IMPLIED}
+    if linux.get("uidMappings"):  # where devices can't be made, runtimes bind the node's
+        implied |= {point for point in _DEVICES if point in seen and seen[point].external}
     yield from filter(None, (_undeclared(seen[point], point, declared, implied) for point in seen))
     yield from (f"{path} isn't masked" for path in masked if path in existing and path not in seen)
     for path in read_only:

@@ -18,15 +18,18 @@ from tricorn.rules.varints import varint
 _COMMON: Final = 0x54564319
 _MAGICS: Final = {
     "core": 0x55053847, "creds": 0x54023547, "seccomp": 0x64413049, "mountpoints": 0x55563928,
-    "pstree": 0x50273030,
+    "pstree": 0x50273030, "userns": 0x55474906, "ids": 0x54432030,
 }  # fmt: skip
 _INVENTORY: Final = 0x58313116
 _CAP_WORD: Final = 32
 _READ_ONLY: Final = 1  # MS_RDONLY
 _TSYNC: Final = 1  # SECCOMP_FILTER_FLAG_TSYNC
+# The field of a process's ids, and of the inventory's, that tells which namespace of a kind it is in
+NAMESPACES: Final = {"pid": 5, "network": 6, "ipc": 7, "uts": 8, "mount": 9, "user": 10}
 MACHINES: Final = {1: "amd64", 2: "arm", 3: "arm64", 4: "ppc64le", 5: "s390x", 8: "riscv64"}
 
 Fields = Mapping[int, Sequence[int | bytes]]
+IdLines = tuple[tuple[int, int, int], ...]  # id inside, outside, how many
 
 
 @frozen
@@ -83,11 +86,14 @@ class Dump:
     filters: tuple[Filter, ...]
     names: frozenset[str]  # of all files of the dump
     leaders: Mapping[str, tuple[str, ...]] = Factory(dict)
+    outside: Mapping[str, int] = Factory(dict)  # which namespaces CRIU itself was in
+    inside: Mapping[str, frozenset[int]] = Factory(dict)  # and which the processes
+    mappings: Mapping[int, tuple[IdLines, IdLines]] = Factory(dict)  # of users and groups, by namespace
 
 
 def read_dump(images: Mapping[str, bytes], names: Sequence[str]) -> Dump:
     """Read the images that matter, by name; `names` are all there are. InvalidArgument naming the image."""
-    _inventory(images.get("inventory.img", b""))
+    outside = _inventory(images.get("inventory.img", b""))
     threads = [_thread(name, images) for name in sorted(images) if name.startswith("core-")]
     if not threads:
         raise InvalidArgument("the dump has no process in it")
@@ -97,20 +103,63 @@ def read_dump(images: Mapping[str, bytes], names: Sequence[str]) -> Dump:
         if name.startswith("mountpoints-")
         for fields in _entries(images[name], "mountpoints", name)
     ]
-    return Dump(tuple(threads), tuple(mounts), _filters(images), frozenset(names), _leaders(images))
+    return Dump(
+        tuple(threads), tuple(mounts), _filters(images), frozenset(names), _leaders(images), outside,
+        _inside(images), _mappings(images),
+    )  # fmt: skip
 
 
 def wanted(name: str) -> bool:
     """Return whether `read_dump` reads the image of this name."""
     return name.endswith(".img") and name.startswith(
-        ("inventory.", "core-", "creds-", "seccomp.", "mountpoints-", "pstree.")
+        ("inventory.", "core-", "creds-", "seccomp.", "mountpoints-", "pstree.", "userns-", "ids-")
     )
 
 
 # ------------------------------------------------------------ the images
-def _inventory(data: bytes) -> None:
+def _inventory(data: bytes) -> dict[str, int]:
     if len(data) < 8 or int.from_bytes(data[:4], "little") != _INVENTORY:
         raise InvalidArgument("the dump has no inventory", why="inventory.img is missing or no CRIU image")
+    size = int.from_bytes(data[4:8], "little")
+    return _namespaces(_message(_parse(data[8 : 8 + size], "inventory.img"), 3, "inventory.img"))
+
+
+def _namespaces(ids: Fields) -> dict[str, int]:
+    return {kind: _number(ids, field) for kind, field in NAMESPACES.items() if field in ids}
+
+
+def _inside(images: Mapping[str, bytes]) -> dict[str, frozenset[int]]:
+    """Return which namespaces processes are in; 0, which none is, where a process has nothing that tells."""
+    found: dict[str, set[int]] = {kind: set() for kind in NAMESPACES}
+    threads = _leaders(images)
+    for name in images:
+        if not name.startswith("core-"):
+            continue
+        told = [_message(_only(_entries(images[name], "core", name), name), 4, name)]
+        other = name.replace("core-", "ids-")
+        if other in images:
+            told.append(_only(_entries(images[other], "ids", other), other))
+        known = [_namespaces(ids) for ids in told if ids]
+        for kind in NAMESPACES:
+            found[kind].update(ids.get(kind, 0) for ids in known)
+            if not known and name not in threads:
+                found[kind].add(0)
+    return {kind: frozenset(numbers) for kind, numbers in found.items()}
+
+
+def _mappings(images: Mapping[str, bytes]) -> dict[int, tuple[IdLines, IdLines]]:
+    found = {}
+    for name in images:
+        number = name.removeprefix("userns-").removesuffix(".img")
+        if name.startswith("userns-") and number.isdecimal():
+            fields = _only(_entries(images[name], "userns", name), name)
+            found[int(number)] = _id_lines(fields, 1, name), _id_lines(fields, 2, name)
+    return found
+
+
+def _id_lines(fields: Fields, number: int, name: str) -> IdLines:
+    parsed = (_parse(_bytes(packed, name), name) for packed in fields.get(number, ()))
+    return tuple(sorted((_number(each, 1), _number(each, 2), _number(each, 3)) for each in parsed))
 
 
 def _thread(name: str, images: Mapping[str, bytes]) -> Thread:

@@ -18,6 +18,7 @@ from tricorn.model.migrations import NodeFacts, Offer
 from tricorn.model.requests import ContainerDesired, Mount
 from tricorn.rules.networks import network_name, parse_network
 from tricorn.rules.peers import Identity
+from tricorn.rules.user_namespaces import wanted_maps
 
 _OWN = ("", "private")
 _OWN_NETWORK = (*_OWN, "none")
@@ -27,8 +28,9 @@ _FLAGS_SHOWN = 5
 @frozen
 class MigrationRule:
     """Peers that any of `names` fits may bring containers into `namespaces`, with host directories that any
-    of `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some, and with
-    `privileges` whatever they want. `images`: they may name an image here.
+    of `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some, in user
+    namespaces with ids of the node that are in one of the ranges `ids` (FIRST:COUNT), and with `privileges`
+    whatever they want. `images`: they may name an image here.
     """
 
     names: tuple[str, ...]
@@ -38,6 +40,7 @@ class MigrationRule:
     images: bool = False
     networks: tuple[str, ...] = ()
     ports: bool = False
+    ids: tuple[str, ...] = ()
 
 
 def knows(rules: Sequence[MigrationRule], peer: Identity) -> bool:
@@ -61,7 +64,7 @@ def check_offer(rules: Sequence[MigrationRule], peer: Identity, offer: Offer) ->
         raise PermissionDenied(
             f"this node doesn't take container {offer.name} with all that it wants",
             why="; ".join(min(excess, key=len)[:_FLAGS_SHOWN]),
-            hint="[[peers.migrations]] of the target: mounts, networks, ports, privileges, images",
+            hint="[[peers.migrations]] of the target: mounts, networks, ports, ids, privileges, images",
         )
 
 
@@ -76,6 +79,7 @@ def _excess(rule: MigrationRule, offer: Offer) -> Iterator[str]:
         yield f"network {wanted.network}"
     if wanted.ports and not rule.ports:
         yield "published ports"
+    yield from _other_ids(rule, wanted)
     for mount in wanted.mounts:
         if not _may_mount(rule, mount):
             yield f"{mount.source or mount.type} at {mount.target}"
@@ -98,19 +102,23 @@ def _may_join(rule: MigrationRule, network: str) -> bool:
     return choice.managed and any(fnmatchcase(network_name(choice), pattern) for pattern in rule.networks)
 
 
+def _other_ids(rule: MigrationRule, wanted: ContainerDesired) -> Iterator[str]:
+    """Yield the ids of the node that its user namespace would have, and that no range grants."""
+    granted = [tuple(map(int, text.split(":"))) for text in rule.ids]
+    maps = wanted_maps(wanted)
+    for kind, ranges in (("user", maps.uids), ("group", maps.gids)) if maps else ():
+        for one in ranges:
+            last = one.host + one.size - 1
+            if not any(first <= one.host and last < first + count for first, count in granted):
+                yield f"{kind} ids {one.host} to {last} of the node"
+
+
 def _may_mount(rule: MigrationRule, mount: Mount) -> bool:
     if mount.type == "tmpfs":
         return True
     bound = mount.type == "bind" or bool({"bind", "rbind"} & set(mount.options))
     clean = mount.source.startswith("/") and posixpath.normpath(mount.source) == mount.source
     return bound and clean and any(fnmatchcase(mount.source, pattern) for pattern in rule.mounts)
-
-
-# ---------------------------------------------------------------- whether it can go
-def check_container(container: ContainerDesired) -> None:
-    """Raise FailedPrecondition for a container that leaves something behind which it can't do without."""
-    if container.uid_map or container.gid_map:
-        raise FailedPrecondition("containers in user namespaces can be dumped, but not restored")
 
 
 # ---------------------------------------------------------------- whether the nodes fit

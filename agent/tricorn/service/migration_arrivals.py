@@ -42,6 +42,7 @@ from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules.migration import Recovery, after_crash, is_over, may_refuse
 from tricorn.rules.migration_grant import MigrationRule, check_nodes, check_offer
+from tricorn.rules.migration_ids import check_ids
 from tricorn.rules.peers import Identity
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.held_lease import held_lease
@@ -388,6 +389,8 @@ class Arrivals:
             raise AlreadyExists(
                 f"container {offer.name} exists already on the target", hint="give it another name: --name"
             )
+        known = await self._parts.db.read(lambda tx: tx.containers.list_all())
+        check_ids(offer.container, ((container.id, container.spec) for _, container in known))
         check_nodes(offer.facts, await self._parts.facts())
         for mount in offer.container.mounts:
             if mount.type != "tmpfs" and not os.path.exists(mount.source):  # noqa: ASYNC240 - one look

@@ -42,7 +42,7 @@ from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration import verdict
-from tricorn.rules.migration_grant import check_container
+from tricorn.rules.migration_ids import mapped_request
 from tricorn.rules.migration_network import check_network, must_keep_address
 from tricorn.rules.networks import parse_network
 from tricorn.service.catalog import ResolvedImage
@@ -89,7 +89,7 @@ class Departure:
         if target is None:
             raise FailedPrecondition(f"container {container.id} was made of no image that could go along")
         desired = structure(dict(container.desired), ContainerDesired, "the container's request")
-        check_container(desired)
+        desired = mapped_request(desired, container.spec)
         address, must = await self._network(desired, pid)
         image = await self._image(namespace, container, target)
         blobs = (*_documents(image), *image.manifest.layers)

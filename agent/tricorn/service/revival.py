@@ -19,6 +19,7 @@ from tricorn.fs import dump_files
 from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
 from tricorn.model.oci import Descriptor, Platform
 from tricorn.ports import BundleRef, CheckpointRuntime, Created, FilesystemMount
+from tricorn.rules.client_spec import mapped_group
 from tricorn.rules.dump_checks import check_dump
 from tricorn.rules.dump_images import read_dump, wanted
 from tricorn.runtime.syscall_names import TOKENS, numbers_of
@@ -92,14 +93,14 @@ class Reviver:
         """Compare what was laid out within this with the spec; nothing is left of what doesn't fit."""
         try:
             yield
-            check = partial(self._check, directory, msgspec.json.decode(spec))
-            await trio.to_thread.run_sync(check, limiter=_LIMITER)
+            await trio.to_thread.run_sync(partial(self._check, directory, spec), limiter=_LIMITER)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self.clear(ref)
             raise
 
-    def _check(self, directory: str, spec: Mapping[str, Any]) -> None:
+    def _check(self, directory: str, data: bytes) -> None:
+        spec: Mapping[str, Any] = msgspec.json.decode(data)
         names = dump_files.check_files(directory)
         dump = read_dump(dump_files.read_images(directory, names, wanted), names)
         linux = spec.get("linux") or {}
@@ -108,6 +109,8 @@ class Reviver:
             dump, spec, existing=[path for path in hidden if os.path.exists(path)],
             architecture=self._machine.architecture, tokens=TOKENS, numbers=numbers_of,
         )  # fmt: skip
+        if group := mapped_group(data):
+            dump_files.let_in(directory, group)
 
     async def plan(self, ref: BundleRef, options: DumpOptions = DumpOptions()) -> RestorePlan:  # noqa: B008 - frozen
         """Return how the dump that was unpacked is restored: what it holds, CRIU has to be told of."""

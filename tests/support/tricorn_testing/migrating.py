@@ -142,8 +142,10 @@ client_ca = "{certificates.ca}"
 
 
 @contextlib.contextmanager
-def migrating_pair() -> Iterator[Pair]:
-    """Run two agents for the length of the context, or skip where containers can't be dumped."""
+def migrating_pair(rule: str = "") -> Iterator[Pair]:
+    """Run two agents for the length of the context, or skip where containers can't be dumped. `rule` is what
+    the target grants besides names for images.
+    """
     need_criu()
     with contextlib.ExitStack() as stack:
         directories = [stack.enter_context(short_directory()) for _ in range(3)]
@@ -159,7 +161,7 @@ def migrating_pair() -> Iterator[Pair]:
         )  # fmt: skip
         target = _config(
             _Place(directories[1], "there", ports[1]), certificates,
-            '[[peers.migrations]]\nnames = ["here.example"]\nimages = true\n',
+            '[[peers.migrations]]\nnames = ["here.example"]\nimages = true\n' + rule,
         )  # fmt: skip
         agents = [
             Daemon(directory, config=config)

@@ -162,3 +162,38 @@ def test_filters_for_all_threads_at_once_stand_for_those_of_the_others() -> None
     ):
         with pytest.raises(PermissionDenied, match="without a seccomp filter"):
             check(hostile)
+
+
+# ------------------------------------------------------------ user namespaces
+LINES = {"containerID": 0, "hostID": 100_000, "size": 65536}
+MAPPED = changed(linux__uidMappings=[LINES], linux__gidMappings=[LINES])
+MAPPING = ((0, 100_000, 65536),)
+
+
+def in_user_namespace(inside: set[int], **more: Any) -> Dump:
+    return evolve(
+        dump(), outside={"user": 7}, inside={"user": frozenset(inside)},
+        mappings={14: (MAPPING, MAPPING)}, **more,
+    )  # fmt: skip
+
+
+@needs_libseccomp
+def test_a_user_namespace_is_the_one_that_was_granted() -> None:
+    check(in_user_namespace({14}), MAPPED)
+    device = evolve(dump().mounts[0], point="/dev/tty", external=True, key="tty")
+    check(in_user_namespace({14}, mounts=(*dump().mounts, device)), MAPPED)
+
+
+@pytest.mark.parametrize("inside", [{7}, {14, 7}, {14, 0}, {0}, set()])
+def test_processes_outside_the_user_namespace_are_refused(inside: set[int]) -> None:
+    with pytest.raises(PermissionDenied, match="aren't in the container's user namespace"):
+        check(in_user_namespace(inside), MAPPED)
+
+
+def test_other_ids_than_those_granted_are_refused() -> None:
+    root = ((0, 0, 65536),)
+    for mappings in ({14: (root, MAPPING)}, {14: (MAPPING, root)}, {15: (MAPPING, MAPPING)}, {}):
+        with pytest.raises(PermissionDenied, match="other ids than the spec's"):
+            check(evolve(in_user_namespace({14}), mappings=mappings), MAPPED)
+    with pytest.raises(PermissionDenied, match="in a user namespace of their own"):
+        check(in_user_namespace({14}))

@@ -8,17 +8,21 @@ Its shape is that of a virtual environment (C(pyvenv.cfg), C(bin/python3), C(lib
 that the node's own interpreter runs it isolated and needs neither pip nor the venv module.
 
 Runs on the controller. Prints a JSON object with C(path) of the archive, C(name) of the release, which tells
-its content, and C(built), whether this call had to make it.
+its content, and C(built), whether this call had to make it. With C(--bundle) it tells the same of one that was
+built before, which it refuses if it is for another kind of node.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import fcntl
 import gzip
 import hashlib
 import json
 import os
+import py_compile
+import re
 import subprocess
 import sys
 import tarfile
@@ -35,12 +39,19 @@ program=$(readlink -f "$0") || exit 1
 exec "${program%%/*}/python3" -I -m %s "$@"
 """
 UNUSED = ("tests", "_tests", "include", "bin", "ansible_collections")
+RELEASE = "release"  # the file that tells a bundle's name
+RELEASE_NAME = re.compile(r"[0-9A-Za-z.!+_]+-[0-9a-f]{12}")
+PACKAGE = "lib/python%s/site-packages/tricorn/__init__.py"
+NEVER_COMPILED = re.compile(r"pygments/(lexers|styles)/")
 # pip notes there where a wheel came from, which differs from controller to controller
 PROVENANCE = ("direct_url.json", "REQUESTED", "RECORD", "INSTALLER")
 
 
 def main() -> None:
     options = parse(sys.argv[1:])
+    if options.bundle:
+        print(json.dumps({**describe(options), "built": False}))
+        return
     cache = Path(options.cache).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / "lock", "w", encoding="utf-8") as lock:
@@ -55,12 +66,14 @@ def main() -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Build a bundle of the agent for a node.")
-    parser.add_argument("--source", required=True, help="a checkout, a wheel, or a requirement such as tricorn==0.1.0")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--source", help="a checkout, a wheel, or a requirement such as tricorn==0.1.0")
+    given.add_argument("--bundle", help="a bundle that was built before")
     parser.add_argument("--python", required=True, help="the node's Python, such as 3.11")
     parser.add_argument("--interpreter", required=True, help="its path on the node, such as /usr/bin/python3.11")
     parser.add_argument("--machine", required=True, help="the node's machine, such as x86_64")
     parser.add_argument("--glibc", required=True, help="the node's C library, such as 2.36")
-    parser.add_argument("--cache", required=True, help="directory of finished bundles")
+    parser.add_argument("--cache", default="~/.cache/tricorn/bundles", help="directory of finished bundles")
     return parser.parse_args(arguments)
 
 
@@ -102,12 +115,53 @@ def build(options: argparse.Namespace, cache: Path) -> dict[str, str]:
         install(options, wheel_of(options.source, scratch), packages)
         make_environment(tree, options.interpreter)
         version = version_of(packages)
+        name = "%s-%s" % (version, digest_of(tree))
+        (tree / RELEASE).write_text(name + "\n")
+        if options.python == "%d.%d" % sys.version_info[:2]:
+            compile_all(tree / "lib")
         packed = Path(scratch, "bundle.tar.gz")
         pack(tree, packed)
-        name = "%s-%s" % (version, hashlib.sha256(packed.read_bytes()).hexdigest()[:12])
         path = cache / ("tricorn-%s.tar.gz" % name)
         os.replace(packed, path)
     return {"path": str(path), "name": name, "version": version}
+
+
+def digest_of(tree: Path) -> str:
+    """Return what tells one release from another: a digest of its files before they are compiled."""
+    digest = hashlib.sha256()
+    for path in wanted(tree):
+        name = str(path.relative_to(tree))
+        content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        digest.update(b"%s\0%d\0" % (name.encode(), len(content)) + content)
+    return digest.hexdigest()[:12]
+
+
+def compile_all(directory: Path) -> None:
+    """Compile for a node with this very version of Python, which then trusts the result as it is."""
+    compileall.compile_dir(
+        directory, quiet=1, rx=NEVER_COMPILED, stripdir=directory.parent, optimize=0,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def describe(options: argparse.Namespace) -> dict[str, str]:
+    """Return what C(build) would say of a finished bundle; exit if it isn't for this kind of node."""
+    path = Path(options.bundle).expanduser().absolute()
+    try:
+        with tarfile.open(path, mode="r:gz") as tar:
+            links = {member.name: member.linkname for member in tar if member.issym()}
+            names = set(tar.getnames())
+            name = tar.extractfile(RELEASE).read().decode().strip() if RELEASE in names else ""
+    except (OSError, EOFError, tarfile.TarError) as error:
+        sys.exit("%s is no bundle of the agent: %s" % (path, error))
+    if not RELEASE_NAME.fullmatch(name) or "bin/python3" not in links:
+        sys.exit("%s is no bundle of the agent: it names no release" % path)
+    if links["bin/python3"] != options.interpreter or PACKAGE % options.python not in names:
+        sys.exit("%s is for %s; the node has %s" % (path, links["bin/python3"], options.interpreter))
+    libraries = [each for each in names if each.endswith(".so") and "-linux-gnu" in each]
+    if not all("-%s-linux-gnu" % options.machine in each for each in libraries):
+        sys.exit("%s is for another machine; the node is %s" % (path, options.machine))
+    return {"path": str(path), "name": name, "version": name.rpartition("-")[0]}
 
 
 def wheel_of(source: str, scratch: str) -> str:
@@ -152,9 +206,12 @@ def pack(tree: Path, archive: Path) -> None:
     """Pack reproducibly: the same files give the same bytes."""
     with open(archive, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as stream:
         with tarfile.open(fileobj=stream, mode="w") as tar:
-            for path in sorted(tree.rglob("*")):
-                if is_wanted(path.relative_to(tree).parts):
-                    tar.add(path, str(path.relative_to(tree)), recursive=False, filter=anonymous)
+            for path in wanted(tree):
+                tar.add(path, str(path.relative_to(tree)), recursive=False, filter=anonymous)
+
+
+def wanted(tree: Path) -> list[Path]:
+    return [path for path in sorted(tree.rglob("*")) if is_wanted(path.relative_to(tree).parts)]
 
 
 def is_wanted(parts: tuple[str, ...]) -> bool:

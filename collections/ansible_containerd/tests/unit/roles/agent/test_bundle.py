@@ -102,3 +102,55 @@ def test_old_bundles_go(bundle, tmp_path):
         os.utime(path, (age, age))
     bundle.drop_old(tmp_path)
     assert sorted(int(path.name.split(".")[0]) for path in tmp_path.iterdir()) == list(range(4, 12))
+
+
+@pytest.fixture
+def finished(bundle, tmp_path):
+    """A bundle as C(build) leaves it, of one module and one library."""
+    tree = tmp_path / "tree"
+    packages = tree / "lib" / ("python%d.%d" % sys.version_info[:2]) / "site-packages"
+    (packages / "tricorn").mkdir(parents=True)
+    (packages / "tricorn" / "__init__.py").write_text("x = 1\n")
+    (packages / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"elf")
+    bundle.make_environment(tree, "/usr/bin/python3.11")
+    (tree / "release").write_text("1.0.dev2+x-%s\n" % bundle.digest_of(tree))
+    bundle.compile_all(tree / "lib")
+    bundle.pack(tree, tmp_path / "finished.tar.gz")
+    return tmp_path / "finished.tar.gz"
+
+
+def described(bundle, path, *more):
+    python = "--python=%d.%d" % sys.version_info[:2]
+    return bundle.describe(bundle.parse(["--bundle=%s" % path, *NODE, python, *more]))
+
+
+def test_a_finished_bundle_is_told_by_its_name(bundle, finished):
+    found = described(bundle, finished)
+    assert (found["path"], found["version"]) == (str(finished), "1.0.dev2+x")
+    assert found["name"].startswith("1.0.dev2+x-")
+    with tarfile.open(finished) as archive:
+        assert [name for name in archive.getnames() if name.endswith(".pyc")]
+    assert bundle.digest_of(finished.parent / "tree") != found["name"].rpartition("-")[2]  # with what is compiled
+
+
+@pytest.mark.parametrize(
+    "more, why",
+    [
+        (["--interpreter=/opt/python3"], "the node has /opt/python3"),
+        (["--python=3.99"], "is for /usr/bin/python3.11"),
+        (["--machine=aarch64"], "the node is aarch64"),
+    ],
+)
+def test_a_bundle_for_other_nodes_is_refused(bundle, finished, more, why):
+    with pytest.raises(SystemExit, match=why):
+        described(bundle, finished, *more)
+
+
+def test_what_is_no_bundle_is_refused(bundle, tmp_path):
+    (tmp_path / "text.tar.gz").write_text("no archive")
+    with pytest.raises(SystemExit, match="is no bundle of the agent"):
+        described(bundle, tmp_path / "text.tar.gz")
+    with tarfile.open(tmp_path / "empty.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(SystemExit, match="names no release"):
+        described(bundle, tmp_path / "empty.tar.gz")

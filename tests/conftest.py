@@ -20,10 +20,13 @@ from tricorn_testing.images import ImageLayout
 from tricorn_testing.paths import PREFIX, short_directory
 from tricorn_testing.registry import Registry, running_registry
 
-# A shell without job control starts what it puts into the background with SIGINT ignored, and children would
-# inherit that: Ctrl-C must reach the programs under test however the suite was started.
+# A shell without job control starts what it puts into the background with SIGINT ignored, `nohup` does that with
+# SIGHUP, and children would inherit it: both must reach the programs under test however the suite was started.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)  # the suite goes on without; a program starts with the default
 
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 IN_CI = os.environ.get("CI") == "true"

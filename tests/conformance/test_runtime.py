@@ -182,10 +182,11 @@ async def test_pausing_stops_it_and_resuming_lets_it_go_on(node):
     ref, _created = await node.start("sh", "-c", "while :; do echo x; sleep 0.01; done")
     await until(lambda: os.path.getsize(ref.log) > 0)
     await node.runtime.pause(ref)
-    await trio.sleep(0.1)
-    size = os.path.getsize(ref.log)
-    await trio.sleep(0.2)
-    assert os.path.getsize(ref.log) == size
+    size = -1
+    with trio.fail_after(WAIT):
+        while os.path.getsize(ref.log) != size:  # the monitor writes what was said before
+            size = os.path.getsize(ref.log)
+            await trio.sleep(0.2)
     await node.runtime.resume(ref)
     await until(lambda: os.path.getsize(ref.log) > size)
 

@@ -49,7 +49,7 @@ async def attack(wire: bytes, sizes: list[int], *, close: bool) -> None:
             with trio.move_on_after(1):
                 await _send(client, wire, sizes)
             await (client.aclose() if close else client.send_stream.aclose())
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while server.statistics()["connections"]:  # noqa: ASYNC110 - seen from outside
                     await trio.sleep(0.05)
             nursery.cancel_scope.cancel()

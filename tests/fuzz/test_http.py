@@ -60,7 +60,7 @@ async def converse(pieces: list[bytes], close: bool) -> None:
             await client.aclose()
         else:
             await client.send_stream.aclose()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while api.statistics()["connections"]:  # noqa: ASYNC110 - seen from outside
                 await trio.sleep(0.05)
         assert not any(isinstance(item, Connection) for item in api._connections)

@@ -134,14 +134,14 @@ def test_an_interactive_shell(environment: dict[str, str], image: str) -> None:
         try:
             os.write(person, b"stty size; echo $((40+2)); exit 3\r")
             assert b"42" in _read_until(person, b"\n42")
-            assert process.wait(20) == 3
+            assert process.wait(60) == 3
         finally:
             process.kill()
             os.close(person)
 
 
 def _read_until(descriptor: int, text: bytes) -> bytes:
-    seen, deadline = b"", time.monotonic() + 20
+    seen, deadline = b"", time.monotonic() + 60
     while text not in seen and time.monotonic() < deadline:
         if select.select([descriptor], [], [], 0.2)[0]:
             seen += os.read(descriptor, 4096)
@@ -156,7 +156,7 @@ def test_ctrl_c_reaches_the_container(environment: dict[str, str], image: str) -
         try:
             assert process.stdout.readline() == b"up\n"
             process.send_signal(2)
-            assert process.wait(20) == 9
+            assert process.wait(60) == 9
             assert process.stdout.read() == b"caught\n"
         finally:
             process.kill()

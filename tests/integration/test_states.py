@@ -182,7 +182,7 @@ def test_an_upload_is_watched_by_its_id(agent: Daemon, image: str, tmp_path: Pat
         target = f"/v1/again/archive?operation=upload-by-me&size={len(data)}"
         connection.request("POST", target, data, {"Content-Type": "application/octet-stream"})
         assert connection.getresponse().status == 200
-        watcher.join(30)
+        watcher.join(60)
     finally:
         connection.close()
         over.set()

@@ -319,7 +319,7 @@ class Client:
 
     async def event(self) -> Any:
         """Return the next h11 event of the answer."""
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 self._http.receive_data(bytes(await self.stream.receive_some(65536)))
         return event
@@ -386,7 +386,7 @@ class Server:
 
     async def quiet(self) -> None:
         """Wait until no connection is left."""
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while self.listener.statistics()["connections_open"]:  # noqa: ASYNC110 - it has no event for that
                 await trio.sleep(0.005)
 

@@ -54,7 +54,7 @@ async def server(
         running = Server(path, api, listener, world)
         yield running
         await running.close_clients()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await listener.stop(grace=0.5)
         assert listener.statistics()["connections_open"] == 0
         assert listener.statistics()["connections_failed"] == 0

@@ -28,6 +28,7 @@ BODIES = {
     "ResizeRequest": {"rows": 1, "columns": 1}, "LabelsPatch": {"labels": {}},
     "ImageTag": {"reference": "r"}, "ImagePush": {}, "ImageTags": {"references": ["r"]},
     "ArchiveExport": {"path": "/x", "images": ["r"]}, "ArchiveImport": {"path": "/x"}, "LeaseDesired": {},
+    "SnapshotDesired": {},
     "LeaseResource": {"type": "images", "id": "r"},
     "PolicyQuestion": {"reference": "redis"},
 }  # fmt: skip
@@ -139,7 +140,7 @@ async def test_audit_of_upgraded_exec_and_of_leaving(server: Server) -> None:
     with capture_logs() as lines:
         client = await server.connect()
         await client.send("POST", "/v1/mine/containers/web/stop")
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while not server.world.calls:  # noqa: ASYNC110 - the fakes have no event for it
                 await trio.sleep(0.005)
         await client.stream.aclose()

@@ -80,10 +80,10 @@ async def test_expect_continue(server: Server) -> None:
     body = b'{"image": "redis"}'
     head = f"PUT {C} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
     await client.stream.send_all(head.encode())
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         assert bytes(await client.stream.receive_some()).startswith(b"HTTP/1.1 100 ")
     await client.stream.send_all(body)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         assert bytes(await client.stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
@@ -211,7 +211,7 @@ async def test_head_of_a_silent_stream_comes_at_once(server: Server) -> None:
     server.world.stream_hold = trio.Event()
     client = await server.connect()
     await client.send("GET", "/v1/events?follow=true")
-    with trio.fail_after(2):
+    with trio.fail_after(60):
         assert (await client.event()).status_code == 200
 
 
@@ -238,10 +238,12 @@ async def test_slow_reader_holds_the_source_back(server: Server) -> None:
     server.world.services.tasks.logs = endless
     client = await server.connect()
     await client.send("GET", f"{C}/logs?follow=true")
-    await trio.sleep(0.5)
-    before = drawn
-    await trio.sleep(0.2)
-    assert drawn == before < 1000
+    before = -1
+    with trio.fail_after(60):
+        while drawn != before:  # what the sockets hold is drawn, at first
+            before = drawn
+            await trio.sleep(0.3)
+    assert drawn < 1000
 
 
 async def test_a_thousand_aborted_connections_leave_nothing(server: Server) -> None:
@@ -348,6 +350,6 @@ async def test_reset_by_the_client(server: Server) -> None:
 
 
 async def until(condition: object) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - the server has no event for it
             await trio.sleep(0.005)

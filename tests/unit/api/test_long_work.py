@@ -81,7 +81,7 @@ async def test_delete_cancels(server: Server) -> None:
     await watcher.send("GET", f"{place}/progress")
     await watcher.event()
     await server.request("DELETE", place)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await watcher.event()
     await ended(server)
     assert await state(server) == "cancelled"
@@ -102,13 +102,13 @@ async def test_stop_tells_the_watcher(server: Server) -> None:
 
 
 async def started(server: Server) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while not server.world.calls:  # noqa: ASYNC110 - the fakes have no event for it
             await trio.sleep(0.005)
 
 
 async def ended(server: Server) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while await state(server) == "running":  # noqa: ASYNC110 - seen from outside
             await trio.sleep(0.005)
 

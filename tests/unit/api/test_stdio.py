@@ -27,7 +27,7 @@ class Frames:
         self._frames = self._decoder.feed(client.trailing)
 
     async def next(self) -> Frame | None:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while not self._frames:
                 data = await self._stream.receive_some(65536)
                 if not data:
@@ -75,7 +75,7 @@ async def test_request_frame_in_the_same_piece_as_the_head(server: Server) -> No
     head = f"POST {EXEC} HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: tricorn-stdio/1\r\nContent-Length: 0\r\n\r\n"
     await client.stream.send_all(head.encode() + encode_document(FrameKind.EXEC, REQUEST))
     data = b""
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while b'{"pid":77}' not in data:
             data += bytes(await client.stream.receive_some())
     assert data.startswith(b"HTTP/1.1 101 ")
@@ -193,7 +193,7 @@ async def test_attach_signal_is_the_containers(server: Server) -> None:
     frames = await opened(server, "GET", ATTACH)
     await frames.next()
     await frames.send(FrameKind.SIGNAL, {"signal": "SIGHUP"})
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while not any(name == "tasks.kill" for name, _, _ in server.world.calls):  # noqa: ASYNC110
             await trio.sleep(0.005)
     assert server.world.last("tasks.kill")[0][2].signal == "SIGHUP"

@@ -25,7 +25,7 @@ def ask(agent: Any, command: list[str]) -> Ask:
     def run(line: str, **env: str) -> list[str]:
         environment = {**os.environ, "_TRICORN_COMPLETE": "bash_complete", "TRICORN_LINE": line, **env}
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=20, check=False
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.stderr == ""
         return [line.removeprefix("plain,") for line in done.stdout.splitlines() if line]
@@ -128,5 +128,5 @@ def test_in_a_real_bash(agent: Any, tmp_path: Path) -> None:
         _tricorn_completion tricorn
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("8.1\n", "")

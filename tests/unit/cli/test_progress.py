@@ -70,7 +70,7 @@ def test_credentials_come_from_stdin(agent: Any, spawn: Callable[..., Any]) -> N
     process = spawn(
         "image", "pull", "-q", "--username", "me", "--password-stdin", "--always", "--plain-http", "a"
     )
-    process.communicate(b"secret word\n", timeout=10)
+    process.communicate(b"secret word\n", timeout=60)
     assert process.returncode == 0
     assert agent.body("PUT /v1/default/images") == {
         "reference": "a",

@@ -167,7 +167,7 @@ def test_stdin_is_forwarded_and_closed(made: Any, spawn: Run) -> None:
 
     made.session(ATTACH, echo)
     process = spawn("run", "-qi", "alpine", "cat")
-    out, err = process.communicate(b"hello\n", timeout=10)
+    out, err = process.communicate(b"hello\n", timeout=60)
     assert (process.returncode, out, err) == (0, b"HELLO\n", b"")
     assert made.body(CREATE)["desired"]["stdin"] is True
 
@@ -184,7 +184,7 @@ def test_without_i_stdin_is_left_alone(made: Any, spawn: Run) -> None:
     process = spawn("run", "-q", "alpine")
     process.stdin.write(b"not for you\n")
     process.stdin.flush()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert seen == [None]
 
 
@@ -203,7 +203,7 @@ def test_signals_go_to_the_container(made: Any, spawn: Run, number: signal.Signa
     process = spawn("run", "-q", "--rm", "alpine")
     assert process.stdout.readline() == b"up\n"
     process.send_signal(number)
-    assert process.wait(10) == 128 + number
+    assert process.wait(60) == 128 + number
     assert made.lines[-1] == REMOVE
     assert process.stderr.read() == b""
 
@@ -223,7 +223,7 @@ def test_the_third_ctrl_c_gives_up(made: Any, spawn: Run) -> None:
     for expected in (b"up\n", b"no\n", b"no\n"):
         assert process.stdout.readline() == expected
         process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     assert made.lines[-1] == REMOVE
 
 
@@ -243,7 +243,7 @@ def test_an_ignored_signal_stays_ignored(made: Any, command: list[str]) -> None:
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_no_sig_proxy(made: Any, spawn: Run) -> None:
@@ -256,7 +256,7 @@ def test_no_sig_proxy(made: Any, spawn: Run) -> None:
     process = spawn("run", "-q", "--no-sig-proxy", "alpine")
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
 
 
 def test_much_output_and_slow_readers(made: Any, spawn: Run) -> None:
@@ -277,7 +277,7 @@ def test_much_output_and_slow_readers(made: Any, spawn: Run) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.7)
     assert sent < 50, "13 MB went somewhere although nobody read"
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert out == block * 200
     assert process.returncode == 0
 
@@ -297,14 +297,14 @@ def test_much_input_and_a_slow_container(made: Any, spawn: Run, tmp_path: Path) 
     made.session(ATTACH, script)
     with source.open("rb") as file:
         process = spawn("run", "-qi", "alpine", stdin=file)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert got == data
 
 
 def test_output_into_a_file(made: Any, spawn: Run, tmp_path: Path) -> None:
     made.session(ATTACH, talk(STARTED, (FrameKind.STDOUT, b"x" * 500_000), exited(0)))
     with (tmp_path / "out").open("wb") as file:
-        assert spawn("run", "-q", "alpine", stdout=file).wait(10) == 0
+        assert spawn("run", "-q", "alpine", stdout=file).wait(60) == 0
     assert (tmp_path / "out").stat().st_size == 500_000
 
 
@@ -318,14 +318,14 @@ def test_a_reader_that_leaves(made: Any, spawn: Run) -> None:
     process = spawn("run", "-q", "--rm", "alpine", "yes")
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     assert process.stderr.read() == b""
     assert made.lines[-1] == REMOVE
 
 
 def test_it_needs_a_terminal(made: Any, spawn: Run) -> None:
     process = spawn("run", "-it", "alpine")
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert b"isn't a terminal" in err
     assert made.lines == []
@@ -358,7 +358,7 @@ def test_exec_sends_its_request_first(agent: Any, tricorn: Run) -> None:
 def test_exec_json_collects(agent: Any, spawn: Run) -> None:
     agent.answer(EXEC, {"exit_code": 4, "stdout": "x", "stderr": ""})
     process = spawn("--json", "exec", "-i", "web", "cat")
-    out, _ = process.communicate(b"input", timeout=10)
+    out, _ = process.communicate(b"input", timeout=60)
     assert process.returncode == 4
     assert json.loads(out)["stdout"] == "x"
     assert agent.body(EXEC) == {"args": ["cat"], "stdin": "input"}
@@ -391,7 +391,7 @@ def test_attach(agent: Any, spawn: Run, stdin: bool, options: list[str]) -> None
     process = spawn("attach", *options, "web")
     process.stdin.write(b"typed\n")
     process.stdin.flush()
-    assert process.wait(10) == 5
+    assert process.wait(60) == 5
     assert heard == ([b"typed\n"] if stdin and not options else [])
 
 

@@ -53,7 +53,7 @@ async def cut(exchange: Exchange, start: int, count: int, status: str = "200 OK"
 
 
 async def fetch(c: RegistryClient, server: Server, sink: MemorySink, descriptor: Descriptor = LAYER) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await c.fetch(Reference.parse(f"{server.address}/team/app:1"), descriptor, sink)
 
 
@@ -341,7 +341,7 @@ async def fetch_document(
     **more: object,
 ) -> tuple[bytes, list[str]]:
     async with serving(handler) as server, client(**more) as c:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             data = await c.fetch_document(Reference.parse(f"{server.address}/a:1"), descriptor)
         return data, server.lines()
 

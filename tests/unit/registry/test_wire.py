@@ -124,7 +124,7 @@ async def test_broken_answers_are_unavailable(head: bytes) -> None:
         await exchange.raw(head)
 
     async with serving(broken) as server, wiring() as wire:
-        with pytest.raises(Unavailable), trio.fail_after(10):
+        with pytest.raises(Unavailable), trio.fail_after(25):
             await get(wire, server.url)
         assert wire.statistics()["connections_idle"] == 0
 
@@ -140,7 +140,7 @@ async def test_drips_and_silence_are_stalls(head: bytes) -> None:
             await trio.sleep(0.02)
 
     async with serving(drip) as server, wiring(pacing=QUICK) as wire:
-        with pytest.raises(Unavailable), trio.fail_after(10):
+        with pytest.raises(Unavailable), trio.fail_after(25):
             await get(wire, server.url)
 
 
@@ -149,7 +149,7 @@ async def test_silence_before_the_answer_is_a_stall() -> None:
         await trio.sleep_forever()
 
     async with serving(silent) as server, wiring(pacing=QUICK) as wire:
-        with pytest.raises(Unavailable, match="no answer"), trio.fail_after(10):
+        with pytest.raises(Unavailable, match="no answer"), trio.fail_after(25):
             await get(wire, server.url)
 
 

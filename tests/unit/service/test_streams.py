@@ -51,7 +51,7 @@ async def begin(
         client.ended.set()
 
     nursery.start_soon(serve)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await client.opened.wait()
     return client
 
@@ -61,7 +61,7 @@ async def one() -> AsyncIterator[tuple[StreamService, Client, MessageStream]]:
     streams = StreamService()
     async with trio.open_nursery() as nursery:
         client = await begin(nursery, streams)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             yield streams, client, streams.get("n", "s")
         nursery.cancel_scope.cancel()
 
@@ -160,7 +160,7 @@ async def test_the_collector_ends_what_its_lease_kept() -> None:
             "leased": ("l", ""), "taken": ("l", "a process has it"), "free": ("", "its client has it open"),
         }  # fmt: skip
         await streams.collect(Node(Kind.STREAM, "n", "leased"))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await leased.ended.wait()
         await streams.collect(Node(Kind.STREAM, "n", "leased"))  # gone is gone
         assert {item.object.node.key for item in streams.outside()} == {"taken", "free"}

@@ -276,7 +276,7 @@ async def test_runs_when_something_expires(node: Node) -> None:
 
 
 async def gone(node: Node, digest: Digest) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while os.path.exists(node.content.blob_path(digest)):
             await trio.sleep(0.02)
 
@@ -294,7 +294,7 @@ async def test_few_changes_are_no_reason_and_many_are(db: Database, clock) -> No
         await db.write(lambda tx, n=number: tx.namespaces.create(f"n{n}"))
     assert not await due(schedule, 0.7)
     await db.write(lambda tx: tx.namespaces.create("last"))
-    assert await due(schedule, 0.7)
+    assert await due(schedule, 60)
 
 
 async def test_the_pace_can_be_set(db: Database, clock) -> None:
@@ -310,10 +310,10 @@ async def test_the_pace_can_be_set(db: Database, clock) -> None:
     assert not await due(schedule, 0.3)
     assert schedule.due_at() is None
     await db.write(lambda tx: tx.leases.create("n", "c"))
+    start = trio.current_time()
     await db.write(lambda tx: tx.leases.delete("n", "c"))
     assert schedule.due_at() is not None
-    start = trio.current_time()
-    assert await due(schedule, 10)
+    assert await due(schedule, 60)
     assert trio.current_time() - start >= 0.2
 
 
@@ -326,7 +326,7 @@ async def test_pauses_are_long_in_relation_to_the_work(db: Database, clock) -> N
     await db.write(lambda tx: tx.leases.delete("n", "l"))
     assert not await due(schedule, 0.3)
     schedule.trigger()
-    assert await due(schedule, 0.3)
+    assert await due(schedule, 4)  # of a pause of 4.9
 
 
 async def test_what_expired_during_a_pause_is_due_after_it(db: Database, clock) -> None:
@@ -335,7 +335,7 @@ async def test_what_expired_during_a_pause_is_due_after_it(db: Database, clock) 
     expiry = (clock.now() + timedelta(seconds=5)).isoformat()
     await db.write(lambda tx: tx.leases.create("n", "l", {EXPIRE: expiry}))
     clock.advance(6)
-    assert await due(schedule, 5)
+    assert await due(schedule, 60)
     schedule.end(schedule.begin(), 0, 0.005)  # something else keeps it: that is no reason to go on for ever
     assert not await due(schedule, 0.5)
 

@@ -67,7 +67,7 @@ async def test_an_exception_undoes_its_own_function_only(db: Database) -> None:
         raised.append(True)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(db.write, lambda tx: gate.wait(10))
+        nursery.start_soon(db.write, lambda tx: gate.wait(60))
         await trio.testing.wait_all_tasks_blocked(0.05)
         nursery.start_soon(db.write, lambda tx: tx.namespaces.create("before"))
         nursery.start_soon(expect_failure)
@@ -94,7 +94,7 @@ async def test_a_cancelled_caller_whose_change_is_under_way_has_it_done(db: Data
 
     def slow(tx: Transaction) -> str:
         started.set()
-        gate.wait(10)
+        gate.wait(60)
         tx.namespaces.create("done")
         return "result"
 
@@ -137,7 +137,7 @@ async def test_a_read_is_one_snapshot(db: Database) -> None:
     def look(tx: Transaction) -> None:
         seen.append(len(tx.namespaces.list()))
         token.run_sync_soon(began.set)
-        proceed.wait(10)
+        proceed.wait(60)
         seen.append(len(tx.namespaces.list()))
 
     async with trio.open_nursery() as nursery:
@@ -227,7 +227,7 @@ async def test_a_lost_transaction_fails_all_of_its_batch(db: Database) -> None:
             outcomes.append(error)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(db.write, lambda tx: gate.wait(10))
+        nursery.start_soon(db.write, lambda tx: gate.wait(60))
         await trio.testing.wait_all_tasks_blocked(0.05)
         nursery.start_soon(attempt, lambda tx: tx.namespaces.create("before"))
         nursery.start_soon(attempt, loses)

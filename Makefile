@@ -1,10 +1,11 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench soak proto wheel clean
+.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet soak proto wheel clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FLEET_ARGS ?=
 SOAK_ARGS ?=
 LAB := PYTHONPATH=tools $(BIN)/python -m lab
 
@@ -52,6 +53,10 @@ format:  ## let ruff format the Python code
 bench:  ## Tricorn beside two releases of containerd; BENCH_ARGS="--quick --only run,memory"
 	@tools/setup.sh bench
 	@PYTHONPATH=tests/support $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+bench-fleet:  ## one Ansible task over 5 to 50 light nodes on this machine; FLEET_ARGS="--nodes 5,10 --rounds 1"
+	@tools/setup.sh test
+	@PYTHONPATH=tools:tests/support $(BIN)/python tests/bench/fleet_scale.py $(FLEET_ARGS)
 
 soak:  ## 2,000 cycles of run, exec, kill, delete, the agent killed every 100: nothing may be left; SOAK_ARGS="--cycles 200"
 	@tools/setup.sh test

@@ -14,8 +14,8 @@ from tricorn.errors import TricornError, Unimplemented
 from tricorn.fleet.relay import PROGRAM
 
 _PYTHON: Final = "/usr/bin/python3"
-_LONGEST_PATH: Final = 107  # of a socket's address, with what ssh adds while it makes one
-_CONTROL_NAME: Final = 40 + 20  # the hash that is its name, and ssh's own suffix
+_LONGEST_PATH: Final = 107  # of a socket's address
+_SUFFIX: Final = 20  # that ssh appends while it makes one
 _LOCAL: Final = "local"
 
 
@@ -87,16 +87,15 @@ def _ssh(options: Mapping[str, Any]) -> list[str]:
     words += ["-o", f"ConnectTimeout={options['timeout']}"]
     for key in ("ssh_common_args", "ssh_extra_args"):
         words += shlex.split(options[key] or "")
-    return [*words, *_control_path(words, options["control_path_dir"]), "--", str(options["host"])]
+    return [*words, *_control_path(words, options["control_path"]), "--", str(options["host"])]
 
 
-def _control_path(words: Sequence[str], directory: str) -> list[str]:
-    """Return where connections wait for the next look, beside those of playbooks; nothing if they don't."""
+def _control_path(words: Sequence[str], path: str) -> list[str]:
+    """Return where connections wait for the next look, playbooks' own among them; nothing if they don't."""
     text = " ".join(words).lower()
-    path = os.path.expanduser(directory or "~/.ansible/cp")
     if "controlpersist" not in text or "controlpath" in text:
         return []
-    if len(path) + _CONTROL_NAME > _LONGEST_PATH:
+    if not path or len(path) + _SUFFIX > _LONGEST_PATH:
         return ["-o", "ControlMaster=no"]
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    return ["-o", f'ControlPath="{path}/%C"']
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    return ["-o", f'ControlPath="{path}"']

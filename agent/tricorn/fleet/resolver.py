@@ -25,12 +25,13 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader, init_plugin_loader
 from ansible.template import Templar
+from ansible.utils.path import unfrackpath
 from ansible.vars.manager import VariableManager
 
 NODES = "nodes"  # the group that playbooks of the collection work on
 _OPTIONS = (
     "host", "port", "remote_user", "private_key_file", "ssh_args", "ssh_common_args", "ssh_extra_args",
-    "ssh_executable", "control_path_dir", "host_key_checking", "timeout",
+    "ssh_executable", "host_key_checking", "timeout",
 )  # fmt: skip
 _BECOME = ("ansible_become", "ansible_become_method", "ansible_become_user", "ansible_become_exe")
 
@@ -95,8 +96,17 @@ def _reach(variables: dict[str, Any], templar: Templar) -> dict[str, Any]:
     }
     if reach["connection"] == "ssh":
         reach["ssh"] = {name: plugin.get_option(name) for name in _OPTIONS}
+        reach["ssh"]["control_path"] = _control_path(plugin)
         reach["password"] = bool(plugin.get_option("password"))
     return json.loads(json.dumps(reach, default=str))
+
+
+def _control_path(plugin: Any) -> str:
+    """Return where playbooks keep the connection to this host, so that it is shared; "" if that can't be told."""
+    options = [plugin.get_option(name) for name in ("host", "port", "remote_user")]
+    name = getattr(plugin, "_create_control_path", None)  # no part of the plugin's interface
+    path = plugin.get_option("control_path") or (name and name(*options)) or ""
+    return path % {"directory": unfrackpath(plugin.get_option("control_path_dir"))} if path else ""
 
 
 if __name__ == "__main__":

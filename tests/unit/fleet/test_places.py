@@ -18,7 +18,7 @@ def host(tmp_path: Path, **fields: Any) -> dict[str, Any]:
     ssh = {
         "host": "10.0.0.1", "port": None, "remote_user": "root", "private_key_file": None, "timeout": 10,
         "ssh_args": "-o ControlMaster=auto -o ControlPersist=60s", "ssh_common_args": "", "ssh_extra_args": "",
-        "ssh_executable": "ssh", "control_path_dir": str(tmp_path / "cp"), "host_key_checking": True,
+        "ssh_executable": "ssh", "control_path": str(tmp_path / "cp/0a1b2c"), "host_key_checking": True,
     }  # fmt: skip
     ssh |= fields.pop("ssh", {})
     made = {
@@ -57,7 +57,7 @@ def test_ssh_gets_what_ansible_would_give_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("directory", "arguments", "expected"),
     [
-        ("cp", "-o ControlPersist=60s", 'ControlPath="{}/cp/%C"'),
+        ("cp", "-o ControlPersist=60s", 'ControlPath="{}/cp/0a1b2c"'),
         ("x" * 80, "-o ControlPersist=60s", "ControlMaster=no"),
         ("cp", "-C", None),
         ("cp", "-o ControlPersist=60s -o ControlPath=/mine", None),
@@ -67,7 +67,7 @@ def test_ssh_gets_what_ansible_would_give_it(tmp_path: Path) -> None:
 def test_connections_are_kept_where_ansible_keeps_them(
     tmp_path: Path, directory: str, arguments: str, expected: str | None
 ) -> None:
-    options = {"ssh_args": arguments, "control_path_dir": str(tmp_path / directory)}
+    options = {"ssh_args": arguments, "control_path": str(tmp_path / directory / "0a1b2c")}
     words = place(host(tmp_path, ssh=options), SOCKET).command[:-3]
     last = words[-1] if words[-1].startswith(("ControlPath", "ControlMaster=no")) else None
     if expected is None:

@@ -26,7 +26,8 @@ def converse(conversation, deliver):
             requests = conversation.send(responses)
         except StopIteration as end:
             return end.value
-        responses = deliver(requests)
+        # Nothing to ask is no reason to go to the node: ssh would wait for words that never come.
+        responses = deliver(requests) if requests else []
 
 
 def image(options, check_mode):

@@ -22,6 +22,7 @@ def run(module, *responses, **given):
     asked, script = [], list(responses)
 
     def deliver(requests):
+        assert requests, "a relay that is sent nothing waits forever"
         asked.extend(requests)
         return [script.pop(0) for dummy in requests]
 

@@ -150,31 +150,41 @@ class LayerApplier:
 
     # ------------------------------------------------------------ kinds of members
     def _regular(self, stream: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
+        mode, size, mtime = entry.mode, entry.size, entry.mtime
         try:
-            fd = os.open(base, _CREATE, entry.mode, dir_fd=parent.fd)
+            fd = os.open(base, _CREATE, mode, dir_fd=parent.fd)
         except FileExistsError:
             parent = self._displace(parent, base)
-            fd = os.open(base, _CREATE, entry.mode, dir_fd=parent.fd)
+            fd = os.open(base, _CREATE, mode, dir_fd=parent.fd)
         try:
-            plain = entry.pax is None and entry.segments is None
-            if not plain:
-                sparse.restore(stream, entry, fd)
-            elif entry.size:
-                stream.copy(fd, entry.size)
-            foreign = entry.uid != self._uid or entry.gid != self._gid
-            if foreign or not parent.plain:
-                os.fchown(fd, entry.uid, entry.gid)
-            if entry.mode & 0o7000 or not parent.plain:  # chown(2) clears the set-ID bits
-                os.fchmod(fd, entry.mode)
-            if entry.xattrs:
-                self._set_xattrs(entry, fd, path)
-            if plain and not entry.xattrs:
-                self.tally.file(entry.size)
+            foreign = entry.uid != self._uid or entry.gid != self._gid or not parent.plain
+            if foreign or mode & 0o7000 or entry.xattrs or entry.pax or entry.segments is not None:
+                self._unusual(stream, entry, fd, path, plain=parent.plain)
             else:
-                self.tally.measured(fd)
-            os.utime(fd, ns=(entry.mtime, entry.mtime))
+                if size:
+                    stream.copy(fd, size)
+                self.tally.file(size)
+            os.utime(fd, ns=(mtime, mtime))
         finally:
             os.close(fd)
+
+    def _unusual(self, stream: TarStream, entry: Entry, fd: int, path: bytes, *, plain: bool) -> None:
+        """Fill a file that is sparse, or that isn't described by how it was made alone."""
+        whole = entry.pax is None and entry.segments is None
+        if not whole:
+            sparse.restore(stream, entry, fd)
+        elif entry.size:
+            stream.copy(fd, entry.size)
+        if entry.uid != self._uid or entry.gid != self._gid or not plain:
+            os.fchown(fd, entry.uid, entry.gid)
+        if entry.mode & 0o7000 or not plain:  # chown(2) clears the set-ID bits
+            os.fchmod(fd, entry.mode)
+        if entry.xattrs:
+            self._set_xattrs(entry, fd, path)
+        if whole and not entry.xattrs:
+            self.tally.file(entry.size)
+        else:
+            self.tally.measured(fd)
 
     def _directory(self, _: TarStream, entry: Entry, parent: Directory, path: bytes, base: bytes) -> None:
         fresh = True

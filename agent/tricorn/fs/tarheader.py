@@ -38,6 +38,7 @@ HEADER_ONLY: Final = frozenset({HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRE
 # name; mode, uid and gid together; size; mtime; checksum; type; magic; the first byte of the prefix. The
 # rest is read where the type needs it.
 _HEADER: Final = Struct("100s24s12s12s8sc100x6s82xB")
+_EXTENSION: Final = Struct("124x12s12x8s")  # size and checksum: nothing else of an extension header counts
 _LINK: Final = slice(157, 257)
 _MAJOR: Final = slice(329, 337)
 _MINOR: Final = slice(337, 345)
@@ -50,7 +51,7 @@ _ADLER_BASE: Final = 65521
 
 _owners: dict[bytes, tuple[int, int, int]] = {}  # an archive holds few combinations of mode, uid and gid
 _times: dict[bytes, int] = {}  # and few times, in nanoseconds
-_checksums: dict[int, bytes] = {}  # sum of a block's bytes (modulo _ADLER_BASE): a field that agrees with it
+_checksums: dict[int, bytes] = {}  # one more than a block's sum (modulo _ADLER_BASE): a field that agrees
 
 
 class Entry:
@@ -123,11 +124,13 @@ def _text(field: bytes) -> bytes:
     return field if end < 0 else field[:end]
 
 
-def _verify_checksum(block: bytes, stored: bytes, total: int) -> None:
-    """Compare in full where no field seen before agrees. `total` is modulo _ADLER_BASE, by unsigned bytes."""
+def _verify_checksum(block: bytes, stored: bytes, key: int) -> None:
+    """Compare in full where no field seen before agrees. `key` is what `_checksums` knows the block by."""
     expected = number(stored)
+    # The checksum's own eight bytes count as spaces.
+    total = key - (adler32(stored) & 0xFFFF) + 256
     if (total - expected) % _ADLER_BASE == 0:
-        _checksums[total] = stored
+        _checksums[key] = stored
         return
     # Some old writers summed signed characters.
     signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:]) + 256
@@ -138,20 +141,21 @@ def _verify_checksum(block: bytes, stored: bytes, total: int) -> None:
 def parse_header(block: bytes) -> Entry:
     """Return the entry that one 512-byte header describes. Raises InvalidArgument."""
     name, owner, size, mtime, checksum, kind, magic, prefix = _HEADER.unpack_from(block)
-    # adler32's lower half is one more than the sum of the bytes modulo 65521, at the speed of C. The
-    # checksum's own eight bytes count as spaces.
-    total = ((adler32(block) & 0xFFFF) - (adler32(checksum) & 0xFFFF) + 256) % _ADLER_BASE
-    if _checksums.get(total) != checksum:
-        _verify_checksum(block, checksum, total)
+    # adler32's lower half is one more than the sum of the bytes modulo 65521, at the speed of C.
+    key = adler32(block) & 0xFFFF
+    if _checksums.get(key) != checksum:
+        _verify_checksum(block, checksum, key)
     entry = Entry()
     entry.type = kind
     if kind in EXTENSIONS:  # nothing else of their headers counts
         entry.size = number(size)
         return entry
-    entry.name = name[:end] if (end := name.find(0)) >= 0 else name
+    end = name.find(0)
+    entry.name = name if end < 0 else name[:end]
     entry.mode, entry.uid, entry.gid = _owners.get(owner) or _parse_owner(owner)
     entry.size = number(size)
-    entry.mtime = _times[mtime] if mtime in _times else _parse_time(mtime)
+    time = _times.get(mtime)
+    entry.mtime = _parse_time(mtime) if time is None else time
     if kind in _WITH_DETAILS:
         if kind == GNU_SPARSE:
             entry.block = block
@@ -163,6 +167,15 @@ def parse_header(block: bytes) -> Entry:
     if kind == b"\0":  # the V7 form of a regular file, or of a directory by its trailing slash
         entry.type = DIRECTORY if entry.name.endswith(b"/") else REGULAR
     return entry
+
+
+def extension_size(block: bytes) -> int:
+    """Return how many bytes of records follow the header of an extension. Raises InvalidArgument."""
+    size, checksum = _EXTENSION.unpack_from(block)
+    key = adler32(block) & 0xFFFF
+    if _checksums.get(key) != checksum:
+        _verify_checksum(block, checksum, key)
+    return number(size)
 
 
 def _parse_time(field: bytes) -> int:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Final
 
 from tricorn import limits
-from tricorn.errors import ResourceExhausted
+from tricorn.errors import ResourceExhausted, TricornError
 from tricorn.fs import sparse
 from tricorn.fs.tarheader import (
     BLOCK,
@@ -23,11 +24,19 @@ from tricorn.fs.tarheader import (
     ZERO_BLOCK,
     Entry,
     apply_pax,
+    extension_size,
     malformed,
     parse_header,
     parse_pax,
     show,
 )
+
+_TYPE: Final = 156  # where a header says what it is of
+_EXTENSION_TYPES: Final = frozenset(kind[0] for kind in EXTENSIONS)
+_TIME: Final = 64  # bytes that a PAX header with a time only takes, at most
+_CACHED: Final = 4096
+
+_times: dict[bytes, int] = {}  # PAX records that hold a time only: many files share one
 
 
 class TarStream:
@@ -45,6 +54,7 @@ class TarStream:
         self._left = 0  # payload of the current entry not read yet
         self._padding = 0
         self._name = b""
+        self._extension_block, self._extension_size = b"", 0  # the last one, and what it says
         self.entries = 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -55,57 +65,62 @@ class TarStream:
         """Return the next member, or None at the end of the archive. Raises InvalidArgument."""
         extensions: dict[bytes, bytes] | None = None
         while True:
-            self._skip(self._left + self._padding)
-            self._left = self._padding = 0
-            entry = self._header()
-            if entry is None:
+            block = self._header_block()
+            if block is None:
                 if extensions:
                     raise malformed("the archive ends after an extension header")
                 return None
-            if entry.type not in EXTENSIONS:
-                if extensions:
-                    _extend(entry, extensions)
-                return self._begin(entry)
-            data = self._extension(entry)
-            if entry.type != PAX_GLOBAL:
+            if block[_TYPE] not in _EXTENSION_TYPES:
+                return self._begin(parse_header(block), extensions)
+            if block != self._extension_block:  # some writers make one like the other
+                self._extension_size, self._extension_block = extension_size(block), block
+            data = self._extension(self._extension_size)
+            kind = block[_TYPE : _TYPE + 1]
+            if kind != PAX_GLOBAL:
                 if extensions is None:
                     extensions = {}
-                extensions[entry.type] = data  # of two alike the later one counts
+                extensions[kind] = data  # of two alike the later one counts
 
-    def _begin(self, entry: Entry) -> Entry:
+    def _begin(self, entry: Entry, extensions: dict[bytes, bytes] | None) -> Entry:
+        if extensions:
+            _extend(entry, extensions)
         self.entries += 1
         self._name = entry.name
         if self.entries > limits.TAR_ENTRIES:
             raise ResourceExhausted("the layer has too many entries", why=f"at most {limits.TAR_ENTRIES}")
-        if entry.type in HEADER_ONLY:
+        kind = entry.type
+        if kind in HEADER_ONLY:
             entry.size = 0  # whatever the field says: no payload follows these
-        elif entry.size:
-            self._bound(entry)
-        if entry.type == GNU_SPARSE:
+        elif size := entry.size:
+            if not 0 < size <= limits.LAYER_UNPACKED_SIZE:
+                raise _out_of_range(entry)
+            self._left = size
+            self._padding = -size % BLOCK
+        if kind == GNU_SPARSE:
             sparse.read_old_map(entry, self._gather)
         return entry
 
-    def _bound(self, entry: Entry) -> None:
-        if entry.size < 0:
-            raise malformed(f"its size is {entry.size}", entry.name)
-        if entry.size > limits.LAYER_UNPACKED_SIZE:
-            raise ResourceExhausted(
-                f"tar entry {show(entry.name)} is refused",
-                why=f"its size is {entry.size} bytes, at most {limits.LAYER_UNPACKED_SIZE}",
-            )
-        self._left = entry.size
-        self._padding = -entry.size % BLOCK
-
-    def _header(self) -> Entry | None:
-        block = self._block()
-        if block is None:
-            return None
+    def _header_block(self) -> bytes | None:
+        """Return the block after the current entry's payload, None at the end of the archive."""
+        position = self._position + self._left + self._padding
+        end = position + BLOCK
+        if end <= self._end:
+            block = self._view[position:end].tobytes()  # a copy: the memory may be shared
+            self._position = end
+            self._left = self._padding = 0
+        else:
+            self._skip(self._left + self._padding)
+            self._left = self._padding = 0
+            rest = self._block()
+            if rest is None:
+                return None
+            block = rest
         if block[0] == 0 and block == ZERO_BLOCK:
             second = self._block()
             if second is not None and second != ZERO_BLOCK:
                 raise malformed("a single zero block is followed by more")
             return None
-        return parse_header(block)
+        return block
 
     def _block(self) -> bytes | None:
         position = self._position
@@ -118,18 +133,24 @@ class TarStream:
             raise malformed("it ends within a header")
         return block or None
 
-    def _extension(self, entry: Entry) -> bytes:
-        if entry.size < 0:
-            raise malformed(f"an extension header's size is {entry.size}")
-        if entry.size > limits.TAR_HEADER_SIZE:
+    def _extension(self, size: int) -> bytes:
+        if size < 0:
+            raise malformed(f"an extension header's size is {size}")
+        if size > limits.TAR_HEADER_SIZE:
             raise ResourceExhausted(
                 "an extension header of the layer is too large",
-                why=f"{entry.size} bytes, at most {limits.TAR_HEADER_SIZE}",
+                why=f"{size} bytes, at most {limits.TAR_HEADER_SIZE}",
             )
-        data = self._gather(entry.size)
-        if len(data) != entry.size:
-            raise malformed("it ends within an extension header")
-        self._padding = -entry.size % BLOCK
+        position = self._position
+        end = position + size
+        if end <= self._end:
+            data = self._view[position:end].tobytes()
+            self._position = end
+        else:
+            data = self._gather(size)
+            if len(data) != size:
+                raise malformed("it ends within an extension header")
+        self._padding = -size % BLOCK
         return data
 
     def read(self, count: int) -> bytes:
@@ -200,11 +221,26 @@ class TarStream:
                 raise malformed("the archive ends within its content", self._name)
 
 
+def _out_of_range(entry: Entry) -> TricornError:
+    if entry.size < 0:
+        return malformed(f"its size is {entry.size}", entry.name)
+    return ResourceExhausted(
+        f"tar entry {show(entry.name)} is refused",
+        why=f"its size is {entry.size} bytes, at most {limits.LAYER_UNPACKED_SIZE}",
+    )
+
+
 def _extend(entry: Entry, extensions: dict[bytes, bytes]) -> None:
     """Merge the extension headers that came before an entry; GNU long names win over PAX."""
-    records = extensions.get(PAX_LOCAL)
-    if records:
-        apply_pax(entry, parse_pax(records))
+    data = extensions.get(PAX_LOCAL)
+    if data:
+        time = _times.get(data)
+        if time is not None:
+            entry.mtime = time
+        else:
+            apply_pax(entry, records := parse_pax(data))
+            if len(data) <= _TIME and len(records) == 1 and records.get(b"mtime") and len(_times) < _CACHED:
+                _times[data] = entry.mtime
     name = extensions.get(GNU_LONG_NAME)
     if name is not None:
         entry.name = name.partition(b"\0")[0] or entry.name

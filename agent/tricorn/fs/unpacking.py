@@ -30,7 +30,7 @@ from tricorn.fs import confine, decompress, seccomp
 from tricorn.fs.growing import Source
 
 _SLOT: Final = decompress.OUTPUT_CHUNK
-_SLOTS: Final = 48  # the most that are lent
+_SLOTS: Final = 16  # the most that are lent: more would leave the cache
 _FIRST: Final = 4  # those in use while the other side keeps up: they stay in the cache
 _CHUNK: Final = struct.Struct("=II")  # the next chunk's slot and length
 _PACKET: Final = 65536

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from tricorn_testing.ctr import Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.migrating import NS, Pair, migrating_pair
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
+CLIENTS = "clients"
 COUNTER = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >>/ticks; sleep 0.05; done"]
+
+RULE = f"""ids = ["100000:65536", "200000:65536"]
+[[peers.migrations]]
+names = ["here.example"]
+namespaces = ["{CLIENTS}"]
+privileges = true
+"""
 
 
 @pytest.fixture(scope="module")
 def pair(busybox_reference: str) -> Iterator[Pair]:
-    with migrating_pair('ids = ["100000:65536", "200000:65536"]') as made:
+    with migrating_pair(RULE) as made:
         made.source.put(f"/v1/{NS}/images", {"reference": busybox_reference, "plain_http": True})
         yield made
 
@@ -98,6 +109,40 @@ def test_a_container_in_a_user_namespace_keeps_its_ids(pair, busybox_reference, 
     with pytest.raises(ApiError, match="user ids 300000 to 365535"):
         pair.migrate(f"{name}-2")
     assert pair.status(pair.source, f"{name}-2") == "running"
+
+
+@pytest.fixture
+def ctr(pair: Pair, busybox_reference: str) -> Iterator[Ctr]:
+    """containerd's own client, which makes containers at the source."""
+    version = "2.1"
+    if reason := missing_ctr(version):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    fifos = pair.source.directory / "fifos"
+    pair.source.put(f"/v1/{CLIENTS}/images", {"reference": busybox_reference, "plain_http": True})
+    yield Ctr(version, ctr_program(version), str(pair.source.socket_path), CLIENTS, fifos)
+    for agent in pair.both:
+        for item in agent.get(f"/v1/{CLIENTS}/containers")["items"]:
+            agent.delete(f"/v1/{CLIENTS}/containers/{item['id']}", force=True)
+
+
+def test_a_container_of_another_client_moves_with_its_own_spec(pair, ctr, busybox_reference):
+    counter = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.05; done"]
+    ctr.run("run", "-d", "--label", "tier=web", busybox_reference, "made", *counter)
+    fifo = next(ctr.fifos.rglob("*-stdout"))
+    path = f"/v1/{CLIENTS}/containers/made"
+    with open(fifo, "rb") as reader:
+        assert reader.readline()
+        with pytest.raises(ApiError, match="while a client has its stdio"):
+            pair.source.post(f"{path}/migrate", {"to": "there", "name": "moved"})
+    done = pair.source.cli("-n", CLIENTS, "migrate", "made", "--to", "there", "--name", "moved")
+    assert done.returncode == 0, done.stderr
+    assert ctr.run("containers", "ls", "-q").stdout == ""
+    eventually(lambda: "tick" in pair.target.cli("-n", CLIENTS, "logs", "moved").stdout)
+    there = evolve(ctr, address=str(pair.target.socket_path))
+    info = json.loads(there.run("containers", "info", "moved").stdout)
+    assert info["Labels"]["tier"] == "web"
+    assert info["Spec"]["process"]["args"] == counter
+    assert [(row["TASK"], row["STATUS"]) for row in there.rows("tasks", "ls")] == [("moved", "RUNNING")]
 
 
 def one_copy(pair: Pair, name: str, where: Daemon) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ PYTHON = "/usr/bin/python3"
 USR = {"target": "/usr", "source": "/usr", "options": ["ro"]}
 RULE = """names = ["here.example"]
 mounts = ["/usr"]
-networks = ["front", "cni:*"]
+networks = ["front", "back", "alone", "cni:*"]
 ports = true"""
 LISTS = '[network]\ncni_lists = "{directory}/net.d"\ncni_plugins = "/usr/lib/cni"\n'
 # A parent and two workers that share a listener. What they say shows that it is the same process, and how much
@@ -42,14 +43,8 @@ for _ in range(2):
         serve()
 os.wait()
 """
-# Tells a server beyond the container its pid and a number, every time it is answered.
-CLIENT = """
-import itertools, os, socket
-peer = socket.create_connection(("10.40.0.200", 9000))
-for number in itertools.count(1):
-    peer.sendall(b"%d %d\\n" % (os.getpid(), number))
-    assert peer.recv(1)
-"""
+# Listens at its own address only, as /etc/hosts tells it.
+AT_ITS_ADDRESS = SERVER.replace('"0.0.0.0"', "socket.gethostbyname(socket.gethostname())")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +56,8 @@ def segment() -> Iterator[Segment]:
             plugin = {"type": "bridge", "bridge": bridge, "isGateway": True, "ipam": ipam}
             document = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
             (node.directory / "net.d/10-pods.conflist").write_text(json.dumps(document))
+        for name in ("alone", "forbidden"):
+            made.source.put(f"/v1/networks/{name}", {})
         yield made
 
 
@@ -122,3 +119,72 @@ def test_a_server_keeps_its_connections_where_its_address_moves_along(segment, r
     assert json.loads(done.stdout)["report"]["address_kept"]
     assert [ask(client) for client in clients] == [(pid, told + 10) for pid, told in answers]
     assert ask(connect(segment.neighbour, address))[1] == 10
+
+
+def test_ports_move_and_an_address_is_new_where_the_subnet_is_another(segment, run, connect):
+    for node, subnet in zip(segment.both, ("10.50.0.0/24", "10.51.0.0/24"), strict=True):
+        node.put("/v1/networks/back", {"subnet": subnet})
+    ports = [{"host": 8080, "container": 8080}]
+    run("web", SERVER, "back", ports=ports)
+    with connected(segment.source.netns, "127.0.0.1") as client:
+        pid, _ = ask(client)
+        with pytest.raises(ApiError, match="address 10.50.0.2 can't move along"):
+            segment.migrate("web", tcp_established=True)
+    eventually(lambda: migrates(segment, "web"))  # once the last connection is gone
+    assert segment.address(segment.target, "web") == "10.51.0.2/24"
+    assert "10.51.0.2\tweb" in segment.target.words_of("web", "cat /etc/hosts")
+    assert ask(connect(segment.target.netns, "127.0.0.1"))[0] in range(pid - 1, pid + 2)  # one of the workers
+    run("late", SERVER, "back", ports=ports)
+    with pytest.raises(ApiError, match="container web of namespace default has it"):
+        segment.migrate("late")
+    run("lost", SERVER, "alone")
+    with pytest.raises(ApiError, match="network alone does not exist"):
+        segment.migrate("lost")
+    with pytest.raises(ApiError, match="network forbidden"):
+        run("forbidden", SERVER, "forbidden")
+        segment.migrate("forbidden")
+
+
+def migrates(segment: Segment, name: str) -> bool:
+    try:
+        segment.migrate(name)
+    except ApiError as error:
+        assert "open connections" in str(error)  # noqa: PT017 - whatever else it is, it isn't over
+        return False
+    return True
+
+
+def test_a_network_of_plugins_gives_the_address_that_is_asked_for(segment, run, connect):
+    run("other", SERVER, "cni:pods")
+    run("pod", AT_ITS_ADDRESS, "cni:pods")
+    address = segment.address(segment.source, "pod")
+    with connected(segment.source.netns, address.partition("/")[0]) as client:
+        pid, _ = ask(client)
+    eventually(lambda: migrates(segment, "pod"))
+    assert segment.address(segment.target, "pod") == address == "10.71.0.3/24"
+    assert ask(connect(segment.target.netns, address.partition("/")[0]))[0] in range(pid - 1, pid + 2)
+
+
+def test_whoever_dies_connections_go_on_where_the_container_does(segment, run, connect):
+    run("server", SERVER)
+    address = segment.address(segment.source, "server").partition("/")[0]
+    client = connect(segment.neighbour, address)
+    pid, told = ask(client)
+    segment.source.terminate()
+    segment.source.start(TRICORN_FAILPOINTS="departure.dumped=kill")
+    segment.target.terminate()
+    segment.target.start(TRICORN_FAILPOINTS="arrival.running=kill")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        segment.migrate("server", tcp_established=True)
+    assert segment.source.wait_exit() == -9
+    segment.source.start()
+    assert ask(client) == (pid, told + 10)
+    with pytest.raises(ApiError, match="nobody can tell"):
+        segment.migrate("server", tcp_established=True)
+    assert segment.target.wait_exit() == -9
+    segment.cut()
+    segment.target.start()
+    assert ask(client) == (pid, told + 20)  # it runs there, whatever the source knows
+    segment.mend()
+    eventually(lambda: not segment.source.get(f"/v1/{NS}/containers")["items"])
+    assert ask(client) == (pid, told + 30)

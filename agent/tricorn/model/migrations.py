@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from tricorn.model.oci import Descriptor
 from tricorn.model.requests import ContainerDesired
@@ -117,10 +118,24 @@ class NodeFacts:
 
 
 @frozen
+class Made:
+    """A container whose spec (JSON) a client of containerd's API made, with what else such a client wrote
+    down. Messages of types that only their owners know are a type and base64.
+    """
+
+    spec: str
+    runtime: str = ""  # as the agents name it
+    runtime_name: str = ""
+    runtime_options: tuple[str, str] = ("", "")
+    labels: Mapping[str, str] = Factory(dict)
+    extensions: Mapping[str, tuple[str, str]] = Factory(dict)
+
+
+@frozen
 class Offer:
     """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
     bytes that will come besides. `address` is the one it has in its network, with the length of its prefix;
-    `keep_address`: it can't do without.
+    `keep_address`: it can't do without. With `made` there is no more in `container` than its image.
     """
 
     id: str
@@ -134,6 +149,7 @@ class Offer:
     keep_image: bool = False
     address: str = ""
     keep_address: bool = False
+    made: Made | None = None
 
 
 @frozen

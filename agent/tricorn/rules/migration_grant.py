@@ -74,6 +74,8 @@ def _excess(rule: MigrationRule, offer: Offer) -> Iterator[str]:
     if rule.privileges:
         return
     wanted = offer.container
+    if offer.made:
+        yield "a spec that a client of containerd's API made"
     yield from _privileges(wanted)
     if wanted.network not in _OWN_NETWORK and not _may_join(rule, wanted.network):
         yield f"network {wanted.network}"

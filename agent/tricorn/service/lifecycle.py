@@ -124,12 +124,15 @@ class Lifecycle:
                 runtime=runtime, snapshotter=snapshotter, snapshot_key=container_id, spec=built.spec,
                 desired=canonical(desired), labels={**built.labels, **desired.labels},
             )  # fmt: skip
+            if revival and revival.made:
+                container = evolve(
+                    revival.made, image=container.image, image_digest=container.image_digest,
+                    runtime=runtime, snapshotter=snapshotter, snapshot_key=container_id,
+                )  # fmt: skip
             snapshot = Snapshot(snapshotter, container_id, SnapshotKind.ACTIVE, backend_id, placed.top)
-            plan = None
-            if revival:
-                plan = await revival.check(self.bundles.ref(namespace, container), built.spec)
-            created = await self._run(undo, namespace, container, start=True, plan=plan) if start else None
             ref = self.bundles.ref(namespace, container)
+            plan = await revival.check(ref, container.spec) if revival else None
+            created = await self._run(undo, namespace, container, start=True, plan=plan) if start else None
 
             def record(tx: Transaction) -> None:
                 tx.snapshots.create(namespace, snapshot)

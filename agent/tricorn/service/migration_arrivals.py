@@ -43,6 +43,7 @@ from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules.migration import Recovery, after_crash, is_over, may_refuse
 from tricorn.rules.migration_grant import MigrationRule, check_nodes, check_offer
 from tricorn.rules.migration_ids import check_ids
+from tricorn.rules.migration_made import container_of, needed_paths
 from tricorn.rules.peers import Identity
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.held_lease import held_lease
@@ -277,6 +278,7 @@ class Arrivals:
             revival = Revival(
                 partial(self._fill, arrival, report), partial(self._check, arrival),
                 lambda tx: tx.migrations.advance("in", offer.id, "running"),
+                container_of(offer.made, name) if offer.made else None,
             )  # fmt: skip
             await parts.db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
             await parts.lifecycle.create(namespace, name, desired, image, start=True, revival=revival)
@@ -293,7 +295,8 @@ class Arrivals:
         """Return the image, unpacked, by its digest: no name is written for it."""
         wanted = await self._parts.snapshots.defaults.runtime(offer.namespace)
         default = await self._parts.specs.runtime_name(wanted)
-        runtime = offer.container.runtime or await self._parts.reviver.runtime(default)
+        asked = offer.made.runtime if offer.made else offer.container.runtime
+        runtime = asked or await self._parts.reviver.runtime(default)
         desired = evolve(offer.container, state="started", pull="never", runtime=runtime)
         base = Image(str(Reference.parse(desired.image, "image")), evolve(offer.image, platform=None))
         await self._parts.gate.require_container(offer.namespace, base, desired.image)
@@ -397,6 +400,9 @@ class Arrivals:
                 raise FailedPrecondition(
                     f"{mount.source} is not on the target", why=f"the container mounts it at {mount.target}"
                 )
+        for path, why in needed_paths(offer.made) if offer.made else ():
+            if not os.path.exists(path):  # noqa: ASYNC240 - one look
+                raise FailedPrecondition(f"{path} is not on the target", why=why)
         room = os.statvfs(os.path.dirname(self._parts.directory))
         if room.f_bavail * room.f_frsize < offer.needed:
             raise ResourceExhausted("the target's disk has no room for it", why=f"{offer.needed} bytes")

@@ -43,6 +43,7 @@ from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration import verdict
 from tricorn.rules.migration_ids import mapped_request
+from tricorn.rules.migration_made import made_of
 from tricorn.rules.migration_network import check_network, must_keep_address
 from tricorn.rules.networks import parse_network
 from tricorn.service.catalog import ResolvedImage
@@ -88,8 +89,13 @@ class Departure:
         target = await self.parts.checkpoints.base_of(namespace, container)
         if target is None:
             raise FailedPrecondition(f"container {container.id} was made of no image that could go along")
-        desired = structure(dict(container.desired), ContainerDesired, "the container's request")
-        desired = mapped_request(desired, container.spec)
+        # what the target looks for the image by; nothing else of it is used where a client made the spec
+        desired, made = ContainerDesired(container.image, args=("-",), user="0"), None
+        if container.desired:
+            desired = structure(dict(container.desired), ContainerDesired, "the container's request")
+            desired = mapped_request(desired, container.spec)
+        else:
+            made = made_of(container)
         address, must = await self._network(desired, pid)
         image = await self._image(namespace, container, target)
         blobs = (*_documents(image), *image.manifest.layers)
@@ -98,7 +104,7 @@ class Departure:
         self._cost(precopy=_PRECOPY if "mem_dirty_track" in criu.features else _NO_PRECOPY)
         offer = Offer(
             self.migration.id, namespace, self.migration.name, desired, target, tuple(blobs), facts,
-            await self._memory(ref), self.request.keep_image, address, must,
+            await self._memory(ref), self.request.keep_image, address, must, made,
         )  # fmt: skip
         welcome = structure(await self.link.ask("POST", PATH, to_json(offer)), Welcome, "the target's answer")
         self._keeps_address = welcome.keeps_address

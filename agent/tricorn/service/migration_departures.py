@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from typing import Final
@@ -19,6 +20,7 @@ from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.ports import BundleRef
 from tricorn.registry.peer_link import PeerFiles, PeerLink
 from tricorn.rules.migration import ASKED, Recovery, after_crash, verdict
+from tricorn.runtime.fifo_users import attached
 from tricorn.service.held_lease import held_lease
 from tricorn.service.migration_departure import Departure, clear, delete_source, let_go_on, refusal
 from tricorn.service.migration_parts import MigrationParts, MigrationSettings
@@ -89,12 +91,18 @@ class Departures:
         ref, container, task = await self._parts.lifecycle.live(namespace, container_id)
         if task.status is not TaskStatus.RUNNING or task.restoring:
             raise FailedPrecondition(f"container {container_id} is {task.status}", hint="let it run first")
-        if not container.desired or not container.snapshot_key:
+        if not container.snapshot_key or not container.image:
             raise FailedPrecondition(
                 f"container {container_id} can't be migrated",
-                why="a client of containerd's API made its spec, so no other node could make it anew",
-                hint="containers of `tricorn run`, of `PUT …/containers/ID` and of the modules can",
+                why="its client gave it a root file system that comes of no image",
             )
+        if task.stdio is not None and task.monitor is not None:
+            own = {os.getpid(), task.monitor.pid}
+            if place := await trio.to_thread.run_sync(attached, task.stdio, own):
+                raise FailedPrecondition(
+                    f"container {container_id} can't be migrated while a client has its stdio",
+                    why=f"somebody has {place} open", hint="end the client that is attached to it (Ctrl-C)",
+                )  # fmt: skip
         return ref, container, task
 
     async def _depart(

@@ -18,6 +18,7 @@ from tricorn.failpoints import failpoint
 from tricorn.fs import dump_files
 from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
 from tricorn.model.oci import Descriptor, Platform
+from tricorn.model.records import Container
 from tricorn.ports import BundleRef, CheckpointRuntime, Created, FilesystemMount
 from tricorn.rules.client_spec import mapped_group
 from tricorn.rules.dump_checks import check_dump
@@ -35,12 +36,14 @@ _TCP, _LOCKS = "tcp-stream-", "filelocks.img"
 class Revival:
     """How one container comes back. `fill` gives its snapshot the files it had, before it is mounted;
     `check` is given the spec it is to run with, and refuses a dump that exceeds it. `record` adds to the
-    change that puts the running container on record.
+    change that puts the running container on record. `made` is the record of one whose spec a client of
+    containerd's API made.
     """
 
     fill: Callable[[Sequence[FilesystemMount]], Awaitable[None]]
     check: Callable[[BundleRef, bytes], Awaitable[RestorePlan]]
     record: Callable[[Transaction], object] | None = None
+    made: Container | None = None
 
 
 class Reviver:

@@ -53,12 +53,13 @@ Handler = Callable[..., Awaitable[Any]]
 
 @frozen
 class Method:
-    """One method. A handler takes `(call, request)` if the client sends one message, else `(call)`; it
-    returns the answer if the server sends one message, else None.
+    """One method. A handler takes `(call, request)` if the client sends one message, else `(call)`. It
+    returns the answer if the server sends one message, else the last one (if it hasn't sent it) or None.
 
     `endless` methods last as long as their client wants: they end as soon as the server stops. `quick` ones,
-    whose client and server send one message each, wait for nothing but what is at hand: they are answered
-    in the order of their calls, before the connection is read on.
+    whose client sends one message and which answer with the one that they return, wait for nothing but what
+    is at hand: they are answered in the order of their calls, before the connection is read on. A function
+    there tells of a request whether it is quick.
     """
 
     path: str
@@ -68,7 +69,7 @@ class Method:
     server_streaming: bool
     handler: Handler
     endless: bool = False
-    quick: bool = False
+    quick: bool | Callable[[Any], bool] = False
 
 
 __all__ = ["Call", "Handler", "Message", "Method", "RawMessage"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
@@ -43,6 +44,7 @@ class ServerCall:
         self._trailing: list[tuple[bytes, bytes]] | None = None
         self._status = _OK
         self._result: RawMessage | None = None
+        self._request: Any = None  # when it was looked at before the handler began
         self.stream = Stream(link, number)
         self.scope = trio.CancelScope()
         self.peer = peer
@@ -73,6 +75,15 @@ class ServerCall:
         """Cut the call off; its client is told that the server stops."""
         self._stopped = True
         self.scope.cancel()
+
+    async def is_quick(self) -> bool:
+        """Whether it is to be answered before the connection is read on; all of its request is here."""
+        quick = self.method.quick
+        if isinstance(quick, bool):
+            return quick
+        with suppress(RpcError):  # told by `work`
+            self._request = await self.receive()
+        return self._request is not None and quick(self._request)
 
     async def work(self) -> None:
         """Have the handler do its work, for `finish` to answer. Raises nothing but cancellation."""
@@ -107,11 +118,11 @@ class ServerCall:
         if method.client_streaming:
             answer = await method.handler(self)
         else:
-            request = await self.receive()
+            request = self._request or await self.receive()
             if request is None:
                 raise RpcError.of(Code.INTERNAL, "the call has no request message")
             answer = await method.handler(self, request)
-        return None if method.server_streaming else _serialise(answer)
+        return None if method.server_streaming and answer is None else _serialise(answer)
 
     def _translate(self, error: Exception) -> Status:
         try:

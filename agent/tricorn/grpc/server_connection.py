@@ -226,13 +226,15 @@ class ServerConnection(Connection):
         """Answer the quick calls whose requests are here; a task and two rounds of the loop cost more."""
         while self._fresh:
             call, began = self._fresh[0]
-            if call.stream.ended:
+            if call.stream.ended and await call.is_quick():
                 await call.work()
-            if call.stream.ended and call.answers_at_once:
-                await call.finish()
-                self._end(call, began)
-            else:  # the client has to be heard for it to go on
-                self._start(self._finish if call.stream.ended else self._run, call, began)
+                if call.answers_at_once:
+                    await call.finish()
+                    self._end(call, began)
+                else:  # the client has to be heard for it to go on
+                    self._start(self._finish, call, began)
+            else:
+                self._start(self._run, call, began)
             self._fresh.popleft()
 
     async def _run(self, call: ServerCall, began: float) -> None:

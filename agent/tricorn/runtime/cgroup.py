@@ -200,9 +200,11 @@ def prune(hierarchies: Hierarchies, top: str = OWN_TOP) -> None:
     """Remove the agent's own parent cgroups (TOP and TOP/NAMESPACE) where nothing is in them."""
     for directory in hierarchies.directories(top):
         with suppress(OSError):
-            for name in os.listdir(directory):
+            with os.scandir(directory) as entries:
+                groups = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for group in groups:
                 with suppress(OSError):
-                    os.rmdir(f"{directory}/{name}")
+                    os.rmdir(group)
             os.rmdir(directory)
 
 

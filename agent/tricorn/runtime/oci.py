@@ -37,10 +37,11 @@ class OciRuntime:
     root: str
     environment: Mapping[str, str]
     flavour: str = ""
+    started_by: str = ""  # another path to the same program
 
     def arguments(self, namespace: str) -> list[str]:
         """Return the program and its global arguments."""
-        return [self.path, "--root", f"{self.root}/{namespace}"]
+        return [self.started_by or self.path, "--root", f"{self.root}/{namespace}"]
 
     def state_of(self, namespace: str, container: str) -> str:
         """Return the directory in which the runtime keeps what it knows of a container."""

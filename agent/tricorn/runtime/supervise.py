@@ -33,6 +33,7 @@ from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
 from tricorn.runtime.release import WITH_FIFO, follows_hooks, release
+from tricorn.runtime.sealed import SealedPrograms
 from tricorn.runtime.seccomp_cache import SeccompCache
 from tricorn.runtime.watch import Watcher
 
@@ -77,6 +78,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         self._output = ContainerOutput(self._watcher)
         self._client = ClientStdio(Loggers(log_programs, self._environment))
         self._filters = SeccompCache()
+        self._sealed = SealedPrograms()
         self._stack = AsyncExitStack()
         self._conmon = ""
         self._consoles = f"{state_dir}/consoles"
@@ -103,6 +105,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
             await self._stack.__aexit__(kind, error, trace)
         finally:
             self._watcher.close()
+            self._sealed.close()
             self._prune_now()
 
     async def _prune(self) -> None:
@@ -125,9 +128,13 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
             return dict(self._found)
         async with self._probing:
             if self._found is None:
-                self._found = await oci.discover(
+                found = await oci.discover(
                     self._configured, self._default, self._environment, self._hierarchies
                 )
+                for info in found.values():
+                    if info.flavour == "crun":
+                        await self._sealed.admit(info.path, self._environment)
+                self._found = found
         return dict(self._found)
 
     def use_streams(self, streams: ProcessStreams) -> None:
@@ -151,7 +158,8 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
                 field="runtime",
             )
         root = f"{self._state_dir}/runtime/{ref.runtime}"
-        return oci.OciRuntime(info.path, root, self._environment, info.flavour)
+        program = self._sealed.path(info.path)
+        return oci.OciRuntime(info.path, root, self._environment, info.flavour, program)
 
     def _cgroup(self, bundle: Bundle, namespace: str) -> cgroup.Cgroup:
         path = bundle.read_cgroup() or f"{self._top}/{namespace}/{bundle.container}"

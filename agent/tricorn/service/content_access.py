@@ -14,10 +14,11 @@ from tricorn.rules.label_masks import label_changes_of
 from tricorn.service.content_writes import Writing
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
-from tricorn.store.open_blobs import OpenBlob
+from tricorn.store.open_blobs import SMALL, OpenBlob
 from tricorn.store.transaction import Transaction
 
 READ_SIZE: Final = 1 << 20  # bytes of a blob in memory at a time
+__all__ = ["SMALL", "BlobReader", "BlobService"]
 
 
 class BlobReader:
@@ -26,13 +27,13 @@ class BlobReader:
     def __init__(self, blob: OpenBlob, offset: int, size: int) -> None:
         self._blob = blob
         self._offset = offset
-        self._left = size
+        self.left = size  # bytes
 
     async def read(self) -> bytes | memoryview:
         """Return the next bytes, at most READ_SIZE; none at the end. DataLoss if the file is too short."""
-        data = await self._blob.read(self._offset, min(READ_SIZE, self._left))
+        data = await self._blob.read(self._offset, min(READ_SIZE, self.left))
         self._offset += len(data)
-        self._left -= len(data)
+        self.left -= len(data)
         return data
 
 

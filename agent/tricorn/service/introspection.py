@@ -54,6 +54,7 @@ class IntrospectionService:
         self._runtime = runtime
         self._environment = environment
         self._uuid = ""
+        self._parts: dict[tuple[str, ...], tuple[Plugin, ...]] = {}  # by the services offered: one door's
         self._features: dict[tuple[str, int], Mapping[str, Any]] = {}  # a few runtimes, each once
 
     async def server(self) -> ServerIdentity:
@@ -62,7 +63,9 @@ class IntrospectionService:
 
     async def plugins(self, served: tuple[str, ...], filters: Sequence[str] = ()) -> list[Plugin]:
         """Return the agent's parts that match any filter; `served` are the gRPC services it offers."""
-        parts = catalogue(self._machine, served)
+        if served not in self._parts:
+            self._parts[served] = tuple(catalogue(self._machine, served))
+        parts = [*self._parts[served]]
         parts += [await self._snapshotter(name) for name in self._snapshots.names]
         return select(filters, sorted(parts, key=lambda part: (part.type, part.id)))
 

@@ -263,7 +263,7 @@ class ContentStore(ContentCare):
             digests, ingests = await self._db.read(lambda tx: (tx.content.digests(), tx.ingests.list_all()))
             keep = {self._files.ingest(namespace, record.ref) for namespace, record in ingests}
             removed = await trio.to_thread.run_sync(self._sweep, digests, keep, limiter=self._limiter)
-            self._opened.forget()
+            await self._opened.forget_removed()
             return removed
 
     async def unrecorded(self, recorded: Collection[str]) -> tuple[tuple[str, int], ...]:

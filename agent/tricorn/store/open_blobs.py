@@ -25,7 +25,7 @@ from tricorn.store.transaction import Transaction
 
 Key = tuple[str, Digest]  # namespace and digest
 _KEPT: Final = 32
-_SMALL: Final = 128 << 10  # bytes that are copied from the page cache within the loop
+SMALL: Final = 128 << 10  # bytes that are copied from the page cache within the loop
 
 
 @define(eq=False)
@@ -45,7 +45,7 @@ class OpenBlob:
         if size <= 0:
             return b""
         data: bytes | memoryview | None = None
-        if size <= _SMALL:
+        if size <= SMALL:
             data = _cached(self.descriptor, offset, size)
         if data is None:
             with file_errors(f"content {self.info.digest} could not be read"):
@@ -137,9 +137,11 @@ class OpenBlobs:
         blob = self._kept.get((namespace, digest))
         return blob.info if blob and blob.mutations == self._db.mutations else None
 
-    def forget(self) -> None:
-        """Let go of all files, so that those that were removed free their blocks."""
-        _forget(self._kept)
+    async def forget_removed(self) -> None:
+        """Let go of the files that were removed or put elsewhere, so that they free their blocks."""
+        kept = [(key, blob.descriptor, self._files.blob(key[1])) for key, blob in self._kept.items()]
+        for key in await trio.to_thread.run_sync(_removed, kept, limiter=self._limiter):
+            _drop(self._kept, key)
 
 
 def _open(tx: Transaction, key: Key, path: str) -> tuple[ContentInfo, int]:
@@ -154,6 +156,17 @@ def _open(tx: Transaction, key: Key, path: str) -> tuple[ContentInfo, int]:
                 hint="`tricorn content scrub --now` takes it out of service, then pull the image again",
             ) from error
         raise
+
+
+def _removed(kept: list[tuple[Key, int, str]]) -> list[Key]:
+    return [key for key, descriptor, path in kept if not _is_at(descriptor, path)]
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _drop(kept: OrderedDict[Key, OpenBlob], key: Key) -> None:

@@ -75,15 +75,32 @@ async def test_what_changed_is_seen_at_once(store: ContentStore) -> None:
     assert list(held(store)) == []
 
 
-async def test_a_sweep_lets_go(store: ContentStore) -> None:
+async def test_a_sweep_lets_go_of_what_it_removes_and_of_nothing_else(store: ContentStore) -> None:
     await put(store)
+    other = await put(store, b"stays")
     await read(store, 0, 1)
-    assert len(list(held(store))) == 1
+    await read(store, 0, 1, other)
+    await store.delete("a", DIGEST)
+    await store.sweep()
+    assert list(held(store)) == [store.blob_path(other)]
+    assert await read(store, 0, 5, other) == b"stays"
+
+
+async def test_a_sweep_disturbs_no_reader(store: ContentStore) -> None:
+    await put(store)
     async with store.open("a", DIGEST) as blob:
+        await store.delete("a", DIGEST)
         await store.sweep()
         assert bytes(await blob.read(0, 5)) == DATA[:5]
     assert list(held(store)) == []
-    assert await read(store, 0, 5) == DATA[:5]
+
+
+async def test_a_sweep_lets_go_of_what_lies_elsewhere_now(store: ContentStore) -> None:
+    await put(store)
+    await read(store, 0, 1)
+    os.rename(store.blob_path(DIGEST), store.blob_path(DIGEST) + ".away")
+    await store.sweep()
+    assert list(held(store)) == []
 
 
 async def test_few_are_kept(store: ContentStore) -> None:

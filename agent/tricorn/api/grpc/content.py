@@ -11,6 +11,7 @@ from tricorn.errors import InvalidArgument
 from tricorn.grpc import RawMessage
 from tricorn.model.records import ContentInfo, IngestStatus
 from tricorn.rules.authorise import Role
+from tricorn.service.content_access import SMALL
 from tricorn.service.content_writes import WriteAction, WriteRequest, WriteState
 
 content: Final = wire.package("containerd.services.content.v1")
@@ -48,16 +49,19 @@ class ContentFace(Face):
         await self.services.content.delete(call.namespace, request.digest, lease=call.lease)
         return EMPTY()
 
-    @rpc("Read", Role.READ)
-    async def read(self, call: FaceCall, request: Any) -> None:
+    @rpc("Read", Role.READ, quick=lambda request: 0 < request.size <= SMALL)
+    async def read(self, call: FaceCall, request: Any) -> RawMessage | None:
         """Send the bytes in pieces; offsets count from the first one asked for, as containerd's do."""
         sent = 0
         async with self.services.content.reader(
             call.namespace, request.digest, offset=request.offset, size=request.size
         ) as reader:
             while data := await reader.read():
+                if not reader.left:
+                    return piece(sent, data)
                 await call.send(piece(sent, data))
                 sent += len(data)
+        return None
 
     @rpc("Status", Role.READ)
     async def status(self, call: FaceCall, request: Any) -> Any:

@@ -50,7 +50,7 @@ class Rpc:
     scope: Scope = Scope.NAMESPACE
     endless: bool = False
     early: bool = False
-    quick: bool = False
+    quick: bool | Callable[[Any], bool] = False
 
     @property
     def changes(self) -> bool:
@@ -65,7 +65,7 @@ def rpc(
     scope: Scope = NAMESPACE,
     endless: bool = False,
     early: bool = False,
-    quick: bool = False,
+    quick: bool | Callable[[Any], bool] = False,
 ) -> Callable[[H], H]:
     """Make a coroutine method the handler of the service's method of this name."""
 

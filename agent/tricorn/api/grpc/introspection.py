@@ -31,12 +31,12 @@ class IntrospectionFace(Face):
         super().__init__(services)
         self._served = served
 
-    @rpc("Plugins", Role.READ, scope=ANYWHERE)
+    @rpc("Plugins", Role.READ, scope=ANYWHERE, quick=True)
     async def plugins(self, _call: FaceCall, request: Any) -> Any:
         found = await self.services.introspection.plugins(self._served, list(request.filters))
         return _MESSAGES.PluginsResponse(plugins=map(_message, found))
 
-    @rpc("Server", Role.READ, scope=ANYWHERE)
+    @rpc("Server", Role.READ, scope=ANYWHERE, quick=True)
     async def server(self, _call: FaceCall, _request: Any) -> Any:
         """Nothing that this agent offers is deprecated."""
         found = await self.services.introspection.server()

@@ -152,7 +152,7 @@ class TasksFace(Face):
         return _empty()
 
     # ------------------------------------------------------------ looking
-    @rpc("Get", Role.READ)
+    @rpc("Get", Role.READ, quick=True)
     async def get(self, call: FaceCall, request: Any) -> Any:
         found = await self.services.processes.get(call.namespace, request.container_id, request.exec_id)
         return _MESSAGES.GetResponse(process=_process(found))

@@ -532,6 +532,12 @@ class Runtime(Protocol):
         """A container or exec is likely to be created within some 10 ms: what can be made ready, is."""
         ...
 
+    def ahead(self, ref: BundleRef) -> AbstractAsyncContextManager[None]:
+        """Have the monitor of a container with a client's stdio start and wait for `create` within the
+        context. Only the bundle's directory has to be there; leaving without `create` leaves nothing.
+        """
+        ...
+
     async def create(self, ref: BundleRef) -> Created:
         """Start the monitor, which creates the container from `bundle/config.json` (already written, its
         rootfs already mounted). On failure nothing is left behind; the runtime's own words are in `why`.

@@ -1,5 +1,5 @@
 """What every OCI runtime under the Runtime port has to do with the stdio that clients bring along."""
-# ruff: noqa: ASYNC240 - tests look at files and processes directly, and wait by looking again
+# ruff: noqa: ASYNC110, ASYNC240 - tests look at files and processes directly, and wait by looking again
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 import trio
 from attrs import evolve
 
-from tricorn.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
+from tricorn.errors import Internal, InvalidArgument, NotFound, PermissionDenied, Unimplemented
 from tricorn.model.stdio import NULL_STDIO, Stdio
 from tricorn.ports import BundleRef, Created
+from tricorn.runtime import conmon
+from tricorn.runtime.bundle import Bundle
 from tricorn_testing.containers import Node, running_node
 from tricorn_testing.fifos import Fifos, fifos
 
@@ -61,6 +63,47 @@ async def ended(node: Node, ref: BundleRef, created: Created) -> int:
         return (await node.runtime.wait(ref, created)).code
 
 
+# ---------------------------------------------------------------- monitors that start ahead
+def monitors(ref: BundleRef) -> list[int]:
+    return [monitor.pid for monitor in conmon.find_by_bundle(Bundle.of(ref))]
+
+
+async def prepared(node: Node, stdio: Stdio, *args: str) -> BundleRef:
+    return evolve(await node.bundle(*args, terminal=stdio.terminal), stdio=stdio)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True], ids=["pipes", "terminal"])
+async def test_the_monitor_that_started_ahead_is_used(node, short_path, is_terminal):
+    with fifos(short_path, terminal=is_terminal) as made:
+        made.open()
+        ref = node.refs["x"] = await prepared(node, made.stdio, "sh", "-c", "echo out; exit 3")
+        os.rename(f"{ref.bundle}/config.json", f"{ref.bundle}/later")
+        async with node.runtime.ahead(ref):
+            (ahead,) = monitors(ref)
+            os.rename(f"{ref.bundle}/later", f"{ref.bundle}/config.json")
+            created = await node.runtime.create(ref)
+        assert created.monitor.pid == ahead
+        await node.runtime.start(ref)
+        assert (await made.read_all("stdout")).strip() == b"out"
+        assert await ended(node, ref, created) == 3
+
+
+async def test_nothing_is_left_of_a_monitor_that_was_not_needed(node, client):
+    ref = await prepared(node, client.stdio, "true")
+    before = set(os.listdir("/proc/self/fd"))
+    async with node.runtime.ahead(ref):
+        (ahead,) = monitors(ref)
+    assert not os.path.exists(f"/proc/{ahead}")
+    assert set(os.listdir("/proc/self/fd")) == before
+    os.truncate(f"{ref.bundle}/config.json", 0)
+    async with node.runtime.ahead(ref):
+        with pytest.raises(Internal, match="config"):
+            await node.runtime.create(ref)
+    assert monitors(ref) == []
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+# ---------------------------------------------------------------- pipes and terminals
 async def test_output_reaches_its_fifo_and_ends_with_the_process(node, client):
     ref, created = await start(node, client.stdio, "sh", "-c", "echo out; echo err >&2; exit 3")
     assert await client.read_all("stdout") == b"out\n"

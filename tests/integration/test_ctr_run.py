@@ -11,6 +11,7 @@ import pytest
 
 from tricorn_testing.ctr import TIMEOUT, Ctr
 from tricorn_testing.daemon import Daemon
+from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 
@@ -232,6 +233,9 @@ def test_made_by_the_other_door_and_driven_here(
     assert {row["TASK"]: row["STATUS"] for row in ctr.rows("tasks", "ls")}[container] == "RUNNING"
     assert ctr.run("tasks", "exec", "--exec-id", "x", container, "echo", "inside").stdout == "inside\n"
     ctr.run("tasks", "kill", "-s", "SIGKILL", container)
+    eventually(
+        lambda: {row["TASK"]: row["STATUS"] for row in ctr.rows("tasks", "ls")}[container] == "STOPPED"
+    )
     ctr.run("tasks", "delete", container, check=False)  # tells the exit code as its own
     assert ctr_agent.get(f"/v1/{ctr.namespace}/containers/{container}")["task"] is None
     ctr.run("tasks", "start", "-d", container)

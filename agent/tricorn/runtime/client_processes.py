@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import trio
@@ -22,6 +22,7 @@ from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.checkpoints import restore_arguments
 from tricorn.runtime.client_stdio import ClientStdio
 from tricorn.runtime.execs import RUNTIME_LOG, ExecPlan
+from tricorn.runtime.waiting_monitors import StartPipe, WaitingMonitor
 
 
 class ClientProcesses:
@@ -31,8 +32,12 @@ class ClientProcesses:
     _client: ClientStdio
     _environment: dict[str, str]
     _consoles: str
+    _waiting: dict[str, WaitingMonitor]
 
     async def _runtime(self, ref: BundleRef) -> oci.OciRuntime:
+        raise NotImplementedError
+
+    async def _usable(self, ref: BundleRef) -> oci.OciRuntime:
         raise NotImplementedError
 
     def _cgroup(self, bundle: Bundle, namespace: str) -> cgroup.Cgroup:
@@ -50,9 +55,25 @@ class ClientProcesses:
     def _signal(self, group: cgroup.Cgroup, target: ProcessIdentity, signal: int, what: str) -> None:
         raise NotImplementedError
 
-    async def _create_for_client(
+    @asynccontextmanager
+    async def ahead(self, ref: BundleRef) -> AsyncIterator[None]:
+        if ref.stdio is None:
+            yield
+            return
+        runtime, bundle = await self._usable(ref), Bundle.of(ref)
+        bundle.prepare()
+        async with self._waiting_monitor(ref, ref.stdio, runtime, bundle) as waiting:
+            self._waiting[ref.bundle] = waiting
+            try:
+                yield
+            finally:
+                self._waiting.pop(ref.bundle, None)
+
+    @asynccontextmanager
+    async def _waiting_monitor(
         self, ref: BundleRef, stdio: Stdio, runtime: oci.OciRuntime, bundle: Bundle
-    ) -> Created:
+    ) -> AsyncIterator[WaitingMonitor]:
+        """Start a monitor that waits for `go`; it is ended unless that came."""
         options = conmon.MonitorOptions(
             terminal=stdio.terminal, no_pivot=ref.no_pivot, restore=restore_arguments(ref.restore)
         )
@@ -63,11 +84,22 @@ class ClientProcesses:
                 environment = await self._environment_for(ref)
                 if wiring.client:
                     environment = environment | stack.enter_context(conmon.console_directory(self._consoles))
-                created = await self._started(ref, conmon.launch(argv, bundle, environment, wiring.given))
-            if wiring.client:
-                conmon.connect(wiring.client, bundle)
-            bundle.save_created(created)
-            self._client.begin(bundle, wiring, created.init)
+                with StartPipe() as start:
+                    given = {**wiring.given, conmon.START_FD: start.theirs}
+                    waiting = WaitingMonitor(conmon.launch(argv, bundle, environment, given), wiring, start)
+                    try:
+                        yield waiting
+                    finally:
+                        await waiting.give_up()
+
+    async def _create_for_client(self, ref: BundleRef, waiting: WaitingMonitor, bundle: Bundle) -> Created:
+        waiting.go()
+        created = await self._started(ref, waiting.monitor)
+        wiring = waiting.wiring
+        if wiring.client:
+            conmon.connect(wiring.client, bundle)
+        bundle.save_created(created)
+        self._client.begin(bundle, wiring, created.init)
         failpoint("container.created")
         return created
 

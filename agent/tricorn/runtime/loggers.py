@@ -78,12 +78,20 @@ class Loggers:
     async def _wait_ready(self, place: Place, identity: ProcessIdentity, ready: int) -> None:
         with trio.move_on_after(limits.LOGGER_READY) as patience:
             await trio.lowlevel.wait_readable(ready)
-        if patience.cancelled_caught or not process.alive(identity):
+        if patience.cancelled_caught or not _listens(identity):
             process.send(identity, signal.SIGKILL)
             await process.wait_gone(identity)
             process.reap(identity.pid)
             why = "it said nothing" if patience.cancelled_caught else "it ended"
             raise FailedPrecondition(f"the logging program {place.path} doesn't take output", why=why)
+
+
+def _listens(program: ProcessIdentity) -> bool:
+    """Whether it runs and isn't ending: then the pipe was closed because all that it had open was."""
+    try:
+        return process.alive(program) and bool(os.listdir(f"/proc/{program.pid}/fd"))
+    except OSError:
+        return False
 
 
 async def end_logger(bundle: Bundle) -> None:

@@ -82,6 +82,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         self._stack = AsyncExitStack()
         self._conmon = ""
         self._consoles = f"{state_dir}/consoles"
+        self._waiting = {}
         self._creating = 0
         self._clients_parents: set[str] = set()
         self._deleted = trio.Event()
@@ -171,14 +172,12 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
 
     # ------------------------------------------------------------ life
     async def create(self, ref: BundleRef) -> Created:
-        runtime = await self._runtime(ref)
-        usable = (await self.capabilities())[ref.runtime]
-        if not usable.usable:
-            raise Unimplemented(f"runtime {ref.runtime!r} can't be used here", why=usable.reason)
+        runtime = await self._usable(ref)
         bundle = Bundle.of(ref)
         config = bundles.read_config(bundle)
         path = bundles.cgroup_path(config, ref.id)
-        bundle.prepare()
+        if ref.bundle not in self._waiting:
+            bundle.prepare()
         bundle.save_cgroup(path)
         if ref.stdio is None:
             os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
@@ -188,10 +187,19 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
                 return await self._create_filtered(ref, runtime, bundle, config)
         except BaseException:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+                if waiting := self._waiting.pop(ref.bundle, None):
+                    await waiting.give_up()
                 await self.delete(ref, None)
             raise
         finally:
             self._creating -= 1
+
+    async def _usable(self, ref: BundleRef) -> oci.OciRuntime:
+        runtime = await self._runtime(ref)
+        usable = (await self.capabilities())[ref.runtime]
+        if not usable.usable:
+            raise Unimplemented(f"runtime {ref.runtime!r} can't be used here", why=usable.reason)
+        return runtime
 
     async def _create_filtered(
         self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle, config: dict[str, Any]
@@ -210,7 +218,10 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
 
     async def _create(self, ref: BundleRef, runtime: oci.OciRuntime, bundle: Bundle) -> Created:
         if ref.stdio is not None:
-            return await self._create_for_client(ref, ref.stdio, runtime, bundle)
+            if waiting := self._waiting.pop(ref.bundle, None):
+                return await self._create_for_client(ref, waiting, bundle)
+            async with self._waiting_monitor(ref, ref.stdio, runtime, bundle) as waiting:
+                return await self._create_for_client(ref, waiting, bundle)
         options = conmon.MonitorOptions(
             log=ref.log, terminal=ref.terminal, stdin=ref.stdin, no_pivot=ref.no_pivot,
             restore=restore_arguments(ref.restore),

@@ -98,13 +98,29 @@ class Bundles:
             file.write(spec)
         os.rename(path + ".new", path)
 
+    async def renew(self, namespace: str, container: str) -> None:
+        """Make the directory of a task's bundle in place of an earlier one's; it is in memory, as a rule."""
+        if not self._make_bundle(namespace, container):
+            await self.remove(namespace, container)
+            self._make_bundle(namespace, container)
+        await trio.lowlevel.checkpoint()
+
+    def _make_bundle(self, namespace: str, container: str) -> bool:
+        """Make the empty directory of a bundle; return whether there was none."""
+        with self._parents:
+            os.makedirs(os.path.join(self._bundles, namespace), mode=0o700, exist_ok=True)
+            try:
+                os.mkdir(self.path(namespace, container), mode=0o700)
+            except FileExistsError:
+                return False
+        return True
+
     async def lay_out(
         self, namespace: str, container: str, mounts: Sequence[FilesystemMount], spec: bytes
     ) -> None:
-        """Make the whole bundle of a task in place of an earlier one's: root file system and config."""
+        """Fill the bundle of a task: root file system and config."""
 
         def work() -> None:
-            self._remove(namespace, container, logs=False)
             self._make_directories(namespace, container)
             mount_all(mounts, self.rootfs(namespace, container))
             self._write_config(namespace, container, spec)

@@ -100,13 +100,17 @@ class ProcessService(ProcessViews):
             data = {"runtime": ref.runtime}
             intent = await self._lifecycle.announce(undo, namespace, "start", ref.id, data)
             undo.push_async_callback(shielded, self._bundles.remove, namespace, ref.id)
-            await self._bundles.lay_out(namespace, ref.id, mounts, spec)
-            failpoint("start.mounted")
+            await self._bundles.renew(namespace, ref.id)
             if dump is None:
                 undo.push_async_callback(shielded, self._runtime.delete, ref, None)
-                created = await self._runtime.create(ref)
+                async with self._runtime.ahead(ref):
+                    await self._bundles.lay_out(namespace, ref.id, mounts, spec)
+                    failpoint("start.mounted")
+                    created = await self._runtime.create(ref)
                 failpoint("start.created")
             else:
+                await self._bundles.lay_out(namespace, ref.id, mounts, spec)
+                failpoint("start.mounted")
                 await self._reviver.unpack(ref, dump, spec)
             task = self._lifecycle.task_of(ref, created)
 

@@ -102,7 +102,7 @@ def _reach(variables: dict[str, Any], templar: Templar) -> dict[str, Any]:
 
 
 def _control_path(plugin: Any) -> str:
-    """Return where playbooks keep the connection to this host, so that it is shared; "" if that can't be told."""
+    """Return where playbooks keep the connection to this host, to share it; "" if that can't be told."""
     options = [plugin.get_option(name) for name in ("host", "port", "remote_user")]
     name = getattr(plugin, "_create_control_path", None)  # no part of the plugin's interface
     path = plugin.get_option("control_path") or (name and name(*options)) or ""

@@ -32,6 +32,7 @@ from tricorn.model.requests import (
     LeaseDesired,
     Mount,
     Resources,
+    SnapshotDesired,
 )
 
 DIGEST = "sha256:" + "ab" * 32
@@ -239,6 +240,11 @@ async def test_every_row(agent: Agent, client: Client) -> None:
         ("PUT /v1/default/images/a/push", changed, lambda: client.images.pushed("a", ImagePush("b"))),
         ("PUT /v1/default/archive/export", changed, lambda: client.images.exported(ArchiveExport("/a", ("a",)))),
         ("PUT /v1/default/archive/import", changed, lambda: client.images.imported(ArchiveImport("/a"))),
+        (
+            "PUT /v1/default/snapshots/overlayfs/a?plan=true",
+            changed,
+            lambda: client.snapshots.put("overlayfs", "a", SnapshotDesired(), plan=True),
+        ),
         ("PUT /v1/default/leases/keep", changed, lambda: client.leases.put("keep", LeaseDesired())),
         ("PUT /v1/default/images", operation, lambda: client.images.begin(desired)),
         ("DELETE /v1/default/images/a?sync=true", changed, lambda: client.images.delete("a", sync=True)),

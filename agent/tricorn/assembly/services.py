@@ -37,6 +37,7 @@ from tricorn.service.registries import RegistryService
 from tricorn.service.sampling import SampleService
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.snapshot_layers import SnapshotLayers
+from tricorn.service.snapshot_states import SnapshotStates
 from tricorn.service.usage import UsageService
 from tricorn.service.user_namespaces import IdSettings, UserNamespaces
 from tricorn.service.waiting import WaitService
@@ -80,6 +81,7 @@ def make_services(
         content=blobs,
         image_records=ImageRecords(db, upkeep.gc, images.gate),
         snapshots=snapshots,
+        snapshot_states=SnapshotStates(db, snapshots),
         diff=diff,
         commits=CommitService(db, content, snapshots, diff, running.tasks, images.wide, machine),
         converter=Converter(db, content, upkeep.repacker, images.gate),

@@ -14,9 +14,10 @@ from tricorn.cli.figures import age, size, truncate
 from tricorn.cli.image_moves import write_parts
 from tricorn.cli.output import each, emit_json, table
 from tricorn.cli.settings import Settings, command
+from tricorn.cli.snapshot_making import commit, label, prepare, view
 from tricorn.errors import InvalidArgument, NotFound
 
-snapshot_command = click.Group("snapshot", help="Look at and remove snapshots, take layers of them.")
+snapshot_command = click.Group("snapshot", help="Make, look at and remove snapshots, take layers of them.")
 _snapshotter = click.option("--snapshotter", default="", metavar="NAME", help="Only of this snapshotter.")
 
 
@@ -107,6 +108,5 @@ def diff(
         emit_json({"file": output, "bytes": count})
 
 
-snapshot_command.add_command(diff)
-snapshot_command.add_command(ls)
-snapshot_command.add_command(rm)
+for _made in (prepare, view, commit, label, diff, ls, rm):
+    snapshot_command.add_command(_made)

@@ -323,6 +323,10 @@ def delete_snapshot(ns: str, snapshotter: str, key: str) -> Call:
     return Call("DELETE", path(ns, "snapshots", snapshotter, key))
 
 
+def put_snapshot(ns: str, snapshotter: str, key: str, desired: Any, *, plan: bool = False) -> Call:
+    return Call("PUT", path(ns, "snapshots", snapshotter, key), query(plan=plan), desired)
+
+
 def snapshot_diff(ns: str, snapshotter: str, key: str, wanted: Any) -> Call:
     """Return the question for the bytes of a layer."""
     return Call("POST", path(ns, "snapshots", snapshotter, key, "diff"), body=wanted)

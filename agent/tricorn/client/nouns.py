@@ -47,6 +47,7 @@ from tricorn.model.requests import (
     Progress,
     PushResult,
     RegistryAuth,
+    SnapshotDesired,
     WaitState,
     WaitView,
 )
@@ -387,6 +388,13 @@ class Snapshots(Noun):
 
     async def get(self, snapshotter: str, key: str) -> Snapshot:
         return value(await self._pool.call(calls.snapshot(self._ns, snapshotter, key)), Snapshot)
+
+    async def put(
+        self, snapshotter: str, key: str, desired: SnapshotDesired, *, plan: bool = False
+    ) -> Change:
+        """Make sure that a snapshot is there, of this kind and with these labels, or that it is gone."""
+        call = calls.put_snapshot(self._ns, snapshotter, key, plain(desired), plan=plan)
+        return value(await self._pool.call(call), Change)
 
     async def delete(self, snapshotter: str, key: str) -> None:
         await self._pool.call(calls.delete_snapshot(self._ns, snapshotter, key))

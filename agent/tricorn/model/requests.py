@@ -117,6 +117,21 @@ class LeaseDesired:
 
 
 @frozen
+class SnapshotDesired:
+    """Body of `PUT /v1/{namespace}/snapshots/{snapshotter}/{key}`. A new one stands on `parent` ("": on
+    nothing); one that is there keeps the parent that it has, which must be this one if one is named. What
+    is `committed` is made of the active snapshot `source`, whose key is free then. A new one is held by
+    `lease`, if one is named.
+    """
+
+    state: Literal["active", "view", "committed", "absent"] = "active"
+    parent: str = ""
+    source: str = ""
+    labels: Mapping[str, str] = Factory(dict)
+    lease: str = ""
+
+
+@frozen
 class PushResult:
     """What a push left at the registry."""
 

@@ -48,6 +48,7 @@ from tricorn.service.sandbox_controller import SandboxController
 from tricorn.service.sandboxes import SandboxService
 from tricorn.service.scrub import ScrubService
 from tricorn.service.snapshot_layers import SnapshotLayers
+from tricorn.service.snapshot_states import SnapshotStates
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.streams import StreamService
 from tricorn.service.tasks import TaskService
@@ -80,6 +81,7 @@ class Services:
     content: BlobService
     image_records: ImageRecords
     snapshots: SnapshotService
+    snapshot_states: SnapshotStates
     diff: DiffService
     commits: CommitService
     converter: Converter

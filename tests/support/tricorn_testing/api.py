@@ -220,6 +220,7 @@ class World:
             "image_states": {"tagged": CHANGE, "pushed": CHANGE},
             "archive_files": {"exported": CHANGE, "imported": CHANGE},
             "lease_states": {"put": CHANGE, "absent": CHANGE},
+            "snapshot_states": {"put": CHANGE},
             "containers": {
                 "list": [container()], "get": container(spec={"ociVersion": "1.1.0"}), "put": CHANGE,
                 "create": container(), "delete": CHANGE,

@@ -20,6 +20,7 @@ from tricorn.model.requests import (
     ImageTags,
     KillRequest,
     LeaseDesired,
+    SnapshotDesired,
     StopRequest,
 )
 from tricorn_testing.api import BLOB, DIGEST, EVENT, LOG, NAMED, Server
@@ -48,6 +49,7 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("PUT", "/v1/default/archive/export", {"path": "/a", "images": ["b"]}, "archive_files.exported", ("default", ArchiveExport("/a", ("b",))), {}),
     ("PUT", "/v1/default/archive/import?plan=true", {"path": "/a"}, "archive_files.imported", ("default", ArchiveImport("/a")), {"plan": True}),
     ("PUT", "/v1/default/leases/l1", {"expire_seconds": 0}, "lease_states.put", ("default", "l1", LeaseDesired(expire_seconds=0.0)), {"plan": False}),
+    ("PUT", "/v1/default/snapshots/native/s?plan=true", {"state": "view"}, "snapshot_states.put", ("default", "native", "s", SnapshotDesired("view")), {"plan": True}),
     ("PUT", "/v1/default/leases/l1", {"state": "absent"}, "lease_states.absent", ("default", "l1"), {"plan": False}),
     ("GET", "/v1/default/containers?all=false", None, "containers.list", ("default", ()), {"all": False}),
     ("PUT", C, DESIRED, "containers.put", ("default", "web", ContainerDesired("redis")), {}),

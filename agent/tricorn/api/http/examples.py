@@ -24,6 +24,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "compression": "zstd",
     },
     "ReferrersQuery": {"type": "application/spdx+json", "fetch": True},
+    "SnapshotDesired": {"parent": "sha256:…", "labels": {"containerd.io/gc.root": "2026-01-31T12:00:00Z"}},
     "SnapshotDiff": {"compression": "zstd", "timestamp": "2026-01-31T12:00:00Z"},
     "ContainerCommit": {"reference": "registry.example/team/app:debug", "changes": ["ENV MODE=test"]},
     "CheckpointRequest": {"image": "registry.example/team/web:live", "leave_running": True},

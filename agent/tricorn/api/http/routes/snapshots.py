@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tricorn.api.http.bodies import Empty, SnapshotView
-from tricorn.api.http.query import FILTER, Query
+from tricorn.api.http.query import FILTER, PLAN, Query
 from tricorn.api.http.replies import Streamed, Write
 from tricorn.api.http.routing import Call, Route, Shape
-from tricorn.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tricorn.model.image_requests import SnapshotDiff
+from tricorn.model.requests import Change, SnapshotDesired
 from tricorn.rules.authorise import Role
 
 
@@ -22,6 +23,12 @@ async def get(call: Call) -> object:
     return SnapshotView.of(
         await call.services.snapshots.get(call.namespace, path["snapshotter"], path["key"])
     )
+
+
+async def put(call: Call) -> object:
+    path, body, plan = call.path, call.body, call.query["plan"]
+    states = call.services.snapshot_states
+    return await states.put(call.namespace, path["snapshotter"], path["key"], body, plan=plan)
 
 
 async def delete(call: Call) -> object:
@@ -61,6 +68,17 @@ ROUTES = (
         query=(_SNAPSHOTTER, FILTER),
     ),
     Route("GET", _ONE, get, "Look at a snapshot", SnapshotView, errors=(NotFound,)),
+    Route(
+        "PUT",
+        _ONE,
+        put,
+        "Make sure that a snapshot is there, of this kind and with these labels, or that it is gone",
+        Change,
+        query=(PLAN,),
+        body=SnapshotDesired,
+        role=Role.OPERATE,
+        errors=(NotFound, AlreadyExists, FailedPrecondition),
+    ),
     Route(
         "DELETE",
         _ONE,

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from tricorn.cli import fleet_tables
+from tricorn.cli.fleet_loop import look_and
 from tricorn.errors import PermissionDenied
 from tricorn.fleet import inventory as reading
+from tricorn.fleet.looking import Wanted
+from tricorn.fleet.views import FleetView
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 INVENTORY = """\
@@ -152,3 +155,17 @@ def test_images_in_two_versions_are_two_lines(capsys: pytest.CaptureFixture[str]
     fleet_tables.images(fleet(4))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["shop", "registry.lan/shop/web:1.4", "1" * 12, "40.0", "MiB", "all", "3"] in lines
+
+
+def test_watching_looks_until_it_is_interrupted(agent: Any) -> None:
+    seen = []
+
+    def tell(view: FleetView) -> None:
+        seen.append(view.nodes)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        look_and(tell, [], Wanted(), parallel=1, timeout=1.0, again=0.01)
+    assert seen == [(), (), ()]
+    assert agent.lines == []

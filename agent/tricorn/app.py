@@ -51,6 +51,7 @@ async def open_agent(config: Config, environment: dict[str, str]) -> AsyncIterat
             workers.clock, workers.boot_id, running.dumper,
         )  # fmt: skip
         recovery.execs = running.execs
+        recovery.lazy = running.reviver.lazy
         yield Agent(
             config,
             workers,

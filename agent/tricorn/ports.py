@@ -682,6 +682,9 @@ class CriuInfo:
     missing: tuple[str, ...] = ()
 
 
+LazyState = Literal["", "serving", "done", "failed"]
+
+
 class Checkpointer(Protocol):
     """The part of a runtime that dumps containers. `Runtime.create` restores them (`BundleRef.restore`)."""
 
@@ -693,6 +696,20 @@ class Checkpointer(Protocol):
         """Unimplemented, with reason and remedy, unless containers of this runtime can be dumped and
         restored here.
         """
+        ...
+
+    async def can_restore_lazily(self, runtime: str) -> None:
+        """Unimplemented, naming what is missing, unless containers of this runtime can be restored before
+        their memory is there.
+        """
+        ...
+
+    def lazy_state(self, ref: BundleRef) -> LazyState:
+        """Return whether a container is still being given its memory; "" if it was not restored lazily."""
+        ...
+
+    async def lazy_end(self, ref: BundleRef) -> LazyState:
+        """Wait until a container has been given its memory, or lost it."""
         ...
 
     async def checkpoint(self, ref: BundleRef, images: str, work: str, options: DumpOptions) -> None:

@@ -19,6 +19,7 @@ from tricorn.service.container_records import ContainerRecords
 from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.health import HealthService
+from tricorn.service.lazy_memory import LazyMemory
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.network_making import BridgeMaker, CniMaker
 from tricorn.service.network_places import NetworkPlaces
@@ -80,6 +81,7 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         lifecycle.health_of = health.of
         execs = await enter(Execs.open(db, runtime, clock))
         reviver = Reviver(workers.content, runtime, bundles, workers.machine)
+        reviver.lazy = await enter(LazyMemory.open(runtime, bundles))
         processes = ProcessService(db, runtime, lifecycle, tasks, execs, reviver)
         records = ContainerRecords(db, runtime, lifecycle, specs, gate)
         holders, members = SandboxHolders(config.state, runtime), SandboxMembers(db, processes)

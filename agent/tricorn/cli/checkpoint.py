@@ -25,6 +25,7 @@ ssh node cat /var/lib/kubelet/checkpoints/web.tar | tricorn checkpoint import - 
 tricorn checkpoint import --base registry.example/web:1 web.tar.gz"""
 _RESTORE: Final = """\
 tricorn restore registry.example/team/web:live web-2
+tricorn restore --lazy web:live web-2
 tricorn restore -v /srv/www:/www:ro -m 256m web:live web-2"""
 _UNUSED: Final = frozenset({"name", "entrypoint", "pull", "plain_http", "quiet"})
 
@@ -125,6 +126,7 @@ def _request_options(function: Any) -> Any:
 )
 @click.option("--shell-job", is_flag=True, help="Allow a terminal from outside of it.")
 @click.option("--file-locks", is_flag=True, help="Take up locks on files again.")
+@click.option("--lazy", is_flag=True, help="Let it go on before it has its memory, which comes as needed.")
 @_request_options
 @progress.progress_options
 @click.argument("reference", metavar="IMAGE", shell_complete=complete.images)
@@ -142,7 +144,7 @@ def restore(settings: Settings, reference: str, name: str, how: str, **options: 
         "rw": not options.pop("no_rw"),
         **{
             field: options.pop(field)
-            for field in ("tcp_established", "external_unix_sockets", "shell_job", "file_locks")
+            for field in ("tcp_established", "external_unix_sockets", "shell_job", "file_locks", "lazy")
         },
         "container": desired_container("", (), {**unused, **options}, os.environ),
     }

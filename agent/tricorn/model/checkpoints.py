@@ -51,6 +51,7 @@ class RestorePlan:
 
     images: str
     options: DumpOptions = DumpOptions()
+    lazy: bool = False  # it runs before it has its memory, which it gets as it needs it
 
 
 @frozen
@@ -95,7 +96,8 @@ class RestoreRequest:
 
     `container` is the desired container as for a new one, with the name of the checkpoint's own image (or
     "", which takes that name): everything but memory and files comes from it. `id` names the container.
-    Connections and locks that the dump holds are restored without a word here.
+    Connections and locks that the dump holds are restored without a word here. With `lazy` it runs before it
+    has its memory, which comes page by page while it runs.
     """
 
     image: str
@@ -106,6 +108,7 @@ class RestoreRequest:
     external_unix_sockets: bool = False
     shell_job: bool = False
     file_locks: bool = False
+    lazy: bool = False
 
 
 @frozen

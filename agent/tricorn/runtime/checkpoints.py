@@ -12,8 +12,8 @@ from tricorn import limits
 from tricorn.errors import FailedPrecondition, Unimplemented
 from tricorn.failpoints import failpoint
 from tricorn.model.checkpoints import DumpOptions, RestorePlan
-from tricorn.ports import BundleRef, CriuInfo, RuntimeInfo
-from tricorn.runtime import criu, oci
+from tricorn.ports import BundleRef, CriuInfo, LazyState, RuntimeInfo
+from tricorn.runtime import criu, lazy_pages, oci, process
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.client_stdio import ClientStdio
 
@@ -22,6 +22,7 @@ _CRUN_HINT: Final = (
     "`--runc-binary runc`; a node's default is set by `runtimes.default`"
 )
 _LOOK_AGAIN: Final = 0.1
+_DUMPERS: Final = ("criu", "runc", "crun", "ld-linux", "ld-musl", "sh")  # CRIU may be started by a loader
 
 
 class Checkpoints:
@@ -61,6 +62,11 @@ class Checkpoints:
 
     async def checkpoint(self, ref: BundleRef, images: str, work: str, options: DumpOptions) -> None:
         await self.can_checkpoint(ref.runtime)
+        if self.lazy_state(ref) == "serving":
+            raise FailedPrecondition(
+                f"container {ref.id} can't be dumped", why="it is still being given its memory",
+                hint="try again in a few seconds",
+            )  # fmt: skip
         runtime = await self._runtime(ref)
         environment = criu.with_criu(runtime.environment, await self.criu())
         runtime = oci.OciRuntime(runtime.path, runtime.root, environment)
@@ -74,6 +80,16 @@ class Checkpoints:
                 f"container {ref.id} can't be dumped", why=words or error.why, hint=advice
             ) from None
         failpoint("checkpoint.dumped")
+
+    async def can_restore_lazily(self, runtime: str) -> None:
+        info = (await self.capabilities()).get(runtime)
+        criu.need_lazy(await self.criu(), runtime, info.flavour if info else "")
+
+    def lazy_state(self, ref: BundleRef) -> LazyState:
+        return lazy_pages.state(Bundle.of(ref))
+
+    async def lazy_end(self, ref: BundleRef) -> LazyState:
+        return await lazy_pages.wait(Bundle.of(ref))
 
     async def settle_dump(self, images: str, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -90,13 +106,18 @@ class Checkpoints:
             return self._environment
         await self.can_checkpoint(ref.runtime)
         criu.remove_stale_cache()
-        return criu.with_criu(self._environment, await self.criu())
+        found = await self.criu()
+        environment = criu.with_criu(self._environment, found)
+        if ref.restore.lazy:
+            await self.can_restore_lazily(ref.runtime)
+            await lazy_pages.start(Bundle.of(ref), found.path, ref.restore.images, environment)
+        return environment
 
 
 def _is_named(path: str) -> bool:
     """Return whether a process that runs has this path among its arguments."""
     wanted = os.fsencode(path)
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for name in filter(process.is_called(*_DUMPERS), filter(str.isdigit, os.listdir("/proc"))):
         with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
             if wanted in file.read(64 * limits.KIB).split(b"\0"):
                 return True
@@ -108,6 +129,8 @@ def restore_arguments(plan: RestorePlan | None) -> tuple[str, ...]:
     if plan is None:
         return ()
     options = [f"--runtime-opt={word}" for word in criu.common_arguments(plan.options)]
+    if plan.lazy:
+        options.append("--runtime-opt=--lazy-pages")
     return ("--restore", plan.images, *options)
 
 

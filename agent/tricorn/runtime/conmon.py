@@ -28,6 +28,7 @@ from tricorn.model.records import ProcessIdentity
 from tricorn.runtime import process
 from tricorn.runtime.bundle import Bundle
 
+_PROGRAM: Final = "conmon"
 SYNC_FD: Final = 3
 STDIN_FD: Final = 4  # a client end of the attach socket that the monitor itself keeps open
 START_FD: Final = 5
@@ -257,7 +258,7 @@ def find_by_bundle(bundle: Bundle) -> list[ProcessIdentity]:
     """Return the monitors that run for a bundle directory, as their command lines tell."""
     wanted = f"\0-b\0{bundle.path}\0".encode()
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for name in filter(process.is_called(_PROGRAM), filter(str.isdigit, os.listdir("/proc"))):
         with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
             line = file.read(64 * limits.KIB)
             if b"conmon" in line.split(b"\0", 1)[0] and wanted in line:

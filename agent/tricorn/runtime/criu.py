@@ -21,7 +21,8 @@ from tricorn.rules.criu import INSTALL, defect_of, explain
 from tricorn.runtime import process
 
 _PROBE_SECONDS: Final = 20.0
-_FEATURES: Final = ("mem_dirty_track", "uffd-noncoop", "nftables", "link_nsid")
+LAZY: Final = "uffd-noncoop"  # userfaultfd(2) with word of what processes do to their mappings
+_FEATURES: Final = ("mem_dirty_track", LAZY, "nftables", "link_nsid")
 _LOG: Final = 256 * limits.KIB
 _KERNEL_CACHE: Final = "/run/criu.kdat.tmp"
 _EMPTY_CACHE_AGE: Final = 60.0  # seconds after which nobody is writing it any more
@@ -110,6 +111,21 @@ def log_of(directory: str, name: str) -> tuple[str, str]:
             return explain(file.read(_LOG).decode(errors="replace"))
     except OSError:
         return "", ""
+
+
+def need_lazy(info: CriuInfo, runtime: str, flavour: str) -> None:
+    """Unimplemented unless processes can be restored before their memory is there."""
+    need(info)
+    if LAZY not in info.features:
+        raise Unimplemented(
+            "lazy restore", why=f"`criu check --feature {LAZY}` fails: the kernel lacks userfaultfd",
+            hint="a kernel with CONFIG_USERFAULTFD; until then restore without it", field="lazy",
+        )  # fmt: skip
+    if flavour != "runc":
+        raise Unimplemented(
+            f"lazy restore with runtime {runtime!r}", why="of the OCI runtimes only runc can",
+            hint="give the container the runtime: `--runtime runc`", field="lazy",
+        )  # fmt: skip
 
 
 def need(info: CriuInfo) -> None:

@@ -11,7 +11,7 @@ import ctypes
 import fcntl
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -211,6 +211,21 @@ def identify(pid: int) -> ProcessIdentity | None:
     """Return the identity of a live process (or unreaped zombie), None if there is none."""
     stat = _stat(pid)
     return ProcessIdentity(pid, int(stat[19])) if stat else None
+
+
+def is_called(*programs: str) -> Callable[[str], bool]:
+    """Return what tells, by its number, whether a process runs one of these programs.
+
+    Ask before its command line is read: that is in its memory, and reading it waits for one that is still
+    being given its own, or has it in a file system that doesn't answer.
+    """
+
+    def ask(number: str) -> bool:
+        with suppress(OSError), open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read(16).strip().startswith(programs)
+        return False
+
+    return ask
 
 
 def parent_of(pid: int) -> int:

@@ -22,7 +22,7 @@ from tricorn.model.requests import LogLine
 from tricorn.model.samples import CgroupSample, ProcessInfo
 from tricorn.ports import BundleRef, Created, ExecSession, Exit, ProcessStreams, RuntimeInfo, StdioStream
 from tricorn.runtime import bundle as bundles
-from tricorn.runtime import cgroup, client_execs, conmon, oci, process, sampling, stdio
+from tricorn.runtime import cgroup, client_execs, conmon, lazy_pages, oci, process, sampling, stdio
 from tricorn.runtime.attaching import Attachments
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.checkpoints import Checkpoints, restore_arguments, restore_failure
@@ -332,6 +332,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
         for exec_bundle in bundle.execs():
             await client_execs.remove(exec_bundle, self._client)
         await self._client.finish(bundle)
+        lazy_pages.stop(bundle)
         await group.remove()
         if os.path.dirname(group.path) == f"/{ref.namespace}":  # where containerd's clients put them
             self._clients_parents.add(f"/{ref.namespace}")

@@ -43,7 +43,7 @@ from tricorn.service.diff import DiffService
 from tricorn.service.dumps import Dumper, Taken
 from tricorn.service.held_lease import held_lease
 from tricorn.service.layers import PullRequest
-from tricorn.service.lifecycle import Lifecycle
+from tricorn.service.lifecycle import Lifecycle, created_of
 from tricorn.service.made_content import ContentMaker
 from tricorn.service.policy import PolicyGate
 from tricorn.service.progress import Reporter
@@ -207,8 +207,8 @@ class CheckpointService:
             )
             await self._lifecycle.create(namespace, request.id, desired, image, start=True, revival=revival)
             container, task = await self._lifecycle.records(namespace, request.id)
-            await self._reviver.clear(self._lifecycle.bundles.ref(namespace, container, task))
-        ref = self._lifecycle.bundles.ref(namespace, container)
+            ref = self._lifecycle.bundles.ref(namespace, container, task)
+            await self._reviver.release(ref, created_of(task))
         log.info("checkpoint restored", namespace=namespace, image=request.image, container=request.id)
         return container_view(namespace, container, task, ref.log)
 
@@ -305,7 +305,7 @@ class CheckpointService:
             tcp_established=request.tcp_established, shell_job=request.shell_job,
             external_unix_sockets=request.external_unix_sockets, file_locks=request.file_locks,
         )  # fmt: skip
-        return await self._reviver.plan(ref, options)
+        return await self._reviver.plan(ref, options, lazy=request.lazy)
 
 
 def _options(request: CheckpointRequest) -> DumpOptions:

@@ -21,7 +21,7 @@ from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 
 _CAP_SYS_RESOURCE = 24
-_DIRTY = "mem_dirty_track"  # of `criu check --feature`
+_DIRTY, _LAZY = "mem_dirty_track", "uffd-noncoop"  # of `criu check --feature`
 _LIMITER = trio.CapacityLimiter(1)
 
 
@@ -84,7 +84,7 @@ class NodeService:
         found += await trio.to_thread.run_sync(kernel_capabilities, limiter=_LIMITER)
         if self._checkpointer:
             criu = await self._checkpointer.criu()
-            found += [_checkpoint(criu, runtimes), *_dirty_memory(criu)]
+            found += [_checkpoint(criu, runtimes), *_dirty_memory(criu), *_lazy_restore(criu, runtimes)]
         return found
 
     async def _snapshotter(self, name: str) -> dict[str, Any]:
@@ -138,6 +138,20 @@ def _dirty_memory(criu: CriuInfo) -> list[Capability]:
     reason = "this kernel doesn't track dirty memory, so migrations send all of it while the container stands"
     hint = "a kernel with CONFIG_MEM_SOFT_DIRTY"
     return [Capability("dirty-memory", available=False, reason=reason, hint=hint)]
+
+
+def _lazy_restore(criu: CriuInfo, runtimes: Mapping[str, RuntimeInfo]) -> list[Capability]:
+    """Return whether containers can be restored before their memory is there."""
+    if not criu.usable:
+        return []
+    able = sorted(name for name, info in runtimes.items() if info.usable and info.flavour == "runc")
+    if _LAZY not in criu.features:
+        reason, hint = f"`criu check --feature {_LAZY}` fails", "a kernel with CONFIG_USERFAULTFD"
+    elif not able:
+        reason, hint = "of the OCI runtimes only runc can", "install runc"
+    else:
+        return [Capability("lazy-restore", available=True, details={"runtimes": able})]
+    return [Capability("lazy-restore", available=False, reason=reason, hint=hint)]
 
 
 def _checkpoint(criu: CriuInfo, runtimes: Mapping[str, RuntimeInfo]) -> Capability:

@@ -14,6 +14,7 @@ from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
 from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.gc import GcService
+from tricorn.service.lazy_memory import LazyMemory
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
 from tricorn.service.specs import SpecFactory
 from tricorn.service.still_container import PAUSED_FOR_COMMIT
@@ -43,6 +44,7 @@ class Recovery:
     ) -> None:
         self._dumper = dumper
         self.execs: Execs | None = None  # who goes on with the execs that are found
+        self.lazy: LazyMemory | None = None  # who looks after memory that is still to come
         self._db = db
         self._content = content
         self._gc = gc
@@ -165,8 +167,10 @@ class Recovery:
         elif task.boot_id != self._boot_id:
             await self._end(namespace, task, "the node was restarted")
         else:
-            await self._lifecycle.bundles.drop_dump(namespace, task.container)
-            await self._take_up(self._lifecycle.bundles.ref(namespace, container, task), created)
+            ref = self._lifecycle.bundles.ref(namespace, container, task)
+            if self.lazy is None or not await self.lazy.take_up(ref, created):
+                await self._lifecycle.bundles.drop_dump(namespace, task.container)
+            await self._take_up(ref, created)
             log.info("task found again", namespace=namespace, container=task.container, pid=created.init.pid)
 
     async def _take_up(self, ref: BundleRef, created: Created) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -25,10 +25,12 @@ from tricorn.rules.dump_checks import check_dump
 from tricorn.rules.dump_images import read_dump, wanted
 from tricorn.runtime.syscall_names import TOKENS, numbers_of
 from tricorn.service.bundles import Bundles
+from tricorn.service.lazy_memory import LazyMemory
 from tricorn.store.content import ContentStore
 from tricorn.store.transaction import Transaction
 
 _LIMITER = trio.CapacityLimiter(2)
+_PLAIN: Final = DumpOptions()
 _TCP, _LOCKS = "tcp-stream-", "filelocks.img"
 
 
@@ -55,6 +57,7 @@ class Reviver:
         self._runtime = runtime
         self._bundles = bundles
         self._machine = machine
+        self.lazy: LazyMemory | None = None
 
     async def runtime(self, wanted: str = "") -> str:
         """Return the runtime to restore with where none is asked for: `wanted`, or else one that can."""
@@ -115,8 +118,12 @@ class Reviver:
         if group := mapped_group(data):
             dump_files.let_in(directory, group)
 
-    async def plan(self, ref: BundleRef, options: DumpOptions = DumpOptions()) -> RestorePlan:  # noqa: B008 - frozen
-        """Return how the dump that was unpacked is restored: what it holds, CRIU has to be told of."""
+    async def plan(self, ref: BundleRef, options: DumpOptions = _PLAIN, *, lazy: bool = False) -> RestorePlan:
+        """Return how the dump that was unpacked is restored: what it holds, CRIU has to be told of. With
+        `lazy` it runs before it has its memory; Unimplemented where that can't be.
+        """
+        if lazy:
+            await self._runtime.can_restore_lazily(ref.runtime)
         directory = self._bundles.dump(ref.namespace, ref.id)
         names = await trio.to_thread.run_sync(os.listdir, directory, limiter=_LIMITER)
         options = evolve(
@@ -124,7 +131,7 @@ class Reviver:
             tcp_established=options.tcp_established or any(name.startswith(_TCP) for name in names),
             file_locks=options.file_locks or _LOCKS in names,
         )
-        return RestorePlan(directory, options)
+        return RestorePlan(directory, options, lazy)
 
     async def revive(self, ref: BundleRef) -> Created:
         """Restore the processes, for a container whose bundle and dump are laid out. They run at once.
@@ -136,6 +143,11 @@ class Reviver:
         failpoint("restore.created")
         await self._runtime.restored(ref)
         return created
+
+    async def release(self, ref: BundleRef, created: Created | None) -> None:
+        """Remove what a container was restored from: at once, or when it has been given all of its memory."""
+        if self.lazy is None or created is None or not await self.lazy.take_up(ref, created):
+            await self.clear(ref)
 
     async def clear(self, ref: BundleRef) -> None:
         """Remove what was unpacked; idempotent."""

@@ -98,6 +98,7 @@ RESTORE = dict(
     container=CONTAINER,
     options={"type": "dict"},
     file_locks={"type": "bool", "default": False},
+    lazy={"type": "bool", "default": False},
     **DUMP
 )
 

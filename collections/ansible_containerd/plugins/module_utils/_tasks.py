@@ -218,7 +218,7 @@ def restore(options, check_mode):
     actions = [{"verb": "restore", "object": "container/" + name, "reason": "no such container"}]
     after = {"id": name, "checkpoint": image.result()["name"], "status": "running"}
     if not check_mode:
-        keys = ("image", "file_locks", "tcp_established", "external_unix_sockets", "shell_job", "rw")
+        keys = ("image", "file_locks", "tcp_established", "external_unix_sockets", "shell_job", "rw", "lazy")
         body = dict({key: options[key] for key in keys}, id=name)
         if options["options"] is not None:
             body["container"] = dict({"image": ""}, **options["options"])

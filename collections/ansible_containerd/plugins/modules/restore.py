@@ -52,6 +52,12 @@ options:
       - Restore what the container had changed in its file system.
     type: bool
     default: true
+  lazy:
+    description:
+      - Let it go on before it has its memory, which it gets page by page while it runs. For large containers; needs
+        runc and a kernel with userfaultfd. Should what gives it its memory be killed, the container is ended.
+    type: bool
+    default: false
   tcp_established:
     description:
       - Allow open TCP connections.
@@ -76,6 +82,7 @@ EXAMPLES = r"""
     image: registry.example.org/state/worker:before-upgrade
     options:
       labels: {app: shop}
+    lazy: true
 """
 
 RETURN = r"""

@@ -82,7 +82,7 @@ def nodes(settings: Settings, **options: Any) -> int:
     from tricorn.cli import fleet_tables as tables
     from tricorn.fleet.looking import Wanted
 
-    wanted = Wanted(containers=True, images=True, figures=True)
+    wanted = Wanted(host=True, containers=True, images=True, figures=True)
     return _show(settings, options, wanted, tables.nodes, tables.nodes_document)
 
 
@@ -143,7 +143,7 @@ def report(settings: Settings, html: str | None, title: str, desired: str | None
     if not html and not settings.json:
         raise click.UsageError("name the page's file with --html, or ask for --json")
     state = None if desired is None else read_state(desired)
-    wanted = Wanted(containers=True, images=True, figures=True, desired=state)
+    wanted = Wanted(host=True, containers=True, images=True, figures=True, desired=state)
 
     def write(view: Any) -> None:
         from tricorn.cli.fleet_page import page

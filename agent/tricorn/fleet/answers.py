@@ -14,10 +14,13 @@ from attrs import evolve
 from tricorn.fleet.views import Action, ContainerLine, ImageLine, NodeView, Pull, digest_of
 
 
-def about_node(view: NodeView, version: Mapping[str, Any], info: Mapping[str, Any]) -> NodeView:
+def about_agent(view: NodeView, version: Mapping[str, Any]) -> NodeView:
+    return evolve(view, version=str(version["version"]), python=str(version.get("python", "")))
+
+
+def about_host(view: NodeView, info: Mapping[str, Any]) -> NodeView:
     return evolve(
-        view, version=str(version["version"]), python=str(version.get("python", "")),
-        kernel=str(info.get("kernel", "")), platform=str(info.get("platform", "")),
+        view, kernel=str(info.get("kernel", "")), platform=str(info.get("platform", "")),
         uptime=float(info.get("uptime_seconds", 0)),
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ _RESIDENT: Final = b"process_resident_memory_bytes "
 class Wanted:
     """What is asked of each node beside its version. `desired` is the body of an apply, only planned."""
 
+    host: bool = False  # kernel, uptime: dear to the agent
     containers: bool = False
     images: bool = False
     figures: bool = False  # memory, pulls
@@ -95,7 +96,9 @@ class Fleet:
 
 
 async def _look(link: Link, wanted: Wanted, view: NodeView) -> NodeView:
-    view = answers.about_node(view, await link.call(calls.version()), await link.call(calls.info()))
+    view = answers.about_agent(view, await link.call(calls.version()))
+    if wanted.host:
+        view = answers.about_host(view, await link.call(calls.info()))
     namespaces = [item["name"] for item in (await link.call(calls.namespaces()))["items"]]
 
     async def each(call: Callable[[str], Any]) -> list[Any]:

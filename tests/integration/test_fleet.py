@@ -1,0 +1,94 @@
+"""A fleet over real ssh: nodes, drift, a node that isn't there, and the playbook's report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tricorn_testing.labs import PROJECT, Lab
+
+pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
+
+LOST = 12
+DRIFTED = 1
+
+
+def tricorn(lab: Lab, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `tricorn fleet …` on the lab's inventory."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tricorn.cli", "--json", "fleet", *words, "-i", str(lab.topology)], cwd=PROJECT,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(lab.directory / "ansible"),
+        },
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def look(lab: Lab, *words: str, status: int = 0) -> Any:
+    return json.loads(tricorn(lab, *words, status=status).stdout)
+
+
+@pytest.fixture
+def desired(fleet: Lab, polite_image: str, tmp_path: Path) -> Iterator[Path]:
+    """A container that only n1 has yet."""
+    container = {"image": polite_image, "args": ["sleep", "1000"], "stop_timeout": 0}
+    namespace = {
+        "images": [{"reference": polite_image}],
+        "containers": {"seen": container},
+    }
+    path = tmp_path / "desired.json"
+    path.write_text(json.dumps({"namespaces": {"observed": namespace}}))
+    fleet.run("n1", f"echo '{path.read_text()}' | tricorn apply -")
+    yield path
+    fleet.run("n1", "tricorn -n observed rm -f seen")
+
+
+def test_all_nodes_are_asked_over_ssh(fleet: Lab) -> None:
+    first, second = look(fleet, "nodes")
+    for node, address in ((first, "n1"), (second, "n2")):
+        assert (node["name"], node["error"], node["groups"]) == (address, "", ["nodes"])
+        assert node["agent_memory"] > 10_000_000
+        (lab,) = [each for each in node["containers"] if each["name"] == "lab"]
+        assert (lab["namespace"], lab["status"]) == ("default", "running")
+        assert lab["memory"] > 0
+    assert first["version"] == second["version"]
+
+
+def test_drift_is_what_an_apply_would_change(fleet: Lab, desired: Path) -> None:
+    found = look(fleet, "drift", "--desired", str(desired), status=DRIFTED)
+    assert {item["node"] for item in found} == {"n2"}
+    assert {item["name"] for item in found} >= {"namespace/observed", "seen"}
+    assert look(fleet, "drift", "--desired", str(desired), "--limit", "n1") == []
+
+
+def test_a_node_that_does_not_answer_keeps_nobody_waiting(fleet: Lab, tmp_path: Path) -> None:
+    extra = tmp_path / "more.ini"
+    extra.write_text(f"[nodes]\nn9 ansible_host={fleet.registry.partition(':')[0]} ansible_port=1\n")
+    done = tricorn(fleet, "containers", "-i", str(extra), status=LOST)
+    assert {item["node"] for item in json.loads(done.stdout)} == {"n1", "n2"}
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("tricorn: n9: it can't be reached: ssh: connect to host")
+
+
+def test_the_playbook_writes_the_page(fleet: Lab, desired: Path, tmp_path: Path) -> None:
+    page = tmp_path / "fleet.html"
+    output = fleet.play(
+        "report", report_file=str(page), report_title="The <lab>", report_desired=str(desired)
+    )
+    assert " changed=1 " in output, output
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert "<h1>The &lt;lab&gt;</h1>" in text
+    for part in ("observed/seen: running", "containers of n2 run", "no such container"):
+        assert part in text

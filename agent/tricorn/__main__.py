@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import attrs
@@ -11,7 +12,7 @@ import click
 import tricorn
 from tricorn import config as configuration
 from tricorn.config import Config
-from tricorn.errors import TricornError
+from tricorn.errors import InvalidArgument, TricornError
 
 _EPILOG = """\b
 Examples:
@@ -19,6 +20,7 @@ Examples:
   tricornd --root /srv/tricorn --state /run/lab --config ./lab.toml
   tricornd config default > /etc/tricorn/config.toml
   tricornd config check ./config.toml
+  echo '{"settings": {"log_level": "debug"}}' | tricornd config put debugging --reload
   tricornd --root /var/lib/tricorn state check
 """
 
@@ -83,6 +85,41 @@ def config_check(given: tuple[str | None, dict[str, str]], file: str | None) -> 
     """Check FILE (or the one in use) and its conf.d; say what is wrong and where."""
     configuration.load(file or given[0])
     click.echo("the configuration is valid")
+
+
+@config_group.command("put")
+@click.argument("name")
+@click.option("--plan", is_flag=True, help="Only tell what would change.")
+@click.option(
+    "--reload", "reloads", is_flag=True, help="Have a running agent read what it can without a restart."
+)
+@click.pass_obj
+def config_put(given: tuple[str | None, dict[str, str]], name: str, plan: bool, reloads: bool) -> None:
+    """Make sure that conf.d/NAME.toml holds what a JSON document on standard input says, or that it is gone.
+
+    The document has `state` (present, absent), `settings`, and `secrets`: contents by names of files beside
+    conf.d, null for one that shall go. Nothing is written that the agent wouldn't take. Prints what changed,
+    and which keys wait for a reload or a restart, as JSON.
+    """
+    import json
+
+    from tricorn.config_files import put
+
+    try:
+        document = json.loads(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise InvalidArgument("standard input holds no JSON document", why=str(error)) from None
+    done = put(given[0], name, document, plan=plan)
+    if reloads and done["reload"] and not plan:
+        _reload(configuration.load(given[0]).root)
+    click.echo(json.dumps(done))
+
+
+def _reload(root: str) -> None:
+    from tricorn.directories import holder
+
+    if (pid := holder(root)) is not None:
+        os.kill(pid, signal.SIGHUP)
 
 
 @config_group.command("dump")

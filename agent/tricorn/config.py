@@ -91,7 +91,8 @@ class MigrationAllowance:
     """Peers that any of `names` fits may bring containers into `namespaces`: with host directories that any
     of the patterns `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some,
     in user namespaces with ids of the node that are in one of the ranges `ids` (FIRST:COUNT), with
-    `privileges` whatever they want, with `images` a name for its image.
+    `privileges` whatever they want, with `images` a name for its image. They may come by repositories that
+    any of the patterns `registries` fits.
     """
 
     names: tuple[str, ...]
@@ -102,6 +103,7 @@ class MigrationAllowance:
     networks: tuple[str, ...] = ()
     ports: bool = False
     ids: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
 
 
 @frozen
@@ -235,8 +237,13 @@ class Config:
         return self.socket or os.path.join(self.state, "tricorn.sock")
 
 
-def load(path: str | None = None) -> Config:
-    """Read the file at `path` and its `conf.d`; None means the default place, which may be missing.
+# Top-level keys that a running agent takes over at SIGHUP; the others wait for a restart.
+LIVE_KEYS = frozenset({"log_level", "log_format", "access", "policy"})
+
+
+def load(path: str | None = None, instead: Mapping[str, Mapping[str, Any] | None] | None = None) -> Config:
+    """Read the file at `path` and its `conf.d`; None means the default place, which may be missing. `instead`
+    holds what files of `conf.d` are taken to contain, by their paths: None for one that isn't there.
 
     Raises NotFound if a named file is missing, InvalidArgument naming file, key and remedy.
     """
@@ -244,15 +251,19 @@ def load(path: str | None = None) -> Config:
     if path is not None and not place.is_file():
         raise NotFound(f"config file {path} does not exist", hint="`tricornd config default` prints one")
     merged: dict[str, Any] = {}
-    for file in [place, *sorted(place.parent.glob("conf.d/*.toml"))]:
-        if file.is_file():
-            merged = _merge(merged, _read(file))
+    given = {Path(name): content for name, content in (instead or {}).items()}
+    for file in [place, *sorted({*place.parent.glob("conf.d/*.toml"), *given})]:
+        if file in given:
+            merged = _merge(merged, given[file] or {})
+        elif file.is_file():
+            merged = _merge(merged, read_file(file))
     config = structure(merged, Config, "the configuration")
     _check(config)
     return config
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_file(file: Path) -> dict[str, Any]:
+    """Return what one file of the configuration holds; InvalidArgument naming it if it can't be read."""
     try:
         with file.open("rb") as stream:
             data = stream.read(CONFIG_SIZE + 1)

@@ -22,7 +22,7 @@ from tricorn.api.listen import Listener
 from tricorn.api.metrics import Metrics
 from tricorn.api.socketfile import inherit, listen
 from tricorn.app import Agent, open_agent
-from tricorn.config import Config, changed_keys
+from tricorn.config import LIVE_KEYS, Config, changed_keys
 from tricorn.directories import prepare_directories, root_lock
 from tricorn.errors import TricornError
 from tricorn.systemd import Systemd
@@ -202,9 +202,6 @@ async def apply_reload(config: Config, reload: Reload, doors: Doors) -> Config:
     changed = changed_keys(config, new)
     logs.configure(new.log_level, new.log_format)
     doors.authorise(new)
-    waiting = [key for key in changed if key not in _LIVE]
+    waiting = [key for key in changed if key not in LIVE_KEYS]
     log.info("configuration reloaded", changed=changed, needs_restart=waiting)
     return new
-
-
-_LIVE = frozenset({"log_level", "log_format", "access", "policy"})

@@ -30,6 +30,22 @@ def prepare_directories(root: str, state: str) -> None:
             raise FailedPrecondition(f"cannot prepare {path}", why=os.strerror(error.errno or 0)) from None
 
 
+def holder(root: str) -> int | None:
+    """Return the pid of the agent that holds the root directory, None if none does."""
+    try:
+        descriptor = os.open(os.path.join(root, "lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(descriptor, 32).strip()
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 @contextmanager
 def root_lock(root: str) -> Iterator[None]:
     """Hold the root directory's lock; Conflict names the agent that has it."""

@@ -27,6 +27,7 @@ ALLOWED = {
     "systemd": set(),
     "ports": {"model"},
     "config": MODEL,
+    "config_files": MODEL | {"config"},
     "rules": MODEL | {"ports", "rules"},
     "store": WORKER | {"store"},
     "fs": WORKER | {"fs"},
@@ -45,7 +46,7 @@ ALLOWED = {
     "assembly": SERVICE | {"config", "assembly"},
     "app": SERVICE | {"config", "assembly"},
     "daemon": {"app", "api", "config", "directories", "logs", "systemd"},
-    "__main__": {"config", "daemon", "directories", "store"},
+    "__main__": {"config", "config_files", "daemon", "directories", "store"},
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from tricorn.fs.tarheader import (
 
 _TYPE: Final = 156  # where a header says what it is of
 _EXTENSION_TYPES: Final = frozenset(kind[0] for kind in EXTENSIONS)
+_PAX_TYPE: Final = PAX_LOCAL[0]
 _TIME: Final = 64  # bytes that a PAX header with a time only takes, at most
 _CACHED: Final = 4096
 
@@ -74,12 +75,32 @@ class TarStream:
                 return self._begin(parse_header(block), extensions)
             if block != self._extension_block:  # some writers make one like the other
                 self._extension_size, self._extension_block = extension_size(block), block
+            elif extensions is None and (entry := self._timed()) is not None:
+                return entry
             data = self._extension(self._extension_size)
             kind = block[_TYPE : _TYPE + 1]
             if kind != PAX_GLOBAL:
                 if extensions is None:
                     extensions = {}
                 extensions[kind] = data  # of two alike the later one counts
+
+    def _timed(self) -> Entry | None:
+        """Return the member after an extension header that is known, if that is PAX records with a time which
+        is known, too: what comes again and again in layers of many small files. Else read nothing.
+        """
+        position = self._position
+        end = position + 2 * BLOCK
+        if end > self._end or self._extension_block[_TYPE] != _PAX_TYPE:
+            return None
+        blocks = self._view[position:end].tobytes()
+        time = _times.get(blocks[: self._extension_size])
+        block = blocks[BLOCK:]
+        if time is None or not block[0] or block[_TYPE] in _EXTENSION_TYPES:
+            return None
+        self._position = end
+        entry = parse_header(block)
+        entry.mtime = time
+        return self._begin(entry, None)
 
     def _begin(self, entry: Entry, extensions: dict[bytes, bytes] | None) -> Entry:
         if extensions:

@@ -49,6 +49,28 @@ def test_long_records_with_a_time_only_count_too():
     assert [time for _, _, time, _ in read((records + member(b"a")) * 2 + END)] == [5_111_111_111] * 2
 
 
+def test_what_follows_a_known_pax_header_counts_as_ever():
+    time = pax(mtime=b"5.25")
+    long_name = member(b"././@LongLink", b"n" * 150 + b"\0", b"L")
+    archive = (
+        time + member(b"a") + time + long_name + member(b"b") + time + pax(mtime=b"6.25") + member(b"c") + END
+    )
+    assert [(name, time) for name, _, time, _ in read(archive, 4096)] == [
+        (b"a", 5_250_000_000),
+        (b"n" * 150, 5_250_000_000),
+        (b"c", 6_250_000_000),
+    ]
+    for end in (time + END, time + bytes(512)):
+        with pytest.raises(InvalidArgument, match="ends after an extension header"):
+            read(time + member(b"a") + end, 4096)
+
+
+def test_a_global_header_never_counts_even_if_its_records_are_known():
+    local, shared = pax(mtime=b"5.25"), pax(b"g", mtime=b"5.25")
+    archive = local + member(b"a") + shared + member(b"b", mtime=7) + shared + member(b"c", mtime=8) + END
+    assert [time for _, _, time, _ in read(archive, 8192)] == [5_250_000_000, 7 * SECOND, 8 * SECOND]
+
+
 def test_a_long_name_after_a_pax_header_that_is_known():
     long_name = member(b"././@LongLink", b"n" * 150 + b"\0", b"L")
     archive = pax(mtime=b"5.25") + member(b"a") + pax(mtime=b"5.25") + long_name + member(b"b") + END

@@ -17,9 +17,9 @@ from lab.nodefile import NodeFile
 SCRIPT: Final = """\
 mkdir -p /run/sshd
 /usr/sbin/sshd
-python3 -m tricorn &
-while :; do wait; done
-"""
+python3 -m tricorn
+exit
+"""  # the node ends with its agent
 ENVIRONMENT: Final = {
     **init.ENVIRONMENT,
     "HOME": "/root",

@@ -70,7 +70,7 @@ class LightLab(Lab):
 
 
 def _spawn_keeper(directory: Path) -> None:
-    paths = [str(directory), str(PROJECT / "agent"), sysconfig.get_paths()["purelib"]]
+    paths = [str(directory), str(_agent(directory.parents[2])), sysconfig.get_paths()["purelib"]]
     search = os.pathsep.join([str(PROJECT / "tools"), str(Path(__file__).parent)])
     environment = {**os.environ, "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"}
     with open(console(directory), "ab") as output:
@@ -86,6 +86,7 @@ def _spawn_keeper(directory: Path) -> None:
 def running_light_lab(directory: Path, count: int, name: str, subnet: str) -> Iterator[Path]:
     """Have `count` light nodes whose agents answer for the length of the context; give the inventory's file."""
     directory.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(PROJECT / "agent/tricorn", _agent(directory) / "tricorn")  # whoever edits meanwhile
     file = directory / "lab.yml"
     document = {
         "plugin": "tricorn.containerd.lab", "name": name, "subnet": subnet, "count": count, "state": "state",
@@ -99,6 +100,11 @@ def running_light_lab(directory: Path, count: int, name: str, subnet: str) -> It
         yield file
     finally:
         trio.run(lab.down)
+
+
+def _agent(directory: Path) -> Path:
+    """Return where the agent is that all nodes of the lab in `directory` run."""
+    return directory / "agent"
 
 
 async def _answering(file: Path) -> None:

@@ -159,6 +159,7 @@ def _seconds(value: float) -> str:
 # ---------------------------------------------------------------- axes
 def axis(largest: float, *, binary: bool) -> tuple[float, list[float]]:
     """Return the end of an axis and its ticks: four to eight round numbers."""
+    largest = max(largest, 1.0 if binary else 0.001)
     step = (
         1024.0 ** max(math.floor(math.log(largest, 1024)), 0)
         if binary

@@ -1,17 +1,20 @@
 """From what an agent answers to the views of a fleet. Pure.
 
-What doesn't fit raises KeyError, TypeError, ValueError or AttributeError.
+A node may say anything: what doesn't fit raises one of NONSENSE, and numbers are finite and not negative.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
 from tricorn.fleet.views import Action, ContainerLine, ImageLine, NodeView, Pull, digest_of
+
+NONSENSE: Final = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 def about_agent(view: NodeView, version: Mapping[str, Any]) -> NodeView:
@@ -21,7 +24,7 @@ def about_agent(view: NodeView, version: Mapping[str, Any]) -> NodeView:
 def about_host(view: NodeView, info: Mapping[str, Any]) -> NodeView:
     return evolve(
         view, kernel=str(info.get("kernel", "")), platform=str(info.get("platform", "")),
-        uptime=float(info.get("uptime_seconds", 0)),
+        uptime=_number(info.get("uptime_seconds", 0)),
     )  # fmt: skip
 
 
@@ -47,14 +50,21 @@ def _container(item: Mapping[str, Any], memory: float | None) -> ContainerLine:
 
 def _memory(figures: Mapping[str, float]) -> float | None:
     found = figures.get("memory_working_set_bytes", figures.get("memory_bytes"))
-    return None if found is None else float(found)
+    return None if found is None else _number(found)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{number} measures nothing")
+    return number
 
 
 def images(namespaces: Sequence[str], answers: Sequence[Mapping[str, Any]]) -> tuple[ImageLine, ...]:
     """Return the images of each namespace's answer."""
     return tuple(
         ImageLine(
-            namespace, str(item["name"]), str(item["digest"]), int(item["size"]),
+            namespace, str(item["name"]), str(item["digest"]), int(_number(item["size"])),
             str(item.get("platform", "")), bool(item.get("unpacked")),
         )
         for namespace, answer in zip(namespaces, answers, strict=True) for item in answer["items"]
@@ -87,8 +97,8 @@ def _pull(item: Mapping[str, Any]) -> Pull | None:
         return None
     began, ended = (datetime.fromisoformat(item[key]) for key in ("started_at", "ended_at"))
     return Pull(
-        tuple(pulled), round((ended - began).total_seconds(), 4), _fetched(item.get("progress") or {}),
-        str(item["ended_at"]), alone=item["kind"] == "image",
+        tuple(pulled), round(_number((ended - began).total_seconds()), 4),
+        _fetched(item.get("progress") or {}), str(item["ended_at"]), alone=item["kind"] == "image",
     )  # fmt: skip
 
 

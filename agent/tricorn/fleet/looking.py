@@ -81,7 +81,7 @@ class Fleet:
             error: TricornError = DeadlineExceeded("it doesn't answer", why=f"waited {self._timeout:g} s")
         except TricornError as refused:
             error = refused
-        except (KeyError, TypeError, ValueError, AttributeError) as wrong:
+        except answers.NONSENSE as wrong:
             error = Internal("its answers can't be understood", why=repr(wrong)[:200])
         else:
             return evolve(view, seconds=round(trio.current_time() - began, 4))
@@ -138,5 +138,5 @@ async def _resident(link: Link) -> float | None:
     for line in text.splitlines():
         if line.startswith(_RESIDENT):
             number = float(line.removeprefix(_RESIDENT))
-            return number if math.isfinite(number) else None
+            return number if math.isfinite(number) and number >= 0 else None
     return None

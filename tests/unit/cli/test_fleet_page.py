@@ -93,11 +93,11 @@ def test_many_containers_share_the_last_slice_of_a_bar() -> None:
 
 
 def test_axes_end_beyond_the_largest_in_round_steps() -> None:
-    for largest in (1, 900, 1023, 1024, 61.5 * MIB, 3.3e12):
+    for largest in (0, 1, 900, 1023, 1024, 61.5 * MIB, 3.3e12):
         end, ticks = pictures.axis(largest, binary=True)
         assert end >= largest
         assert 2 <= len(ticks) <= 9
-    for largest in (0.0004, 0.02, 0.9, 1, 7.2, 99, 3600):
+    for largest in (0, 0.0004, 0.02, 0.9, 1, 7.2, 99, 3600):
         end, ticks = pictures.axis(largest, binary=False)
         assert end >= largest
         assert 4 <= len(ticks) <= 11

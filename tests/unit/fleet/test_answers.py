@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tricorn.fleet import answers
 from tricorn.fleet.views import FleetView, NodeView, document
 
@@ -57,3 +59,20 @@ def test_the_document_holds_no_settings() -> None:
     text = json.dumps(document(FleetView(AT, (node,))))
     assert "web" in text
     assert "secret" not in text
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1", '"x"', "[]", "null"])
+def test_numbers_that_measure_nothing_are_nonsense(number: str) -> None:
+    value = json.loads(number)
+    with pytest.raises(answers.NONSENSE):
+        answers.about_host(NodeView("n1"), {"uptime_seconds": value})
+    with pytest.raises(answers.NONSENSE):
+        answers.images(["shop"], [{"items": [{"name": "a", "digest": "b", "size": value}]}])
+    if value is not None:
+        with pytest.raises(answers.NONSENSE):
+            answers.containers([], [{"namespace": "s", "id": "a", "figures": {"memory_bytes": value}}])
+
+
+def test_time_does_not_run_backwards() -> None:
+    with pytest.raises(answers.NONSENSE):
+        answers.pulls([operation("image", "image/r.lan/a:1", started_at=LATER, ended_at=AT)])

@@ -6,7 +6,7 @@ through h11; chunked bodies go through h11. Each exchange has a fresh h11 state 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -16,8 +16,9 @@ from attrs import frozen
 
 from tricorn import limits
 from tricorn.errors import Unavailable
+from tricorn.registry.body_sender import BodySender
 from tricorn.registry.pacing import Pacing, StallClock, stalled
-from tricorn.registry.streams import ByteStream
+from tricorn.registry.streams import ByteStream, reason_of
 
 _HEAD: Final = 16 * 1024
 _CHUNK: Final = 64 * 1024
@@ -49,8 +50,8 @@ class Upload(Protocol):
     @property
     def length(self) -> int: ...
 
-    async def write_to(self, send: Callable[[memoryview], Awaitable[None]]) -> None:
-        """Call `send` with all `length` bytes in order."""
+    async def write_to(self, send: BodySender) -> None:
+        """Send all `length` bytes in order."""
         ...
 
 
@@ -103,23 +104,14 @@ class Connection:
         fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
         start = self._http.send(h11.Request(method=method, target=target, headers=fields))
         try:
-            await self._send(memoryview(start or b""))
-            await body.write_to(self._send)
+            send = BodySender(self._stream, self._peer, self._pacing.stall)
+            await send(memoryview(start or b""))
+            await body.write_to(send)
         except Unavailable as error:
             return await self._answer_after(method, error)
         with trio.move_on_after(_UPLOAD_ANSWER * self._pacing.stall):
             return await self._answer(method)
         raise self._lost("no answer to an upload", f"within {_UPLOAD_ANSWER * self._pacing.stall:g} s")
-
-    async def _send(self, data: memoryview) -> None:
-        """Send all of `data`; Unavailable when the peer takes none of it for a stall period or is gone."""
-        with trio.move_on_after(self._pacing.stall) as scope:
-            try:
-                await self._stream.send_all(data)
-            except (trio.ClosedResourceError, OSError) as error:
-                raise self._lost("connection broke", _reason(error)) from None
-        if scope.cancelled_caught:
-            raise stalled(f"{self._peer} took nothing for {self._pacing.stall:g} s")
 
     async def _answer_after(self, method: str, error: Unavailable) -> Head:
         """Servers that refuse an upload say so, then hang up: look for that before telling of the rest."""
@@ -133,7 +125,7 @@ class Connection:
         try:
             head = self._start_body(method, await self._read_head(reused=False))
         except (trio.ClosedResourceError, OSError) as error:
-            raise self._lost("connection broke", _reason(error)) from None
+            raise self._lost("connection broke", reason_of(error)) from None
         except h11.RemoteProtocolError as error:
             raise self._lost("answer is not HTTP", str(error)[:160]) from None
         return head
@@ -147,7 +139,7 @@ class Connection:
         except (trio.ClosedResourceError, OSError) as error:
             if reused:
                 raise ClosedEarlyError from None
-            raise self._lost("connection broke", _reason(error)) from None
+            raise self._lost("connection broke", reason_of(error)) from None
         except h11.RemoteProtocolError as error:
             raise self._lost("answer is not HTTP", str(error)[:160]) from None
         return self._start_body(method, answer)
@@ -234,7 +226,7 @@ class Connection:
         try:
             return await self._stream.receive_into(view)
         except (trio.ClosedResourceError, OSError) as error:
-            raise self._lost("connection broke", _reason(error)) from None
+            raise self._lost("connection broke", reason_of(error)) from None
 
     async def _read_chunked(self, view: memoryview) -> int:
         """Feed h11 at most as much as `view` takes, so that it never hands out more than that."""
@@ -269,8 +261,3 @@ class Connection:
 
     def _lost(self, what: str, why: str) -> Unavailable:
         return Unavailable(f"{self._peer}: {what}", why=why)
-
-
-def _reason(error: BaseException) -> str:
-    """The system's or OpenSSL's words for a failed read or write."""
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)[:160]

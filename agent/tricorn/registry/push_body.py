@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import trio
 from attrs import frozen
 
+from tricorn import limits
 from tricorn.errors import DataLoss
+from tricorn.registry.body_sender import BodySender
 from tricorn.registry.fetch import Buffers
 
 _READERS = trio.CapacityLimiter(4)
+_PIECE: Final = limits.MIB  # bytes between two reports of progress
 
 
 @frozen
@@ -28,22 +33,40 @@ class FilePart:
     def length(self) -> int:
         return self.end - self.start
 
-    async def write_to(self, send: Callable[[memoryview], Awaitable[None]]) -> None:
+    async def write_to(self, send: BodySender) -> None:
         """Send the part. DataLoss when the file is gone or shorter than it should be."""
         descriptor = await self._open()
-        buffer = self.buffers.take()
         try:
-            offset = self.start
-            while offset < self.end:
-                view = memoryview(buffer)[: min(len(buffer), self.end - offset)]
-                count = await _read(descriptor, view, offset)
-                if not count:
-                    raise DataLoss(f"{self.path} is too short", why=f"{self.end - offset} bytes are missing")
-                await send(view[:count])
-                offset += count
-                self.sent(offset)
+            with self._pieces(send) as piece:
+                offset = self.start
+                while offset < self.end:
+                    count = await piece(descriptor, offset, min(_PIECE, self.end - offset))
+                    if not count:
+                        raise DataLoss(
+                            f"{self.path} is too short", why=f"{self.end - offset} bytes are missing"
+                        )
+                    offset += count
+                    self.sent(offset)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def _pieces(self, send: BodySender) -> Iterator[Callable[[int, int, int], Awaitable[int]]]:
+        """Yield what sends some bytes of a file, and tells how many it sent."""
+        if send.takes_files:
+            yield send.file
+            return
+        buffer = self.buffers.take()
+
+        async def copied(descriptor: int, offset: int, count: int) -> int:
+            view = memoryview(buffer)[:count]
+            read = await _read(descriptor, view, offset)
+            await send(view[:read])
+            return read
+
+        try:
+            yield copied
+        finally:
             self.buffers.give(buffer)
 
     async def _open(self) -> int:

@@ -6,22 +6,33 @@ works on the socket itself, and one call reads all the records that have arrived
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import trio
 
 T = TypeVar("T")
+_FILES = trio.CapacityLimiter(4)
 _RECORDS = 32  # of 16 KiB that are sent between two turns of other tasks
 
 
 class ByteStream(Protocol):
     """A connected socket. All methods that do I/O raise OSError when the connection is broken."""
 
+    sends_files: bool
+
     async def send_all(self, data: bytes | memoryview) -> None: ...
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        """Send some of a file's bytes from `offset`, at most `count`, uncopied; return how many, 0 at the
+        file's end. Only where `sends_files` is true.
+        """
+        ...
 
     async def receive_into(self, view: memoryview) -> int:
         """Wait for bytes, put them into `view` and return their count; 0 when the peer has closed."""
@@ -39,6 +50,8 @@ class ByteStream(Protocol):
 class PlainStream:
     """TCP."""
 
+    sends_files = True
+
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
 
@@ -47,6 +60,15 @@ class PlainStream:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise _os_error(error) from error
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        number = self._stream.socket.fileno()
+        while True:
+            await trio.lowlevel.wait_writable(self._stream.socket)
+            with suppress(BlockingIOError):  # what the disk has to be asked for holds up a thread only
+                return await trio.to_thread.run_sync(
+                    os.sendfile, number, descriptor, offset, count, limiter=_FILES
+                )
 
     async def receive_into(self, view: memoryview) -> int:
         return await self._stream.socket.recv_into(view)
@@ -67,6 +89,8 @@ class PlainStream:
 class TlsStream:
     """TLS over TCP. A close without TLS's own goodbye counts as a close: HTTP has its own ends."""
 
+    sends_files = False
+
     def __init__(self, bare: socket.socket, context: ssl.SSLContext, server_name: str) -> None:
         self._socket = context.wrap_socket(bare, server_hostname=server_name, do_handshake_on_connect=False)
 
@@ -79,6 +103,9 @@ class TlsStream:
         while left:
             left = left[await self._when_ready(self._socket.send, left) :]
             left = self._send_now(left)
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        raise NotImplementedError("bytes have to be encrypted")
 
     def _send_now(self, left: memoryview) -> memoryview:
         """Send what the socket takes, which is a record a call, and return the rest."""
@@ -128,3 +155,8 @@ def _readable(descriptor: int) -> bool:
 def _os_error(error: BaseException) -> OSError:
     """Trio keeps the system's error in the cause."""
     return error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """The system's or OpenSSL's words for a failed read or write."""
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)[:160]

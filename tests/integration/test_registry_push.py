@@ -136,7 +136,8 @@ async def test_progress_ends_at_the_size(registry: Registry, picture: Picture) -
         to = await c.push(Reference.parse(f"{registry.address}/push/progress:1"))
         await to.blob(picture.layer, picture.path, sent=seen.append)
         await to.blob(picture.layer, picture.path, sent=seen.append)
-    assert seen[:3] == [1 << 20, 2 << 20, 3 << 20]
+    assert seen == sorted(seen)
+    assert 0 < seen[0] <= 1 << 20  # as it goes, not at the end
     assert seen[-1] == picture.layer.size
 
 

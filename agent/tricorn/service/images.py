@@ -148,9 +148,9 @@ class ImageService:
             return (None if whole else Action("unpack", name, "not unpacked")), before.image.target
         if desired.pull == "missing" and before is not None:
             return (None if whole else Action("pull", name, "incomplete")), before.image.target
-        if before is None:
-            return Action("pull", name, "no such image"), None
-        target = await self._puller.resolve(request)
+        target = await self._puller.resolve(request) if desired.pull == "always" else None
+        if before is None or target is None:
+            return Action("pull", name, "no such image"), target
         if target.digest != before.image.target.digest:
             return Action("pull", name, f"the registry has {target.digest.short}"), target
         return (None if whole else Action("pull", name, "incomplete")), target

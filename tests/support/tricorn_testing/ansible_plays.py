@@ -95,7 +95,7 @@ class Ansible:
         return Played(done.stdout + done.stderr)
 
     def run(
-        self, book: Path, variables: Mapping[str, Any], *arguments: str, timeout: float = 300
+        self, book: Path, variables: Mapping[str, Any], *arguments: str, timeout: float = 300, **settings: str
     ) -> subprocess.CompletedProcess[str]:
         command = [
             str(Path(sys.executable).with_name("ansible-playbook")), "-i", "node,", str(book),
@@ -108,6 +108,7 @@ class Ansible:
             "ANSIBLE_HOME": str(self.directory / "home"),
             "ANSIBLE_REMOTE_TEMP": str(self.directory / "tmp"),
             "ANSIBLE_NOCOLOR": "1",
+            **settings,
         }
         return subprocess.run(
             command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -119,9 +120,9 @@ def task(module: str, /, *, keywords: Mapping[str, Any] | None = None, **options
     return {f"{COLLECTION}.{module}": options, **(keywords or {})}
 
 
-def examples(module: str) -> list[Task]:
-    """Return the tasks of a module's EXAMPLES."""
-    source = (PROJECT / f"collections/ansible_containerd/plugins/modules/{module}.py").read_text()
+def examples(module: str, kind: str = "modules") -> list[Task]:
+    """Return the tasks of a module's EXAMPLES, or of another plugin's."""
+    source = (PROJECT / f"collections/ansible_containerd/plugins/{kind}/{module}.py").read_text()
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXAMPLES":
             found: list[Task] = yaml.safe_load(ast.literal_eval(node.value))

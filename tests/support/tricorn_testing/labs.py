@@ -128,8 +128,14 @@ class Lab:
             return {path.name: json.loads(path.read_text()) for path in Path(results).iterdir()}
 
     def ansible(self, program: str, *arguments: str) -> str:
-        """Return what one of Ansible's programs prints, on this lab's inventory."""
-        done = subprocess.run(
+        """Return what one of Ansible's programs prints, on this lab's inventory; AssertionError if it fails."""
+        done = self.attempt_ansible(program, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr + self.journals()
+        return done.stdout
+
+    def attempt_ansible(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of Ansible's programs on this lab's inventory, whatever becomes of it."""
+        return subprocess.run(
             [str(Path(sys.executable).with_name(program)), "-i", str(self.topology), *arguments], cwd=PROJECT,
             env={
                 **os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
@@ -137,8 +143,6 @@ class Lab:
             },
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr + self.journals()
-        return done.stdout
 
     def journals(self) -> str:
         """Return the end of each node's journal, for who has to find out why something failed."""

@@ -74,7 +74,12 @@ class Response(namedtuple("Response", "status document")):
         """Return the document of a success, raise C(AgentError) for anything else."""
         if 200 <= self.status < 300:
             return self.document
-        raise AgentError(_one_line(self.document, self.status), self.document)
+        raise refusal(self.document, self.status)
+
+
+def refusal(problem, status=0):
+    """Return the error that a problem document tells of."""
+    return AgentError(_one_line(problem, status), problem)
 
 
 def _one_line(problem, status):

@@ -20,6 +20,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
+from ansible.plugins.connection.ssh import Connection as SshConnection
 from ansible_collections.tricorn.containerd.plugins.module_utils._arguments import MODULES
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import (
     AgentError,
@@ -29,6 +30,8 @@ from ansible_collections.tricorn.containerd.plugins.module_utils._client import 
 )
 from ansible_collections.tricorn.containerd.plugins.module_utils._conversation import CONVERSATIONS, converse
 from ansible_collections.tricorn.containerd.plugins.module_utils._module import failure, over_socket, patience
+from ansible_collections.tricorn.containerd.plugins.plugin_utils import _progress, _stream
+from ansible_collections.tricorn.containerd.plugins.plugin_utils._container import InContainer
 
 DEFAULT_PYTHON = "/usr/bin/python3"
 MARK = "tricorn-relay "
@@ -104,6 +107,39 @@ def _secrets(name, options):
     return [options[key] for key, rules in specification.items() if rules.get("no_log") and options.get(key)]
 
 
+class Watched:
+    """Delivers requests one by one over streams, and tells of each one's progress as it comes."""
+
+    def __init__(self, action, options, task_vars, otherwise):
+        self._action = action
+        self._options = options
+        self._task_vars = task_vars
+        self._otherwise = otherwise
+        self._host = task_vars.get("inventory_hostname") or ""
+        subject = str(options.get("name") or options.get("container") or "")
+        self._what = (action._task.action.rpartition(".")[2] + " " + subject).strip()
+
+    def deliver(self, requests):
+        try:
+            stream = self._action.stream(self._options, self._task_vars)
+        except _stream.NoStream:
+            return self._otherwise(requests)
+        responses = []
+        try:
+            for each in requests:
+                with stream or self._action.stream(self._options, self._task_vars) as open_one:
+                    responses.append(_progress.watch(open_one, each, self._report))
+                stream = None
+        except _stream.NoStream as error:
+            raise AgentError("The connection to the node broke: %s" % error)
+        finally:
+            _progress.tell(self._host, self._what)
+        return responses
+
+    def _report(self, progress):
+        _progress.tell(self._host, self._what, progress)
+
+
 class RelayAction(ActionBase):
     """Base of the twins of all modules that only talk to the agent; the twin's name is the module's."""
 
@@ -119,7 +155,7 @@ class RelayAction(ActionBase):
             return self._as_module(task_vars)
         options = _validated(name, self._task.args)
         try:
-            result = converse(CONVERSATIONS[name](self._given(options), self._task.check_mode), self._deliverer(options, task_vars))
+            result = converse(CONVERSATIONS[name](self._given(options), self._task.check_mode), self._carrier(options, task_vars))
         except RelayUnavailable:
             return self._as_module(task_vars)
         except AgentError as error:
@@ -148,6 +184,11 @@ class RelayAction(ActionBase):
     def _is_here(self):
         return self._connection.transport == "local" and self._connection.become is None
 
+    def _carrier(self, options, task_vars):
+        """Return what delivers requests; where somebody looks on, it tells how far they are."""
+        deliver = self._deliverer(options, task_vars)
+        return Watched(self, options, task_vars, deliver).deliver if _progress.wanted() else deliver
+
     def _deliverer(self, options, task_vars):
         if self._is_here():
             return over_socket(options)
@@ -159,6 +200,27 @@ class RelayAction(ActionBase):
             return unpack(done["stdout"], len(requests), options["socket"], wait)
 
         return deliver
+
+    def stream(self, options, task_vars):
+        """Return a stream to the agent. Raises C(NoStream) where the task's connection has none."""
+        wait, path = patience(options), options["socket"]
+        if self._is_here():
+            return _stream.local(path, wait)
+        return _stream.through(self._through_ssh(_stream.command(self._python(task_vars), path)), path, wait)
+
+    def _through_ssh(self, command):
+        """Return the words that run a command on the node by the ssh connection that is open already."""
+        connection = self._connection
+        if not isinstance(connection, SshConnection) or isinstance(connection, InContainer):
+            raise _stream.NoStream("the connection is not ssh")
+        if connection.get_option("password") or self._play_context.password:
+            raise _stream.NoStream("ssh asks for a password")
+        if connection.become is not None:
+            command = connection.become.build_become_command(command, shell=connection._shell)
+            if connection.become.expect_prompt():
+                raise _stream.NoStream("becoming another user takes a password")
+        connection.host = connection.get_option("host") or self._play_context.remote_addr
+        return connection._build_command(connection.get_option("ssh_executable"), "ssh", connection.host, command)
 
     def _python(self, task_vars):
         """Return the node's interpreter as far as it is known: any Python 3 can relay."""

@@ -7,10 +7,11 @@ from typing import Any
 import attrs
 
 from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound
+from tricorn.model import ids
 from tricorn.model.records import Snapshot, SnapshotKind
 from tricorn.model.requests import Action, Change, SnapshotDesired
 from tricorn.rules.plan import merged_labels
-from tricorn.rules.snapshot_checks import check_key, check_labels
+from tricorn.rules.snapshot_checks import check_key
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
@@ -39,7 +40,7 @@ class SnapshotStates:
         """
         self._snapshots.backend(snapshotter)
         check_key(key)
-        check_labels(desired.labels, snapshotter)
+        ids.labels(desired.labels)
         if desired.state == "absent":
             return await self._absent(namespace, snapshotter, key, plan=plan)
 

@@ -1,6 +1,6 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet soak proto wheel clean
+.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet soak proto wheel release clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
@@ -70,6 +70,11 @@ wheel:  ## dist/tricorn-*.whl: the agent, the command line and the collection
 	@tools/setup.sh demo
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls -l dist
+
+release:  ## dist/: that wheel, the collection's own archive, and their SHA-256 sums
+	@tools/setup.sh demo
+	@tools/release.sh
+	@cat dist/SHA256SUMS
 
 clean:  ## removes what the targets above made in this directory (after demo-clean)
 	@if [ -e .demo ]; then echo "the demo is still there: run make demo-clean first" >&2; exit 1; fi

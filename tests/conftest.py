@@ -19,6 +19,7 @@ from tricorn_testing.daemon import Daemon, running_daemon
 from tricorn_testing.images import ImageLayout
 from tricorn_testing.paths import PREFIX, short_directory
 from tricorn_testing.registry import Registry, running_registry
+from tricorn_testing.releases import Release, build_release
 
 # A shell without job control starts what it puts into the background with SIGINT ignored, `nohup` does that with
 # SIGHUP, and children would inherit it: both must reach the programs under test however the suite was started.
@@ -147,6 +148,12 @@ def registry() -> Iterator[Registry]:
     """A real docker-registry on loopback, one for the whole session: name repositories after the test."""
     with short_directory() as directory, running_registry(directory) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The wheel and the collection's archive, of the checkout as it is."""
+    return build_release(tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from tricorn_testing.daemon import Daemon, running_daemon
 from tricorn_testing.images import ImageLayout, busybox_image
 from tricorn_testing.paths import short_directory
 from tricorn_testing.registry import Registry
+from tricorn_testing.releases import Release
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
 
@@ -287,24 +286,6 @@ class Node:
         }  # fmt: skip
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> str:
-    """The checkout as it is now; it may change while the test runs."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-qq",
-        "--no-deps",
-        "--wheel-dir",
-        str(tmp_path),
-        str(PROJECT),
-    ]
-    subprocess.run(command, check=True, timeout=300)
-    return str(next(tmp_path.glob("tricorn-*.whl")))
-
-
 def demonstrate(ansible: Ansible, node: Node, **variables: Any) -> tuple[int, str]:
     """Run the demonstration; return the number of changes and the output."""
     book = PROJECT / "collections/ansible_containerd/playbooks/demo.yml"
@@ -320,10 +301,10 @@ def main_pid(node: Node, container: str) -> int:
 
 
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would install the units of this machine")
-def test_the_role_installs_changes_and_removes(ansible: Ansible, image: str, wheel: str) -> None:
+def test_the_role_installs_changes_and_removes(ansible: Ansible, image: str, release: Release) -> None:
     with short_directory() as directory:
         (directory / "bin").mkdir()
-        node = Node(directory, image, wheel)
+        node = Node(directory, image, str(release.wheel))
         clean = PROJECT / "collections/ansible_containerd/playbooks/demo_clean.yml"
         try:
             changes, _ = demonstrate(ansible, node)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from tricorn import __version__
 from tricorn.cli.output import complain
 from tricorn.cli.settings import Settings, global_options
 from tricorn.errors import TricornError, Unavailable
@@ -102,6 +103,9 @@ root = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     no_args_is_help=True,
 )
+click.version_option(
+    __version__, prog_name="tricorn", help="Show this command's version; no agent is asked."
+)(root)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

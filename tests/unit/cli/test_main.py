@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from tricorn import errors
+from tricorn import __version__, errors
 from tricorn.cli import output
 from tricorn.cli.main import COMMANDS, root
 
@@ -42,6 +42,11 @@ def test_every_command_has_help(tricorn: Run, path: tuple[str, ...]) -> None:
     if not isinstance(command, click.Group):
         assert "Examples:\n  tricorn" in outcome.out or path[0] == "container" or "source <(" in outcome.out
         assert command.help
+
+
+def test_the_version_needs_no_agent(tricorn: Run) -> None:
+    outcome = tricorn("--version")
+    assert (outcome.status, outcome.out) == (0, f"tricorn, version {__version__}\n")
 
 
 def test_every_example_parses() -> None:

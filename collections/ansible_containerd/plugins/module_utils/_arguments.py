@@ -95,6 +95,29 @@ SNAPSHOT_INFO = dict(
     filters={"type": "list", "elements": "str"},
 )
 
+SNAPSHOT = dict(
+    NAMESPACED,
+    key={"type": "str", "required": True, "aliases": ["name"]},
+    state={"type": "str", "choices": ["active", "view", "committed", "absent"], "default": "active"},
+    snapshotter={"type": "str", "default": "overlayfs"},
+    parent={"type": "str"},
+    source={"type": "str"},
+    labels={"type": "dict"},
+    keep={"type": "bool"},
+    lease={"type": "str"},
+)
+
+# It asks the agent's program, not the agent, hence none of the options that all others share.
+NODE_CONFIG = {
+    "name": {"type": "str", "default": "50-ansible"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "settings": {"type": "dict", "default": {}},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "config_file": {"type": "path", "default": "/etc/tricorn/config.toml"},
+    "program": {"type": "path", "default": "/usr/local/bin/tricornd"},
+    "reload": {"type": "bool", "default": True},
+}
+
 NAMESPACE = dict(
     NODE,
     name={"type": "str", "required": True},
@@ -238,6 +261,8 @@ MODULES = {
     "image_import": {"argument_spec": IMAGE_IMPORT, "mutually_exclusive": _ONE_CHOICE},
     "content_info": {"argument_spec": CONTENT_INFO, "mutually_exclusive": [("digest", "filters")]},
     "snapshot_info": {"argument_spec": SNAPSHOT_INFO},
+    "snapshot": {"argument_spec": SNAPSHOT},
+    "node_config": {"argument_spec": NODE_CONFIG},
     "namespace": {"argument_spec": NAMESPACE},
     "namespace_info": {"argument_spec": NODE_INFO, "mutually_exclusive": [("name", "filters")]},
     "lease": {"argument_spec": LEASE},

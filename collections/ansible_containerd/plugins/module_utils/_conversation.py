@@ -185,6 +185,7 @@ CONVERSATIONS = {
     "container_info": container_info,
     "container_exec": container_exec,
     "content_info": _distribution.content_info,
+    "snapshot": _distribution.snapshot,
     "snapshot_info": _distribution.snapshot_info,
     "namespace": _distribution.namespace,
     "namespace_info": _distribution.namespace_info,

@@ -88,6 +88,16 @@ def snapshot_info(options, check_mode):
     return {"changed": False, "exists": bool(found), "snapshots": found}
 
 
+def snapshot(options, check_mode):
+    body = _desired.given({key: options[key] for key in ("state", "parent", "source", "lease")})
+    body["labels"] = _desired.texts("labels", options["labels"] or {})
+    if options["keep"] is not None:
+        body["labels"]["containerd.io/gc.root"] = "true" if options["keep"] else ""
+    place = (options["namespace"], "snapshots", options["snapshotter"], options["key"])
+    (response,) = yield [request("PUT", *place, query=plan(check_mode), body=body)]
+    return changed(response.result(), "snapshot", options["key"])
+
+
 def namespace(options, check_mode):
     place = ("namespaces", options["name"])
     if options["state"] == "absent":

@@ -153,3 +153,15 @@ def test_an_older_image_of_a_verified_name_fails():
     here = Response(200, {"changed": False, "actions": [], "after": {"digest": "sha256:1"}})
     with pytest.raises(AgentError, match="sha256:1, and verified was sha256:2"):
         run("image", answer, here, name="a", verify=True)
+
+
+def test_a_snapshot_is_described_as_the_agent_has_it():
+    answer = Response(200, {"changed": True, "actions": [], "before": {}, "after": {"kind": "committed"}})
+    given = {"key": "a/b", "state": "committed", "source": "work", "labels": {"n": 1}, "keep": True}
+    result, asked = run("snapshot", answer, check_mode=True, **given)
+    assert result["snapshot"] == {"kind": "committed"}
+    assert (asked[0].path, asked[0].query) == ("/v1/default/snapshots/overlayfs/a%2Fb", [("plan", "true")])
+    labels = {"n": "1", "containerd.io/gc.root": "true"}
+    assert asked[0].body == {"state": "committed", "source": "work", "labels": labels}
+    result, asked = run("snapshot", answer, key="a", keep=False)
+    assert asked[0].body == {"state": "active", "labels": {"containerd.io/gc.root": ""}}

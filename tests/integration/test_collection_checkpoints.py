@@ -103,7 +103,7 @@ def test_a_migration_once_and_again_and_what_is_refused(
     move = example("migrate", to="there", name_there="cache-2")
     played = ansible.play(
         counters.socket_path,
-        example("migrate", to="nowhere"), {**move, **LOOKED_AT}, move, move, {**move, **LOOKED_AT},
+        example("migrate", to="nowhere"), {**move, **LOOKED_AT}, {**move, "diff": True}, move, {**move, **LOOKED_AT},
         example("checkpoint"), example("checkpoint", container="none"), example("restore"),
         example("migrate", container="worker"), example("migrate", container="none"),
         way="relay",

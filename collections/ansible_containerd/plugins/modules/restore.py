@@ -82,7 +82,6 @@ EXAMPLES = r"""
     image: registry.example.org/state/worker:before-upgrade
     options:
       labels: {app: shop}
-    lazy: true
 """
 
 RETURN = r"""

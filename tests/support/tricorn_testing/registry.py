@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -35,13 +37,21 @@ MANIFEST_TYPES = ", ".join(  # noqa: FLY002 - one line a type reads best
         "application/vnd.docker.distribution.manifest.v2+json",
     ]
 )
+_SHARE = 10_000
+_PORTS = itertools.count(os.getpid())
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port that nobody listens at, and that nobody else takes meanwhile: below those that the kernel gives
+    to connections, and of this test process's own share of them.
+    """
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+    for _ in range(_SHARE):
+        port = 10_000 + share * _SHARE + next(_PORTS) % _SHARE
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("every port is taken")
 
 
 @frozen

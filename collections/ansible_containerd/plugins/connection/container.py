@@ -80,7 +80,7 @@ class Connection(InContainer, ConnectionBase):
             raise AnsibleConnectionFailure(
                 "%s (hint: ansible_tricorn_socket names it; for containers of other machines there is the "
                 "connection tricorn.containerd.container_ssh)" % error
-            ) from error
+            ) from None
 
     def _who(self):
         return self.get_option("remote_user") or ""

@@ -101,10 +101,10 @@ class Connection(InContainer, SshConnection):
                 return _stream.through(self._ssh(path), path, patience)
             except _stream.NoStream as error:
                 if error.status != SSH_FAILED or not attempt:
-                    raise self._unreachable(error) from error
+                    raise self._unreachable(error) from None
                 time.sleep(1)
             except AgentError as error:
-                raise AnsibleConnectionFailure("On the node %s: %s" % (self.host, error)) from error
+                raise AnsibleConnectionFailure("On the node %s: %s" % (self.host, error)) from None
 
     def _unreachable(self, error):
         if error.status == SSH_FAILED:

@@ -104,7 +104,7 @@ class LookupModule(LookupBase):
             if self.get_option("platform"):
                 known = dict(known, digest=self._for_platform(known["digest"]))
         except AgentError as error:
-            raise AnsibleLookupError("image_digest: %s: %s" % (term, self._without_secrets(str(error)))) from error
+            raise AnsibleLookupError("image_digest: %s: %s" % (term, self._without_secrets(str(error)))) from None
         return pinned(known["name"], known["digest"]) if self.get_option("pinned") else known["digest"]
 
     def _for_platform(self, digest):

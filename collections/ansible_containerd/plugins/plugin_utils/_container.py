@@ -79,7 +79,7 @@ class InContainer:
             with self._open() as stream:
                 return _processes.execute(stream, namespace, name, process, in_data or b"")
         except AgentError as error:
-            raise AnsibleConnectionFailure("Cannot run %s in the container %r: %s" % (words[0], name, self._why(error))) from error
+            raise AnsibleConnectionFailure("Cannot run %s in the container %r: %s" % (words[0], name, self._why(error))) from None
 
     def _refuse_passwords(self, sudoable):
         if sudoable and self.become is not None and self.become.expect_prompt():
@@ -112,9 +112,9 @@ class InContainer:
             with self._open() as stream:
                 carry(stream)
         except AgentError as error:
-            raise AnsibleError("Cannot %s %s in the container %r: %s" % (verb, path, self.get_option("container"), error)) from error
+            raise AnsibleError("Cannot %s %s in the container %r: %s" % (verb, path, self.get_option("container"), error)) from None
         except OSError as error:
-            raise AnsibleError("Cannot %s %s: %s" % (verb, path, error)) from error
+            raise AnsibleError("Cannot %s %s: %s" % (verb, path, error)) from None
 
     def _owned(self):
         """Return user and group of the files that come, as numbers: those of the commands'."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 AIM_SECONDS: Final = 6.0
 _COLOURS: Final = {"ping": "#c9772b", "apply": "#2a6f97", "start": "#3a9d6e", "fleet": "#8a6fb0"}
 _LEFT, _TOP, _WIDTH, _HEIGHT = 50, 40, 560, 300
-_RIGHT: Final = 230  # room for the lines' names
+_RIGHT: Final = 270  # room for the lines' names
 Measured = Mapping[int, Mapping[str, list[float]]]
 
 
@@ -50,7 +50,7 @@ def _told(count: int, rounds: int, facts: Mapping[str, Any]) -> str:
     return (
         f"{os.cpu_count()} processors, kernel {platform.release()}; controller and all nodes on this machine."
         f" Marginal wall time of one task over all nodes, forks 50, connections kept, medians of {rounds}."
-        f" {count} nodes came up in {facts['up_seconds']:.0f} s and took {facts['memory_bytes'] / 1e6:.0f} MB.\n"
+        f" {count} nodes came up in {facts['up_seconds']:.0f} s and took {facts['memory_bytes'] / 1e6:.0f} MB, the cache of their files counted.\n"
     )
 
 

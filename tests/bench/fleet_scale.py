@@ -43,13 +43,13 @@ Times = dict[str, list[float]]
 
 def main() -> int:
     options = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the nodes go, too
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # so that the nodes go, too
     counts = sorted({int(word) for word in options.nodes.split(",")})
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK, prefix="run-") as directory:
         here = Path(directory)
         began = time.monotonic()
-        with running_light_lab(here, counts[-1], "tricornfl", options.subnet) as inventory:
+        with running_light_lab(here, counts[-1], "tricornfl", options.subnet, options.agent) as inventory:
             took = time.monotonic() - began
             _say(f"{counts[-1]} nodes after {took:.0f} s, with {memory_of(inventory) / 1e6:.0f} MB")
             with _registry(here, gateway(inventory)) as registry:
@@ -69,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", default="5,10,25,50", metavar="N,…", help="sizes of the fleet")
     parser.add_argument("--rounds", type=int, default=3, help="times that each task is measured")
     parser.add_argument("--subnet", default="10.89.78.0/24", help="the nodes' network")
+    parser.add_argument("--agent", type=Path, default=PROJECT / "agent", help="where the package tricorn is")
     parser.add_argument("--no-keep", dest="keep", action="store_false", help="don't write the record")
     return parser.parse_args()
 

@@ -83,10 +83,12 @@ def _spawn_keeper(directory: Path) -> None:
 
 
 @contextmanager
-def running_light_lab(directory: Path, count: int, name: str, subnet: str) -> Iterator[Path]:
+def running_light_lab(
+    directory: Path, count: int, name: str, subnet: str, agent: Path = PROJECT / "agent"
+) -> Iterator[Path]:
     """Have `count` light nodes whose agents answer for the length of the context; give the inventory's file."""
     directory.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(PROJECT / "agent/tricorn", _agent(directory) / "tricorn")  # whoever edits meanwhile
+    shutil.copytree(agent / "tricorn", _agent(directory) / "tricorn")  # whoever edits meanwhile
     file = directory / "lab.yml"
     document = {
         "plugin": "tricorn.containerd.lab", "name": name, "subnet": subnet, "count": count, "state": "state",

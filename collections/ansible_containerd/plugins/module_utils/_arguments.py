@@ -97,7 +97,7 @@ SNAPSHOT_INFO = dict(
 
 SNAPSHOT = dict(
     NAMESPACED,
-    key={"type": "str", "required": True, "aliases": ["name"]},
+    key={"type": "str", "required": True, "aliases": ["name"], "no_log": False},
     state={"type": "str", "choices": ["active", "view", "committed", "absent"], "default": "active"},
     snapshotter={"type": "str", "default": "overlayfs"},
     parent={"type": "str"},

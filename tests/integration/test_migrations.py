@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from tricorn_testing.cgroups import remove_cgroups
 from tricorn_testing.ctr import Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.migrating import NS, Pair, migrating_pair
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
-CLIENTS = "clients"
+CLIENTS = "migration-clients"
 COUNTER = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >>/ticks; sleep 0.05; done"]
 
 RULE = f"""ids = ["100000:65536", "200000:65536"]
+registries = ["127.0.0.1:*/moves"]
 [[peers.migrations]]
 names = ["here.example"]
 namespaces = ["{CLIENTS}"]
@@ -123,6 +125,7 @@ def ctr(pair: Pair, busybox_reference: str) -> Iterator[Ctr]:
     for agent in pair.both:
         for item in agent.get(f"/v1/{CLIENTS}/containers")["items"]:
             agent.delete(f"/v1/{CLIENTS}/containers/{item['id']}", force=True)
+    remove_cgroups(f"/{CLIENTS}")
 
 
 def test_a_container_of_another_client_moves_with_its_own_spec(pair, ctr, busybox_reference):
@@ -161,15 +164,45 @@ def one_copy(pair: Pair, name: str, where: Daemon) -> None:
         assert not list(agent.root.glob("restores/*/*")), "a dump was left"
 
 
-def try_to_migrate(pair: Pair, name: str) -> str:
+def try_to_migrate(pair: Pair, name: str, **wanted: Any) -> str:
     """Return what the migration failed with, or what became of the connection; "" if it didn't fail."""
     try:
-        pair.migrate(name)
+        pair.migrate(name, **wanted)
     except ApiError as error:
         return str(error)
     except (OSError, http.client.HTTPException) as error:
         return type(error).__name__
     return ""
+
+
+def test_by_a_registry_one_copy_goes_on_whoever_dies(pair, registry, busybox_reference, name):
+    run(pair, busybox_reference, name)
+    eventually(lambda: bool(ticks(pair.source, name)))
+    with pytest.raises(ApiError, match="the way by 127"):
+        pair.migrate(name, via=f"{registry.address}/elsewhere", plain_http=True)
+    by = {"via": f"{registry.address}/moves", "plain_http": True}
+    pair.source.restart(TRICORN_FAILPOINTS="departure.pushed=kill")
+    assert try_to_migrate(pair, name, **by)
+    assert pair.source.wait_exit() == -9
+    pair.source.start()
+    one_copy(pair, name, pair.source)
+    pair.target.restart(TRICORN_FAILPOINTS="arrival.received=kill")
+    assert try_to_migrate(pair, name, **by)
+    assert pair.target.wait_exit() == -9
+    one_copy_here(pair, name)
+    pair.target.start()
+    one_copy(pair, name, pair.source)
+    options = ["--via", by["via"], "--plain-http"]
+    done = pair.source.cli("--json", "migrate", name, "--to", "there", *options)
+    assert done.returncode == 0, done.stderr
+    one_copy(pair, name, pair.target)
+    left = json.loads(done.stdout)["report"]["image"]
+    assert left.startswith(f"{registry.address}/moves@sha256:")
+
+
+def one_copy_here(pair: Pair, name: str) -> None:
+    eventually(lambda: pair.status(pair.source, name) == "running")
+    counts_on(pair.source, name)
 
 
 def test_whichever_step_the_source_dies_at_one_copy_goes_on(pair, busybox_reference, name):

@@ -128,7 +128,7 @@ def test_ports_move_and_an_address_is_new_where_the_subnet_is_another(segment, r
     run("web", SERVER, "back", ports=ports)
     with connected(segment.source.netns, "127.0.0.1") as client:
         pid, _ = ask(client)
-        with pytest.raises(ApiError, match="address 10.50.0.2 can't move along"):
+        with pytest.raises(ApiError, match=r"address 10\.50\.0\.2 can't move along"):
             segment.migrate("web", tcp_established=True)
     eventually(lambda: migrates(segment, "web"))  # once the last connection is gone
     assert segment.address(segment.target, "web") == "10.51.0.2/24"

@@ -39,13 +39,13 @@ def make_migrations(
             place, workers.machine, str(workers.runtime.cgroup_mode), workers.db, workers.content,
             workers.runtime, running.lifecycle, workers.snapshots, running.specs, running.reviver, diff,
             upkeep.mounts, images.catalog, images.gate, checkpoints, upkeep.operations,
-            NetworkMoves(workers.db, running.networks.attachments),
+            workers.registry, NetworkMoves(workers.db, running.networks.attachments),
         )  # fmt: skip
         peers = config.peers
         rules = [
             MigrationRule(
                 item.names, item.namespaces, item.mounts, item.privileges, item.images, item.networks,
-                item.ports, item.ids,
+                item.ports, item.ids, item.registries,
             )
             for item in peers.migrations
         ]  # fmt: skip

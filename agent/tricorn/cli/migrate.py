@@ -43,6 +43,10 @@ migrations_command = click.Group(
     "--tcp-established", is_flag=True, help="Allow open TCP connections; its address must move along."
 )
 @click.option(
+    "--via", default="", metavar="REPOSITORY", help="Send all by this repository of a registry (HOST/PATH)."
+)
+@click.option("--plain-http", is_flag=True, help="Talk to that registry without TLS.")
+@click.option(
     "--ext-unix", "external_unix_sockets", is_flag=True, help="Allow unix sockets to outside of it."
 )
 @click.option("--shell-job", is_flag=True, help="Allow a terminal from outside of it.")

@@ -24,7 +24,7 @@ PATH: Final = "/tricorn/v1/migrations"  # on the door for other nodes
 class MigrationReport:
     """What a migration cost, as its source saw it. `downtime_ms` is from the freeze until the source heard
     that the container runs; `precopy` says why there were no rounds before the freeze. `address_kept`: it
-    has the address that it had.
+    has the address that it had. `image` is what was left in a registry, with all that was in memory.
     """
 
     image_bytes: int = 0  # blobs that the target lacked
@@ -34,6 +34,7 @@ class MigrationReport:
     rounds: int = 0
     precopy: str = ""
     address_kept: bool = False
+    image: str = ""
     seed_ms: int = 0
     dump_ms: int = 0
     send_ms: int = 0
@@ -85,7 +86,8 @@ class MigrateRequest:
     `to` is a name of `[peers.nodes]` in the configuration, or HOST:PORT of the other agent's door for nodes.
     `name` is the container's name there, its own when empty. With `keep_image` the image has its name there,
     too, if nothing else has it. With `keep_address` it isn't moved unless its address in its network moves
-    along; `tcp_established` allows open connections, which need that.
+    along; `tcp_established` allows open connections, which need that. `via` is a repository (HOST/PATH)
+    through which it goes in place of the direct way, with `plain_http` without TLS.
     """
 
     to: str
@@ -93,6 +95,8 @@ class MigrateRequest:
     keep_image: bool = False
     keep_address: bool = False
     tcp_established: bool = False
+    via: str = ""
+    plain_http: bool = False
     external_unix_sockets: bool = False
     shell_job: bool = False
     file_locks: bool = True
@@ -136,6 +140,7 @@ class Offer:
     """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
     bytes that will come besides. `address` is the one it has in its network, with the length of its prefix;
     `keep_address`: it can't do without. With `made` there is no more in `container` than its image.
+    `via` is the repository that all but messages come by.
     """
 
     id: str
@@ -150,6 +155,8 @@ class Offer:
     address: str = ""
     keep_address: bool = False
     made: Made | None = None
+    via: str = ""
+    plain_http: bool = False
 
 
 @frozen
@@ -170,6 +177,13 @@ class Seed:
 
 
 @frozen
+class Pull:
+    """The dump is in the repository of the offer, in this image; the target is to bring it, and says so."""
+
+    image: Descriptor
+
+
+@frozen
 class Start:
     """All has come, the dump too: the target is to let the container go on. `rw` are the files that changed
     since the seed.
@@ -183,7 +197,10 @@ class Start:
 
 @frozen
 class Answer:
-    """Where the target stands: `restoring`, `running`, or `refused` for ever, with the reason."""
+    """Where the target stands: `restoring`, `running`, or `refused` for ever, with the reason. `dumped`: it
+    has the dump.
+    """
 
     state: State
     reason: str = ""
+    dumped: bool = False

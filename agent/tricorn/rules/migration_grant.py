@@ -30,7 +30,8 @@ class MigrationRule:
     """Peers that any of `names` fits may bring containers into `namespaces`, with host directories that any
     of `mounts` fits, into networks that any of `networks` fits, with `ports` publishing some, in user
     namespaces with ids of the node that are in one of the ranges `ids` (FIRST:COUNT), and with `privileges`
-    whatever they want. `images`: they may name an image here.
+    whatever they want. They may come by repositories that any of `registries` fits. `images`: they may name
+    an image here.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class MigrationRule:
     networks: tuple[str, ...] = ()
     ports: bool = False
     ids: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
 
 
 def knows(rules: Sequence[MigrationRule], peer: Identity) -> bool:
@@ -64,13 +66,15 @@ def check_offer(rules: Sequence[MigrationRule], peer: Identity, offer: Offer) ->
         raise PermissionDenied(
             f"this node doesn't take container {offer.name} with all that it wants",
             why="; ".join(min(excess, key=len)[:_FLAGS_SHOWN]),
-            hint="[[peers.migrations]] of the target: mounts, networks, ports, ids, privileges, images",
+            hint="[[peers.migrations]] of the target grants it: mounts, networks, ports, ids, privileges, …",
         )
 
 
 def _excess(rule: MigrationRule, offer: Offer) -> Iterator[str]:
     if offer.keep_image and not rule.images:
         yield "a name for its image"
+    if offer.via and not any(fnmatchcase(offer.via, pattern) for pattern in rule.registries):
+        yield f"the way by {offer.via}"
     if rule.privileges:
         return
     wanted = offer.container

@@ -34,7 +34,7 @@ from tricorn.fs.dump_transfer import DumpReceipt
 from tricorn.model import ids
 from tricorn.model.checkpoints import PRIVATE, DumpOptions, RestorePlan
 from tricorn.model.ids import Digest
-from tricorn.model.migrations import Answer, Migration, Offer, Seed, Start, Welcome
+from tricorn.model.migrations import Answer, Migration, Offer, Pull, Seed, Start, Welcome
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Container, Image
 from tricorn.model.reference import Reference
@@ -48,6 +48,7 @@ from tricorn.rules.peers import Identity
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.held_lease import held_lease
 from tricorn.service.migration_parts import MigrationParts
+from tricorn.service.migration_pulls import Pulls
 from tricorn.service.network_moves import Arriving
 from tricorn.service.operations import Operation
 from tricorn.service.progress import Reporter
@@ -73,11 +74,14 @@ class _Arrival:
     seeded: trio.Event = field(factory=trio.Event)  # the source says that image and files are here
     prepared: trio.Event = field(factory=trio.Event)  # the files are laid out
     started: trio.Event = field(factory=trio.Event)  # the source says that it may run
+    pushed: trio.Event = field(factory=trio.Event)  # the dump is in a registry
+    pulled: trio.Event = field(factory=trio.Event)  # and here
     settled: trio.Event = field(factory=trio.Event)  # it runs, or was refused: on record
     lease: str = ""
     rw: Descriptor | None = None
     start: Start = field(factory=Start)
     dumped: bool = False
+    image: Descriptor | None = None  # what holds the dump in a registry
     operation: Operation | None = None
 
     def touch(self) -> None:
@@ -174,6 +178,19 @@ class Arrivals:
         arrival.dumped = True
         failpoint("arrival.received")
 
+    async def pull(self, peer: Identity, id: str, wanted: Pull) -> Answer:
+        """Bring the dump from the registry; `dumped` tells when it is here, and this may be asked again."""
+        arrival = self._open.get(id)
+        if arrival is not None and arrival.peer == peer.label:
+            arrival.touch()
+            arrival.image = arrival.image or wanted.image
+            arrival.pushed.set()
+            with trio.move_on_after(limits.MIGRATION_WAIT):
+                await arrival.pulled.wait()
+            arrival.touch()
+        found = await self.state(peer, id)
+        return evolve(found, dumped=arrival is not None and arrival.dumped)
+
     async def start(self, peer: Identity, id: str, start: Start) -> Answer:
         """Let the container go on. The source keeps its copy still until it hears the end; asked again, it
         hears how far it is.
@@ -197,6 +214,8 @@ class Arrivals:
     async def state(self, peer: Identity, id: str, *, wait: float = 0.0) -> Answer:
         """Say where it stands, after `wait` seconds at most while it is being started."""
         arrival = self._open.get(id)
+        if arrival is not None and arrival.peer == peer.label:
+            arrival.touch()
         if arrival is not None and wait:
             with trio.move_on_after(wait):
                 await arrival.settled.wait()
@@ -271,6 +290,7 @@ class Arrivals:
         async with parts.lifecycle.locks.hold(namespace, name):
             report.report("seed", name)
             await arrival.seeded.wait()
+            await self._pull_image(arrival)
             desired, image = await self._image(offer)
             if await parts.db.read(lambda tx: tx.containers.find(namespace, name)):
                 raise AlreadyExists(f"container {name} exists already on the target")
@@ -290,6 +310,25 @@ class Arrivals:
             container, task = await parts.lifecycle.records(namespace, name)
             await parts.reviver.clear(parts.lifecycle.bundles.ref(namespace, container, task))
         log.info("container arrived", namespace=namespace, container=name, peer=arrival.peer)
+
+    async def _pull_image(self, arrival: _Arrival) -> None:
+        """Bring what the source has put into a registry so far."""
+        offer = arrival.offer
+        if not offer.via:
+            return
+        pulls = self._pulls(arrival)
+        missing = set(await self._missing(offer))
+        for blob in {blob.digest: blob for blob in offer.blobs if str(blob.digest) in missing}.values():
+            await pulls.blob(blob)
+        if arrival.rw is not None:
+            await pulls.blob(arrival.rw, secret=True)
+
+    def _pulls(self, arrival: _Arrival) -> Pulls:
+        offer, parts = arrival.offer, self._parts
+        return Pulls(
+            parts.content, parts.registry, offer.namespace, arrival.lease,
+            Reference.parse(offer.via, "via"), offer.plain_http, arrival.touch,
+        )  # fmt: skip
 
     async def _image(self, offer: Offer) -> tuple[ContainerDesired, ResolvedImage]:
         """Return the image, unpacked, by its digest: no name is written for it."""
@@ -312,6 +351,13 @@ class Arrivals:
         failpoint("arrival.seeded")
         arrival.prepared.set()
         report.report("wait", arrival.offer.name)
+        if arrival.offer.via:
+            await arrival.pushed.wait()
+            assert arrival.image is not None, "it was told"
+            await self._pulls(arrival).dump(arrival.image, arrival.directory)
+            arrival.dumped = True
+            arrival.pulled.set()
+            failpoint("arrival.received")
         await arrival.started.wait()
         report.report("restore", arrival.offer.name)
         if (rest := arrival.start.rw) is not None:
@@ -345,7 +391,7 @@ class Arrivals:
         """Put the refusal on record, unless it runs; nothing of the attempt is left then."""
         offer = arrival.offer
         self._open.pop(offer.id, None)
-        for event in (arrival.opened, arrival.prepared):
+        for event in (arrival.opened, arrival.prepared, arrival.pulled):
             event.set()
         remove = partial(shutil.rmtree, arrival.directory, ignore_errors=True)
         await trio.to_thread.run_sync(remove, limiter=_LIMITER)

@@ -20,7 +20,6 @@ from tricorn.errors import FailedPrecondition, NotFound, TricornError
 from tricorn.failpoints import failpoint
 from tricorn.fs import dump_files, rw_changes
 from tricorn.fs.diffing import upper_directory
-from tricorn.fs.dump_transfer import DumpUpload, FileUpload
 from tricorn.model.checkpoints import DumpOptions
 from tricorn.model.ids import Digest
 from tricorn.model.migrations import (
@@ -49,6 +48,7 @@ from tricorn.rules.networks import parse_network
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.lifecycle import ALIVE
 from tricorn.service.migration_parts import MigrationParts
+from tricorn.service.migration_ways import Way
 from tricorn.service.nurseries import typed_nursery
 from tricorn.service.progress import Reporter
 from tricorn.store.codec import to_json
@@ -68,6 +68,7 @@ class Departure:
 
     parts: MigrationParts
     link: PeerLink
+    way: Way
     migration: Migration
     request: MigrateRequest
     report: Reporter
@@ -105,6 +106,7 @@ class Departure:
         offer = Offer(
             self.migration.id, namespace, self.migration.name, desired, target, tuple(blobs), facts,
             await self._memory(ref), self.request.keep_image, address, must, made,
+            self.request.via, self.request.plain_http,
         )  # fmt: skip
         welcome = structure(await self.link.ask("POST", PATH, to_json(offer)), Welcome, "the target's answer")
         self._keeps_address = welcome.keeps_address
@@ -151,8 +153,7 @@ class Departure:
 
     async def _send_blob(self, blob: Descriptor) -> None:
         async with self.parts.content.open(self.migration.namespace, blob.digest):
-            upload = FileUpload(self.parts.content.blob_path(blob.digest), blob.size, self._sent)
-            await self.link.send("PUT", f"{self._path}/blobs/{blob.digest}", upload)
+            await self.way.blob(blob, self.parts.content.blob_path(blob.digest), self._sent)
 
     async def seed(self, container: Container) -> None:
         """Send what the container has changed in its files so far, while it runs on."""
@@ -223,16 +224,12 @@ class Departure:
             await self._dump(ref, place)
         self._cost(dump_ms=_ms(started))
         started = trio.current_time()
-        upload = await trio.to_thread.run_sync(DumpUpload, f"{place}/images", self._sent, limiter=_LIMITER)
         found = rest[0]
-        size = found[1].size if found else 0
-        self._begin_part("memory", upload.length + size)
-        if found:
-            await self.link.send(
-                "PUT", f"{self._path}/blobs/{found[1].digest}", FileUpload(found[0], size, self._sent)
-            )
-        await self.link.send("PUT", f"{self._path}/dump", upload)
-        self._cost(dump_bytes=upload.length, final_rw_bytes=size, send_ms=_ms(started))
+        sent = await self.way.dump(place, found, partial(self._begin_part, "memory"), self._sent)
+        self._cost(
+            dump_bytes=sent, final_rw_bytes=found[1].size if found else 0, send_ms=_ms(started),
+            image=self.way.image,
+        )  # fmt: skip
         failpoint("departure.sent")
         return Start(
             found[1] if found else None, self.request.external_unix_sockets, self.request.shell_job,

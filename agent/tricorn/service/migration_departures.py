@@ -17,13 +17,16 @@ from tricorn.errors import FailedPrecondition, InvalidArgument, TricornError, Un
 from tricorn.model import ids
 from tricorn.model.migrations import PATH, MigrateRequest, Migration, Start, State
 from tricorn.model.records import Container, Task, TaskStatus
+from tricorn.model.reference import Reference
 from tricorn.ports import BundleRef
 from tricorn.registry.peer_link import PeerFiles, PeerLink
 from tricorn.rules.migration import ASKED, Recovery, after_crash, verdict
+from tricorn.rules.migration_image import repository_of
 from tricorn.runtime.fifo_users import attached
 from tricorn.service.held_lease import held_lease
 from tricorn.service.migration_departure import Departure, clear, delete_source, let_go_on, refusal
 from tricorn.service.migration_parts import MigrationParts, MigrationSettings
+from tricorn.service.migration_ways import ByRegistry, Straight
 from tricorn.service.progress import Reporter
 from tricorn.store.transaction import Transaction
 
@@ -51,6 +54,7 @@ class Departures:
         Unavailable when nobody can tell: it stands still here until the target is heard again.
         """
         name = request.name or container_id
+        request = evolve(request, via=repository_of(request.via))
         ids.identifier(name, "name")
         address = self._address(request.to)
         ref, container, task = await self._ready(namespace, container_id)
@@ -61,7 +65,8 @@ class Departures:
         self._active.add(migration.id)
         try:
             async with self._link(migration) as link:
-                departure = Departure(self._parts, link, migration, request, report)
+                way = Straight(link, f"{PATH}/{migration.id}")
+                departure = Departure(self._parts, link, way, migration, request, report)
                 return await self._depart(departure, ref, container, task)
         finally:
             self._active.discard(migration.id)
@@ -113,6 +118,8 @@ class Departures:
         try:
             async with held_lease(self._parts.db, namespace, "migration") as departure.lease:
                 assert task.init is not None, "it runs"
+                if via := departure.request.via:
+                    departure.way = await by_registry(departure, via)
                 await departure.preflight(container, ref, task.init.pid)
                 await departure.seed(container)
                 async with locks.hold(namespace, name):
@@ -333,6 +340,13 @@ class Departures:
             else:
                 await self._go_on(now, reason or "the target has not started it")
         return True
+
+
+async def by_registry(departure: Departure, via: str) -> ByRegistry:
+    """Return the way by a repository. Raises what a push does that can't be made there."""
+    repository = Reference.parse(via, "via")
+    to = await departure.parts.registry.push(repository, plain_http=departure.request.plain_http)
+    return ByRegistry(departure.link, f"{PATH}/{departure.migration.id}", to, repository)
 
 
 def uncertain(migration: Migration) -> Unavailable:

@@ -14,7 +14,7 @@ from tricorn import limits
 from tricorn.errors import NotFound
 from tricorn.model.migrations import NodeFacts
 from tricorn.model.oci import Platform
-from tricorn.ports import CheckpointRuntime
+from tricorn.ports import CheckpointRuntime, Registry
 from tricorn.rules.migration_grant import MigrationRule
 from tricorn.service.catalog import Catalog
 from tricorn.service.checkpoints import CheckpointService
@@ -68,6 +68,7 @@ class MigrationParts:
     gate: PolicyGate
     checkpoints: CheckpointService
     operations: OperationService
+    registry: Registry
     networks: NetworkMoves
 
     def place(self, name: str) -> str:

@@ -17,7 +17,7 @@ from tricorn.api.http.replies import Reply, Whole, problem
 from tricorn.api.http.wire import Head
 from tricorn.errors import InvalidArgument, NotFound, TricornError
 from tricorn.limits import MIGRATION_WAIT
-from tricorn.model.migrations import PATH, Offer, Seed, Start
+from tricorn.model.migrations import PATH, Offer, Pull, Seed, Start
 from tricorn.rules.authorise import Peer
 from tricorn.rules.peers import Identity
 from tricorn.service.migrations import MigrationService
@@ -99,6 +99,8 @@ class MigrationSite:
                 return await arrivals.offer(peer, await _read(body, Offer))
             case "seed":
                 return await arrivals.seed(peer, identity, await _read(body, Seed))
+            case "pull":
+                return await arrivals.pull(peer, identity, await _read(body, Pull))
             case "start":
                 return await arrivals.start(peer, identity, await _read(body, Start))
             case "refuse":

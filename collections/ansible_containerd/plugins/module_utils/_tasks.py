@@ -248,7 +248,10 @@ def migrate(options, check_mode):
         raise AgentError("Container %r does not run: there is nothing to migrate" % name)
     after = {"container": name, "name": options["name_there"] or name, "node": node, "state": "done"}
     if not check_mode:
-        keys = ("to", "keep_image", "file_locks", "external_unix_sockets", "shell_job")
+        keys = (
+            "to", "keep_image", "keep_address", "tcp_established", "via", "plain_http", "file_locks",
+            "external_unix_sockets", "shell_job",
+        )
         body = dict({key: options[key] for key in keys}, name=options["name_there"])
         (response,) = yield [request("POST", *(place + ("migrate",)), body=body)]
         after = response.result()

@@ -54,6 +54,28 @@ options:
       - Give the image its name on the other node, too, unless something else has it.
     type: bool
     default: false
+  keep_address:
+    description:
+      - Move it only if its address in its network moves along, because the subnet is the same there and the address is
+        free. It does then in any case.
+    type: bool
+    default: false
+  tcp_established:
+    description:
+      - Take open TCP connections along, which needs the container's address to move along, too.
+    type: bool
+    default: false
+  via:
+    description:
+      - Send the container through this repository of a registry, C(HOST[:PORT]/PATH), in place of straight to the other
+        node, which has to allow it. What is left there holds all that the container had in memory.
+    type: str
+    default: ''
+  plain_http:
+    description:
+      - Talk to that registry without TLS.
+    type: bool
+    default: false
   file_locks:
     description:
       - Allow file locks.
@@ -71,6 +93,13 @@ EXAMPLES = r"""
   tricorn.containerd.migrate:
     container: cache
     to: node-2
+
+- name: Move a server with its address and its clients' connections
+  tricorn.containerd.migrate:
+    container: front
+    to: node-2
+    keep_address: true
+    tcp_established: true
 """
 
 RETURN = r"""
@@ -84,7 +113,7 @@ migration:
     name: cache
     node: node-2
     state: done
-    report: {downtime_ms: 612, total_ms: 1904}
+    report: {downtime_ms: 612, total_ms: 1904, address_kept: false, image: ''}
 actions:
   description: What was done, or would be done in check mode, in the order of execution.
   returned: success

@@ -11,6 +11,7 @@ import click
 
 import tricorn
 from tricorn import config as configuration
+from tricorn import lean_logging
 from tricorn.config import Config
 from tricorn.errors import InvalidArgument, TricornError
 
@@ -62,6 +63,7 @@ def serve(path: str | None, overrides: dict[str, str]) -> None:
     config = load(path, overrides)
     if os.geteuid() != 0:
         raise click.ClickException("the agent needs root (hint: sudo, or the systemd unit)")
+    lean_logging.load()
     from tricorn import daemon
 
     raise SystemExit(daemon.run(config, lambda: load(path, overrides)))

@@ -42,11 +42,12 @@ ALLOWED = {
     "fleet": {"client", "exchange", "fleet"},
     "cli": {"model", "client", "exchange", "frames", "fleet", "cli"},
     "logs": set(),
+    "lean_logging": set(),
     "directories": set(),
     "assembly": SERVICE | {"config", "assembly"},
     "app": SERVICE | {"config", "assembly"},
     "daemon": {"app", "api", "config", "directories", "logs", "systemd"},
-    "__main__": {"config", "config_files", "daemon", "directories", "store"},
+    "__main__": {"config", "config_files", "daemon", "directories", "lean_logging", "store"},
 }  # fmt: skip
 
 

@@ -63,8 +63,8 @@ def goes_on(agent: Daemon, name: str, beyond: int) -> None:
 
 
 def example(module: str, **more: object) -> Task:
-    """Return the one example of a module, with more options."""
-    (found,) = examples(module)
+    """Return the first example of a module, with more options."""
+    found = examples(module)[0]
     options = found[f"{COLLECTION}.{module}"]
     return {f"{COLLECTION}.{module}": {**options, **more}}
 

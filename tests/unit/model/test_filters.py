@@ -147,10 +147,10 @@ def test_random_patterns_agree_with_pythons(pattern: str, text: str) -> None:
 
 
 def test_exponential_patterns_are_not() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert not Pattern(r"^(a+)+$").search("a" * 2000 + "b")
     assert not Pattern(r"(.*)*(.*)*(.*)*x").search("a" * 2000)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

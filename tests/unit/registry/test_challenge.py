@@ -44,6 +44,6 @@ def test_nothing_raises(lines: list[str]) -> None:
 @pytest.mark.parametrize("text", ["a" * 60_000, 'Basic realm="' + "\\" * 60_000, "a," * 30_000, "Basic " + "a=b," * 15_000,
                                   "Basic " + " " * 60_000, "Basic a" + " " * 30_000 + "=", "," * 60_000])  # fmt: skip
 def test_long_lines_take_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parse_challenges([text] * 4)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0

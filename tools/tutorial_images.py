@@ -13,7 +13,7 @@ from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
 from tricorn_testing.registry import Registry
 
 READY = {"1": "touch /ready; ", "2": "touch /ready; ", "3": ""}
-COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; done"
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >/new; mv /new /count; sleep 0.1; done"
 
 
 def main(registry: str) -> None:

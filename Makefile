@@ -1,6 +1,6 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet soak proto wheel release clean
+.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet soak proto wheel release changelog clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
@@ -75,6 +75,10 @@ release:  ## dist/: that wheel, the collection's own archive, and their SHA-256 
 	@tools/setup.sh demo
 	@tools/release.sh
 	@cat dist/SHA256SUMS
+
+changelog:  ## the collection's changelog from its fragments, for the version in its galaxy.yml
+	@tools/setup.sh test
+	@cd collections/ansible_containerd && PATH=$(abspath $(BIN)):$$PATH antsibull-changelog release --update-existing --reload-plugins
 
 clean:  ## removes what the targets above made in this directory (after demo-clean)
 	@if [ -e .demo ]; then echo "the demo is still there: run make demo-clean first" >&2; exit 1; fi

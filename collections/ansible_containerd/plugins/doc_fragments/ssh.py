@@ -22,4 +22,7 @@ def _options():
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = '{"options": %s}' % _options()
+    """Its text is made when Ansible asks for it."""
+
+
+ModuleDocFragment.DOCUMENTATION = '{"options": %s}' % _options()

@@ -97,4 +97,3 @@ def _unpack(stream, take):
         return False
     except (http.client.HTTPException, tarfile.TarError, ConnectionResetError) as error:
         raise AgentError("The connection to the agent at %s broke while a file was coming: %s" % (stream.path, error or type(error).__name__))
-

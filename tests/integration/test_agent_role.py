@@ -47,7 +47,7 @@ print(json.dumps({
     "release": os.path.basename(os.path.realpath("/opt/tricorn/current")),
     "answers": json.loads(say("tricorn", "version", "--json"))["server"]["version"],
     "agent": say("systemctl", "show", "tricornd", "--property=MainPID", "--value").strip(),
-    "container": json.loads(say("tricorn", "inspect", "lab"))[0]["task"]["pid"],
+    "container": json.loads(say("tricorn", "inspect", "lab"))["task"]["pid"],
     "config": open("/etc/tricorn/config.toml").read(),
 }))
 """
@@ -103,7 +103,7 @@ def test_releases_come_and_go_and_containers_run_on(node: Lab, tmp_path: Path) -
     old = PROJECT / f".ansible/bundles/tricorn-{name}.tar.gz"
     new = tmp_path / "new.tar.gz"
     newer = other_release(old, "0.1.1", new, BREAKS)
-    container = json.loads(node.run(NODE, "tricorn inspect lab"))[0]["task"]["pid"]
+    container = json.loads(node.run(NODE, "tricorn inspect lab"))["task"]["pid"]
     marker = {"ansible.builtin.copy": {"dest": MARKER, "content": ""}}
     unmark = {"ansible.builtin.file": {"path": MARKER, "state": "absent"}}
     broken, upgraded, refused, back = play(

@@ -80,5 +80,5 @@ def test_progress_comes_from_nodes(shop: Lab, tmp_path: Path) -> None:
         environment.setenv("TRICORN_PROGRESS", "plain")
         done = shop.attempt_ansible("ansible-playbook", str(book))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"n1  image {image}: resolve, " in done.stderr, done.stderr
+    assert f"n1  image {image}: " in done.stderr, done.stderr  # what comes fast may be skipped, not all of it
     shop.run("n1", f"tricorn -n progress image rm {image}")

@@ -56,7 +56,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Take a container of each node into the inventory
+- name: Take a container of the node into the inventory
   ansible.builtin.add_host:
     name: "web.{{ inventory_hostname }}"
     groups: containers

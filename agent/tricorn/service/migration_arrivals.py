@@ -57,6 +57,7 @@ from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 _LIMITER: Final = trio.CapacityLimiter(2)
+_TRIES: Final = 3
 _BATCH: Final = 4 * limits.MIB
 Receive = Callable[[], Awaitable[bytes]]
 
@@ -291,7 +292,7 @@ class Arrivals:
             report.report("seed", name)
             await arrival.seeded.wait()
             await self._pull_image(arrival)
-            desired, image = await self._image(offer)
+            desired, image = await self._held_image(arrival)
             if await parts.db.read(lambda tx: tx.containers.find(namespace, name)):
                 raise AlreadyExists(f"container {name} exists already on the target")
             report.report("prepare", name)
@@ -329,6 +330,19 @@ class Arrivals:
             parts.content, parts.registry, offer.namespace, arrival.lease,
             Reference.parse(offer.via, "via"), offer.plain_http, arrival.touch,
         )  # fmt: skip
+
+    async def _held_image(self, arrival: _Arrival) -> tuple[ContainerDesired, ResolvedImage]:
+        """Return the image, whose layers stay until the container stands on them: it has no name here, and
+        the source may take its time.
+        """
+        offer, snapshots = arrival.offer, self._parts.snapshots
+        for _ in range(_TRIES):
+            desired, image = await self._image(offer)
+            snapshotter = desired.snapshotter or await snapshots.default_in(offer.namespace)
+            top = image.chain[-1:]
+            if not top or await snapshots.hold(offer.namespace, snapshotter, top, arrival.lease):
+                return desired, image
+        raise FailedPrecondition("the image's layers are removed while they are needed", hint="try again")
 
     async def _image(self, offer: Offer) -> tuple[ContainerDesired, ResolvedImage]:
         """Return the image, unpacked, by its digest: no name is written for it."""

@@ -114,7 +114,10 @@ class Lab:
 
     def play(self, name: str, *, limit: str = "all", **variables: Any) -> str:
         """Run a playbook of the collection against the lab; return its output, AssertionError if it fails."""
-        variables = {"agent_bundle_cache": str(PROJECT / ".ansible/bundles"), **variables}
+        variables = {
+            "agent_bundle_cache": str(PROJECT / ".ansible/bundles"), "agent_criu": True,
+            "agent_criu_from": "controller", "agent_criu_cache": str(PROJECT / ".lab"), **variables,
+        }  # fmt: skip
         return self.ansible(
             "ansible-playbook", str(PLAYBOOKS / f"{name}.yml"), "--limit", limit,
             "--extra-vars", json.dumps(variables),

@@ -25,7 +25,7 @@ ALLOWED = {
     "exchange": {"frames"},
     "frames": set(),
     "systemd": set(),
-    "ports": {"model"},
+    "ports": {"model", "ports"},
     "config": MODEL,
     "config_files": MODEL | {"config"},
     "rules": MODEL | {"ports", "rules"},

@@ -14,6 +14,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.playbook.task import Task as AnsibleTask
 from ansible.plugins.loader import init_plugin_loader, module_loader
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 from tricorn_testing.ansible_plays import COLLECTION, PROJECT
 
@@ -32,7 +33,8 @@ SOME = {"str": "x", "int": 1, "float": 1.0, "bool": True, "dict": {}, "list": []
 
 @pytest.fixture(scope="module", autouse=True)
 def _collection() -> None:
-    init_plugin_loader([str(PROJECT / "collections")])
+    if AnsibleCollectionConfig.collection_finder is None:  # the collection's unit tests do it, too
+        init_plugin_loader([str(PROJECT / "collections")])
 
 
 @pytest.fixture(scope="module")

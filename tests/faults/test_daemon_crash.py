@@ -79,7 +79,7 @@ COMMITS = [f"db.committed={passes}*off->kill" for passes in (2, 5, 7, 9, 11)]
 ELSEWHERE = (
     "commit.", "convert.", "made.", "exec.", "logs.", "db.", "snapshot.", "diff.", "mounts.",
     "network.", "quarantine.", "scrub.", "checkpoint.", "restore.", "sandbox.", "arrival.",
-    "departure.",
+    "departure.", "shift.",
 )  # fmt: skip
 ARMED = [f"{step}=kill" for step in STEPS if not step.startswith(ELSEWHERE)] + COMMITS
 

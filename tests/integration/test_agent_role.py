@@ -11,7 +11,7 @@ import pytest
 
 from tricorn.store.schema import MIGRATIONS
 from tricorn_testing.bundles import other_release
-from tricorn_testing.labs import PROJECT, Lab
+from tricorn_testing.labs import PROJECT, WITH_CRIU, Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
 
@@ -71,7 +71,7 @@ def install(bundle: Path, **variables: Any) -> list[dict[str, Any]]:
     """Return tasks that run the role, and tell what came of it and what the node is like then."""
     role = {
         "ansible.builtin.include_role": {"name": "tricorn.containerd.agent"},
-        "vars": {"agent_bundle": str(bundle), **variables},
+        "vars": {"agent_bundle": str(bundle), **WITH_CRIU, **variables},
     }
     told = "{{ told | default([]) + [look.stdout | from_json | combine({'failure': failure})] }}"
     return [

@@ -33,6 +33,7 @@ SYNC_FD: Final = 3
 STDIN_FD: Final = 4  # a client end of the attach socket that the monitor itself keeps open
 START_FD: Final = 5
 ATTACH_FD: Final = 6
+RUNTIME_FD: Final = 15  # the runtime itself, where it is started from the agent's memory
 _CONSOLE_BASE: Final = 107 - len("/12345678/conmon-term.123456")
 _SO_ATTACH_FILTER: Final = 26
 _BPF_RET: Final = 0x06
@@ -129,6 +130,7 @@ def launch(
     env = dict(environment)
     env["_OCI_SYNCPIPE"] = str(SYNC_FD)
     given = dict(descriptors)
+    argv = _with_its_runtime(argv, given)
     if START_FD in given:
         env["_OCI_STARTPIPE"] = str(START_FD)
     if ATTACH_FD in given:
@@ -154,6 +156,18 @@ def launch(
         if errors >= 0:
             os.close(errors)
         raise
+
+
+def _with_its_runtime(argv: Sequence[str], given: dict[int, int]) -> list[str]:
+    """Give the monitor a descriptor of its own for a runtime that is named by one of the agent's: it may have
+    to start it after the agent has gone.
+    """
+    own = f"/proc/{os.getpid()}/fd/"
+    position = argv.index("-r") + 1
+    if not argv[position].startswith(own):
+        return list(argv)
+    given[RUNTIME_FD] = int(argv[position].removeprefix(own))
+    return [*argv[:position], f"/proc/self/fd/{RUNTIME_FD}", *argv[position + 1 :]]
 
 
 async def wait_started(monitor: Monitor, *, seconds: float = limits.RUNTIME_CALL) -> int:

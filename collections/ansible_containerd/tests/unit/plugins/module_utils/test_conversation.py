@@ -33,7 +33,8 @@ def run(module, responses, check_mode=False, **given):
 
 
 def test_every_module_has_a_conversation():
-    assert set(CONVERSATIONS) == set(MODULES)
+    # node_config asks the agent's program, which needs no running agent
+    assert {*CONVERSATIONS, "node_config"} == set(MODULES)
 
 
 def test_an_image_is_put():

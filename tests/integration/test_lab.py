@@ -149,3 +149,4 @@ def test_a_reboot_stops_containers_and_brings_back_what_their_policies_say(
     assert "goodbye" in run(fleet, "tricorn logs lab").splitlines()
     run(fleet, "tricorn start polite")
     assert run(fleet, "tricorn exec polite echo up again") == "up again"
+    run(fleet, "tricorn rm -f polite")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tricorn_testing.counting_server import counting_server
 from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon, two_names
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_files
@@ -24,24 +25,7 @@ PYTHON = "/usr/bin/python3"  # the distribution's: it and all that it loads is b
 USR = {"target": "/usr", "source": "/usr", "options": ["ro"]}
 MEBIBYTE = 1 << 20
 
-# A parent and three workers that share a listener. What they answer shows that it is the same process, and
-# how much it was told on this connection.
-SERVER = """
-import os, socket, threading
-listener = socket.create_server(("127.0.0.1", 8080))
-def talk(peer):
-    told = 0
-    while line := peer.recv(100):
-        told += len(line)
-        peer.sendall(b"%d %d\\n" % (os.getpid(), told))
-def serve():
-    while True:
-        threading.Thread(target=talk, args=(listener.accept()[0],)).start()
-for _ in range(3):
-    if os.fork() == 0:
-        serve()
-os.wait()
-"""
+SERVER = counting_server('"127.0.0.1"', workers=3)
 # Writes as fast as it can, each row in a transaction of its own, with the rows that are due counted beside;
 # others keep out by locks, which CRIU brings back (but those on files that are mapped, as with a shared WAL).
 WRITER = """

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tricorn_testing.counting_server import counting_server
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.migrating import NS
 from tricorn_testing.moving_networks import IMAGE, Segment, shared_segment
@@ -25,26 +26,9 @@ mounts = ["/usr"]
 networks = ["front", "back", "alone", "cni:*"]
 ports = true"""
 LISTS = '[network]\ncni_lists = "{directory}/net.d"\ncni_plugins = "/usr/lib/cni"\n'
-# A parent and two workers that share a listener. What they say shows that it is the same process, and how much
-# it was told on this connection.
-SERVER = """
-import os, socket, threading
-listener = socket.create_server(("0.0.0.0", 8080))
-def talk(peer):
-    told = 0
-    while line := peer.recv(100):
-        told += len(line)
-        peer.sendall(b"%d %d\\n" % (os.getpid(), told))
-def serve():
-    while True:
-        threading.Thread(target=talk, args=(listener.accept()[0],)).start()
-for _ in range(2):
-    if os.fork() == 0:
-        serve()
-os.wait()
-"""
+SERVER = counting_server('"0.0.0.0"', workers=2)
 # Listens at its own address only, as /etc/hosts tells it.
-AT_ITS_ADDRESS = SERVER.replace('"0.0.0.0"', "socket.gethostbyname(socket.gethostname())")
+AT_ITS_ADDRESS = counting_server("socket.gethostbyname(socket.gethostname())", workers=2)
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,15 @@ def monitors(ref: BundleRef) -> list[int]:
     return [monitor.pid for monitor in conmon.find_by_bundle(Bundle.of(ref))]
 
 
+async def only_monitor(ref: BundleRef) -> int:
+    """Return the one there is, which just started: the kernel gives it its name a moment later."""
+    with trio.fail_after(WAIT):
+        while not (found := monitors(ref)):
+            await trio.sleep(0.01)
+    (pid,) = found
+    return pid
+
+
 async def prepared(node: Node, stdio: Stdio, *args: str) -> BundleRef:
     return evolve(await node.bundle(*args, terminal=stdio.terminal), stdio=stdio)
 
@@ -79,7 +88,7 @@ async def test_the_monitor_that_started_ahead_is_used(node, short_path, is_termi
         ref = node.refs["x"] = await prepared(node, made.stdio, "sh", "-c", "echo out; exit 3")
         os.rename(f"{ref.bundle}/config.json", f"{ref.bundle}/later")
         async with node.runtime.ahead(ref):
-            (ahead,) = monitors(ref)
+            ahead = await only_monitor(ref)
             os.rename(f"{ref.bundle}/later", f"{ref.bundle}/config.json")
             created = await node.runtime.create(ref)
         assert created.monitor.pid == ahead
@@ -92,7 +101,7 @@ async def test_nothing_is_left_of_a_monitor_that_was_not_needed(node, client):
     ref = await prepared(node, client.stdio, "true")
     before = set(os.listdir("/proc/self/fd"))
     async with node.runtime.ahead(ref):
-        (ahead,) = monitors(ref)
+        ahead = await only_monitor(ref)
     assert not os.path.exists(f"/proc/{ahead}")
     assert set(os.listdir("/proc/self/fd")) == before
     os.truncate(f"{ref.bundle}/config.json", 0)

@@ -8,14 +8,13 @@ import contextlib
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from tricorn_testing.criu import checkpointing_daemon
+from tricorn_testing.criu import checkpointing_daemon, criu_program, need_criu
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_files
 from tricorn_testing.registry import Registry
@@ -39,78 +38,69 @@ for number in itertools.count():
 
 
 class Brake:
-    """Lets the program that gives a container its memory have next to no processor time. Signals and the
-    freezer won't do: CRIU takes an interrupted wait for a failure.
+    """Lets programs that give containers their memory have next to no processor time, from their start on.
+    Signals and the freezer won't do: CRIU takes an interrupted wait for a failure.
     """
 
-    def __init__(self, agent: Daemon, name: str) -> None:
-        self._bundle = agent.state / f"bundles/{NS}/{name}"
+    def __init__(self, directory: Path) -> None:
         v1 = Path("/sys/fs/cgroup/cpu")
         self._v1 = v1.is_dir()
-        self._cgroup = (v1 if self._v1 else Path("/sys/fs/cgroup")) / f"{agent.directory.name}-brake"
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work)
+        self._cgroup = (v1 if self._v1 else Path("/sys/fs/cgroup")) / f"tct-brake-{os.getpid()}"
+        self.program = directory / "criu"
 
-    @property
-    def group(self) -> int:
-        """The session that the program is in."""
-        return int((self._bundle / "lazy-pages.pid").read_text().split()[0])
+    def write(self) -> None:
+        """Write the program that is to be run instead of CRIU."""
+        self.program.write_text(
+            f"""#!/bin/sh
+            [ "$1" = lazy-pages ] && [ -d {self._cgroup} ] && echo $$ >{self._cgroup}/cgroup.procs
+            exec {criu_program()} "$@"
+            """
+        )
+        self.program.chmod(0o755)
 
     def hold(self) -> None:
-        """Let it practically stand still from now on."""
-        self._over.set()
-        self._thread.join()
+        """Let them practically stand still from now on."""
         self._bound(1_000_000)
 
     def release(self) -> None:
         self._bound(None)
 
     def _bound(self, period: int | None) -> None:
-        """Grant one millisecond in `period` microseconds."""
+        """Grant one millisecond in `period` microseconds; it never is without a bound in between."""
         if self._v1:
-            quota = self._cgroup / "cpu.cfs_quota_us"
-            quota.write_text("-1")
             if period:
                 (self._cgroup / "cpu.cfs_period_us").write_text(str(period))
-                quota.write_text("1000")
+            (self._cgroup / "cpu.cfs_quota_us").write_text("1000" if period else "-1")
         else:
             (self._cgroup / "cpu.max").write_text(f"1000 {period}" if period else "max")
-
-    def _work(self) -> None:
-        """Brake it once it is ready for the restore."""
-        while not self._over.wait(0.001):
-            if (self._bundle / "lazy-pages.socket").exists():
-                for pid in session(self.group):
-                    (self._cgroup / "cgroup.procs").write_text(str(pid))
-                return
 
     def __enter__(self) -> Self:
         self._cgroup.mkdir()
         self._bound(100_000)
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
         self.release()
         eventually(lambda: not (self._cgroup / "cgroup.procs").read_text(), "it runs on")
         self._cgroup.rmdir()
 
 
-def session(leader: int) -> list[int]:
-    """Return the processes of a session."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.getsid(int(name)) == leader:
-                found.append(int(name))
-    return found
+def serving(agent: Daemon) -> int:
+    """Return the session that the program which gives the container its memory is in, and leads."""
+    return int((agent.state / f"bundles/{NS}/light/lazy-pages.pid").read_text().split()[0])
 
 
 @pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with checkpointing_daemon() as daemon:
+def braking(tmp_path_factory: pytest.TempPathFactory) -> Brake:
+    need_criu()
+    made = Brake(tmp_path_factory.mktemp("brake"))
+    made.write()
+    return made
+
+
+@pytest.fixture(scope="module")
+def agent(braking: Brake) -> Iterator[Daemon]:
+    with checkpointing_daemon(str(braking.program)) as daemon:
         found = {item["name"]: item for item in daemon.get("/v1/info")["capabilities"]}
         if not found["lazy-restore"]["available"]:
             pytest.skip(found["lazy-restore"]["reason"])
@@ -144,8 +134,8 @@ def desired(
 
 
 @pytest.fixture
-def brake(agent: Daemon) -> Iterator[Brake]:
-    with Brake(agent, "light") as made:
+def brake(agent: Daemon, braking: Brake) -> Iterator[Brake]:
+    with braking as made:
         try:
             yield made
         finally:
@@ -201,7 +191,7 @@ def test_one_that_lost_its_memory_is_ended(
     restore(agent, desired)
     brake.hold()
     seen = told(place)
-    os.killpg(brake.group, signal.SIGKILL)
+    os.killpg(serving(agent), signal.SIGKILL)
     eventually(lambda: status(agent) == "stopped")
     assert told(place)[1] == seen[1], "it went on with less"
 
@@ -212,7 +202,7 @@ def test_one_that_lost_it_while_nobody_looked_is_ended(
     restore(agent, desired)
     brake.hold()
     agent.kill()
-    os.killpg(brake.group, signal.SIGKILL)
+    os.killpg(serving(agent), signal.SIGKILL)
     agent.start()
     eventually(lambda: status(agent) == "stopped")
 
@@ -229,7 +219,7 @@ def test_by_the_command_line_and_removed_amid_it(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["id"] == "light"
     brake.hold()
-    group = brake.group
+    group = serving(agent)
     agent.delete(f"/v1/{NS}/containers/light", force=True)  # in the midst of it
     eventually(lambda: not Path(f"/proc/{group}").exists() or zombie(group))
     agent.put(f"/v1/{NS}/containers/light", {**desired, "args": ["sleep", "1000"], "stop_timeout": 0.1})

@@ -56,11 +56,11 @@ def need_criu() -> None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 
-def criu_config(directory: Path) -> str:
-    """Return a configuration for an agent whose containers can be dumped."""
+def criu_config(directory: Path, program: str = "") -> str:
+    """Return a configuration for an agent whose containers can be dumped, by `program` instead of CRIU itself."""
     return (
         f'[registry]\nhosts_dir = "{directory}/etc/hosts.d"\n'
-        f'[runtimes]\ndefault = "runc"\ncriu = "{criu_program()}"\n'
+        f'[runtimes]\ndefault = "runc"\ncriu = "{program or criu_program()}"\n'
     )
 
 
@@ -95,11 +95,13 @@ def two_names(agent: Daemon, test: str) -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def checkpointing_daemon() -> Iterator[SecludedDaemon]:
-    """Run an agent that can dump containers for the length of the context, or skip where that can't be."""
+def checkpointing_daemon(program: str = "") -> Iterator[SecludedDaemon]:
+    """Run an agent that can dump containers for the length of the context, or skip where that can't be; by
+    `program` instead of CRIU itself.
+    """
     need_criu()
     with short_directory() as directory:
-        daemon = SecludedDaemon(directory, config=criu_config(directory))
+        daemon = SecludedDaemon(directory, config=criu_config(directory, program))
         try:
             daemon.start()
             yield daemon

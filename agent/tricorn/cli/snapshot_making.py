@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -48,18 +49,19 @@ def _make(settings: Settings, snapshotter: str, key: str, wanted: dict[str, Any]
             click.echo(shlex.join(words))
 
 
+def _making(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what all have that make a snapshot to be mounted."""
+    parent = click.argument("parent", default="", shell_complete=complete.snapshots)
+    return _snapshotter(_labels(_keep(_target(click.argument("key")(parent(function))))))
+
+
 _PREPARE = """\
 tricorn snapshot prepare --keep scratch
 tricorn snapshot prepare --target /mnt work sha256:… | sh"""
 
 
 @command("prepare", examples=_PREPARE)
-@_snapshotter
-@_labels
-@_keep
-@_target
-@click.argument("key")
-@click.argument("parent", default="", shell_complete=complete.snapshots)
+@_making
 def prepare(
     settings: Settings, key: str, parent: str, snapshotter: str, given: tuple[str, ...], keep: bool,
     target: str | None,
@@ -69,12 +71,7 @@ def prepare(
 
 
 @command("view", examples="tricorn snapshot view --target /mnt look sha256:…")
-@_snapshotter
-@_labels
-@_keep
-@_target
-@click.argument("key")
-@click.argument("parent", default="", shell_complete=complete.snapshots)
+@_making
 def view(
     settings: Settings, key: str, parent: str, snapshotter: str, given: tuple[str, ...], keep: bool,
     target: str | None,

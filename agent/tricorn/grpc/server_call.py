@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
@@ -45,6 +44,7 @@ class ServerCall:
         self._status = _OK
         self._result: RawMessage | None = None
         self._request: Any = None  # when it was looked at before the handler began
+        self._unreadable: RpcError | None = None  # what it was then instead
         self.stream = Stream(link, number)
         self.scope = trio.CancelScope()
         self.peer = peer
@@ -81,9 +81,11 @@ class ServerCall:
         quick = self.method.quick
         if isinstance(quick, bool):
             return quick
-        with suppress(RpcError):  # told by `work`
+        try:
             self._request = await self.receive()
-        return self._request is not None and quick(self._request)
+        except RpcError as error:
+            self._unreadable = error  # told by `work`
+        return self._request is None or quick(self._request)
 
     async def work(self) -> None:
         """Have the handler do its work, for `finish` to answer. Raises nothing but cancellation."""
@@ -118,7 +120,9 @@ class ServerCall:
         if method.client_streaming:
             answer = await method.handler(self)
         else:
-            request = self._request or await self.receive()
+            if self._unreadable is not None:
+                raise self._unreadable
+            request = await self.receive() if self._request is None else self._request
             if request is None:
                 raise RpcError.of(Code.INTERNAL, "the call has no request message")
             answer = await method.handler(self, request)

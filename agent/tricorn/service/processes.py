@@ -5,7 +5,7 @@ are created, started, waited for and deleted one by one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -103,15 +103,14 @@ class ProcessService(ProcessViews):
             await self._bundles.renew(namespace, ref.id)
             if dump is None:
                 undo.push_async_callback(shielded, self._runtime.delete, ref, None)
-                async with self._runtime.ahead(ref):
-                    await self._bundles.lay_out(namespace, ref.id, mounts, spec)
-                    failpoint("start.mounted")
-                    created = await self._runtime.create(ref)
-                failpoint("start.created")
-            else:
+            async with self._runtime.ahead(ref) if dump is None else nullcontext():
                 await self._bundles.lay_out(namespace, ref.id, mounts, spec)
                 failpoint("start.mounted")
-                await self._reviver.unpack(ref, dump, spec)
+                if dump is None:
+                    created = await self._runtime.create(ref)
+                    failpoint("start.created")
+                else:
+                    await self._reviver.unpack(ref, dump, spec)
             task = self._lifecycle.task_of(ref, created)
 
             def record(tx: Transaction) -> None:

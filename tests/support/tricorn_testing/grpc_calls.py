@@ -56,7 +56,7 @@ class Handlers:
     declared so.
     """
 
-    def __init__(self, *, quick: bool = False) -> None:
+    def __init__(self, *, quick: bool | Callable[[Any], bool] = False) -> None:
         self._quick = quick
         self.seen: list[str] = []
         self.calls: list[Call] = []
@@ -78,7 +78,7 @@ class Handlers:
                 False,
                 False,
                 handler,
-                quick=self._quick and name != "Sleep",
+                quick=self._quick if name != "Sleep" else False,
             )
             for name, handler in unary.items()
         ]

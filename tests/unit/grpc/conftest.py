@@ -10,9 +10,11 @@ from tricorn.grpc import GrpcChannel, GrpcServer, open_channel
 from tricorn_testing.grpc_calls import Door, Handlers, open_door, translate
 
 
-@pytest.fixture(params=[False, True], ids=["in tasks", "quick"])
+@pytest.fixture(params=[False, True, lambda _: True], ids=["in tasks", "quick", "quick by request"])
 def handlers(request: pytest.FixtureRequest) -> Handlers:
-    """The same methods twice: each call in a task of its own, and answered as soon as it is read."""
+    """The same methods: each call in a task of its own; answered as soon as it is read; or once its request
+    has been looked at.
+    """
     return Handlers(quick=request.param)
 
 

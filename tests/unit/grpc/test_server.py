@@ -117,7 +117,8 @@ async def test_unknown_methods(channel: GrpcChannel) -> None:
 
 
 async def test_requests_that_cannot_be_parsed(channel: GrpcChannel) -> None:
-    assert (await refused(channel, "/t.T/Echo", b"unparsable")).code is Code.INTERNAL
+    status = await refused(channel, "/t.T/Echo", b"unparsable")
+    assert status == Status(Code.INTERNAL, "the request message can't be parsed")
 
 
 async def test_a_call_without_its_message(channel: GrpcChannel) -> None:

@@ -10,14 +10,15 @@ import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import trio
 
 T = TypeVar("T")
-_FILES = trio.CapacityLimiter(4)
+_FILES = trio.CapacityLimiter(8)
+_TURN = 0.5  # seconds that a file is sent by a thread before others have a say
 _RECORDS = 32  # of 16 KiB that are sent between two turns of other tasks
 
 
@@ -63,12 +64,12 @@ class PlainStream:
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         number = self._stream.socket.fileno()
-        while True:
-            await trio.lowlevel.wait_writable(self._stream.socket)
-            with suppress(BlockingIOError):  # what the disk has to be asked for holds up a thread only
-                return await trio.to_thread.run_sync(
-                    os.sendfile, number, descriptor, offset, count, limiter=_FILES
-                )
+        sent = None
+        while sent is None:  # what the disk has to be asked for holds up a thread only
+            sent = await trio.to_thread.run_sync(
+                _send_file, number, descriptor, offset, count, limiter=_FILES
+            )
+        return sent
 
     async def receive_into(self, view: memoryview) -> int:
         return await self._stream.socket.recv_into(view)
@@ -144,6 +145,26 @@ class TlsStream:
                 await trio.lowlevel.wait_readable(self._socket)
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(self._socket)
+
+
+def _send_file(number: int, descriptor: int, offset: int, count: int) -> int | None:
+    """Send some of a file to a non-blocking socket for about `_TURN` seconds; return how many bytes, None
+    when it took nothing. A turn is that long as going to a thread and back for each 100 KB costs more than
+    sending them.
+    """
+    sent, end = 0, time.monotonic() + _TURN
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    while sent < count and (left := end - time.monotonic()) > 0:
+        try:
+            taken = os.sendfile(number, descriptor, offset + sent, count - sent)
+        except BlockingIOError:
+            poll.poll(left * 1000)
+            continue
+        if not taken:
+            return sent
+        sent += taken
+    return sent or None
 
 
 def _readable(descriptor: int) -> bool:

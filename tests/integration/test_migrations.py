@@ -18,6 +18,7 @@ from tricorn_testing.cgroups import remove_cgroups
 from tricorn_testing.ctr import Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.migrating import NS, Pair, migrating_pair
+from tricorn_testing.registry import Registry, running_registry
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -175,12 +176,19 @@ def try_to_migrate(pair: Pair, name: str, **wanted: Any) -> str:
     return ""
 
 
-def test_by_a_registry_one_copy_goes_on_whoever_dies(pair, registry, busybox_reference, name):
+@pytest.fixture
+def deleting(tmp_path: Path) -> Iterator[Registry]:
+    """One whose storage can be looked at."""
+    with running_registry(tmp_path) as made:
+        yield made
+
+
+def test_by_a_registry_one_copy_goes_on_whoever_dies(pair, deleting, busybox_reference, name, tmp_path):
     run(pair, busybox_reference, name)
     eventually(lambda: bool(ticks(pair.source, name)))
     with pytest.raises(ApiError, match="the way by 127"):
-        pair.migrate(name, via=f"{registry.address}/elsewhere", plain_http=True)
-    by = {"via": f"{registry.address}/moves", "plain_http": True}
+        pair.migrate(name, via=f"{deleting.address}/elsewhere", plain_http=True)
+    by = {"via": f"{deleting.address}/moves", "plain_http": True}
     pair.source.restart(TRICORN_FAILPOINTS="departure.pushed=kill")
     assert try_to_migrate(pair, name, **by)
     assert pair.source.wait_exit() == -9
@@ -196,8 +204,37 @@ def test_by_a_registry_one_copy_goes_on_whoever_dies(pair, registry, busybox_ref
     done = pair.source.cli("--json", "migrate", name, "--to", "there", *options)
     assert done.returncode == 0, done.stderr
     one_copy(pair, name, pair.target)
-    left = json.loads(done.stdout)["report"]["image"]
-    assert left.startswith(f"{registry.address}/moves@sha256:")
+    report = json.loads(done.stdout)["report"]
+    assert (report["image"], report["image_stays"]) == ("", "")
+    # neither of the one that moved, nor of those whose source or target died
+    eventually(lambda: not dumps_in(tmp_path), "a dump stays in the registry")
+
+
+def dumps_in(directory: Path) -> list[str]:
+    """Return the digests of what a registry's repository `moves` has of containers on their way."""
+    place = directory / "storage/docker/registry/v2"
+    found = []
+    for kind in ("_manifests/revisions", "_layers"):
+        for link in (place / "repositories/moves").glob(f"{kind}/sha256/*/link"):
+            digest = link.parent.name
+            with open(place / "blobs/sha256" / digest[:2] / digest / "data", "rb") as file:
+                head = file.read(4096)
+            if b"vnd.tricorn.migration" in head or b".img\0" in head:
+                found.append(digest)
+    return found
+
+
+def test_what_a_registry_keeps_is_told(pair, busybox_reference, name, tmp_path):
+    run(pair, busybox_reference, name)
+    with running_registry(tmp_path, deletes=False) as keeping:
+        via = f"{keeping.address}/moves"
+        done = pair.source.cli("migrate", name, "--to", "there", "--via", via, "--plain-http")
+        assert done.returncode == 0, done.stderr
+        assert len(dumps_in(tmp_path)) == 2  # the manifest and the dump
+    report = pair.migrations(pair.source)[-1]["report"]
+    assert report["image"].startswith(f"{via}@sha256:")
+    assert "405" in report["image_stays"]
+    assert f"{report['image']} stays" in done.stderr
 
 
 def one_copy_here(pair: Pair, name: str) -> None:

@@ -21,6 +21,7 @@ from tricorn.client.migration_calls import (
 _MIGRATE: Final = """\
 tricorn migrate web --to node-2
 tricorn migrate web --to node-2.example:5443 --name web-2 --keep-image
+tricorn migrate cache --to node-2 --lazy
 tricorn --json migrate web --to node-2 | jq .report.downtime_ms"""
 _UNCERTAIN: Final = """\
 tricorn migrations ls
@@ -51,6 +52,7 @@ migrations_command = click.Group(
 )
 @click.option("--shell-job", is_flag=True, help="Allow a terminal from outside of it.")
 @click.option("--file-locks/--no-file-locks", default=True, help="Take locks on files along (default: yes).")
+@click.option("--lazy", is_flag=True, help="Let it go on there before it has its memory, which comes as needed.")
 @click.option("-d", "--detach", is_flag=True, help="Begin it, print the operation's id, and don't wait.")
 @progress.progress_options
 @click.argument("container", shell_complete=complete.containers)
@@ -70,6 +72,9 @@ def migrate(settings: Settings, container: str, how: str, detach: bool, **option
         emit_json(done)
     else:
         click.echo(f"{done['name']} runs on {done['node']}: {_cost(done['report'])}")
+    if why := done["report"]["image_stays"]:
+        kept = f"{done['report']['image']} stays, with all that was in memory: {why}"
+        click.echo(f"tricorn: {clean(kept)}", err=True)
 
 
 def _cost(report: dict[str, Any]) -> str:

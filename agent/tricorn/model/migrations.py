@@ -24,7 +24,8 @@ PATH: Final = "/tricorn/v1/migrations"  # on the door for other nodes
 class MigrationReport:
     """What a migration cost, as its source saw it. `downtime_ms` is from the freeze until the source heard
     that the container runs; `precopy` says why there were no rounds before the freeze. `address_kept`: it
-    has the address that it had. `image` is what was left in a registry, with all that was in memory.
+    has the address that it had. `image` is what was left in a registry, with all that was in memory, and
+    `image_stays` why it couldn't be deleted there.
     """
 
     image_bytes: int = 0  # blobs that the target lacked
@@ -35,12 +36,25 @@ class MigrationReport:
     precopy: str = ""
     address_kept: bool = False
     image: str = ""
+    image_stays: str = ""
     seed_ms: int = 0
     dump_ms: int = 0
     send_ms: int = 0
     restore_ms: int = 0
     downtime_ms: int = 0
     total_ms: int = 0
+
+
+@frozen
+class Left:
+    """What is in a registry for the length of a migration: the manifest's digest, and those of the blobs that
+    it names, which are secret.
+    """
+
+    repository: str
+    manifest: str
+    blobs: tuple[str, ...]
+    plain_http: bool = False
 
 
 @frozen
@@ -60,6 +74,7 @@ class Migration:
     lease: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    left: Left | None = None  # what is still to be deleted there
 
 
 @frozen
@@ -87,7 +102,8 @@ class MigrateRequest:
     `name` is the container's name there, its own when empty. With `keep_image` the image has its name there,
     too, if nothing else has it. With `keep_address` it isn't moved unless its address in its network moves
     along; `tcp_established` allows open connections, which need that. `via` is a repository (HOST/PATH)
-    through which it goes in place of the direct way, with `plain_http` without TLS.
+    through which it goes in place of the direct way, with `plain_http` without TLS. With `lazy` it goes on
+    there before its memory was read into it, and gets it as it needs it.
     """
 
     to: str
@@ -100,6 +116,7 @@ class MigrateRequest:
     external_unix_sockets: bool = False
     shell_job: bool = False
     file_locks: bool = True
+    lazy: bool = False
 
 
 @frozen
@@ -140,7 +157,7 @@ class Offer:
     """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
     bytes that will come besides. `address` is the one it has in its network, with the length of its prefix;
     `keep_address`: it can't do without. With `made` there is no more in `container` than its image.
-    `via` is the repository that all but messages come by.
+    `via` is the repository that all but messages come by. With `lazy` it is to go on before it has its memory.
     """
 
     id: str
@@ -157,6 +174,7 @@ class Offer:
     made: Made | None = None
     via: str = ""
     plain_http: bool = False
+    lazy: bool = False
 
 
 @frozen

@@ -65,6 +65,12 @@ class Push(Protocol):
         """Put a manifest or index under the tag `name`, or under its digest alone."""
         ...
 
+    async def remove(self, digest: Digest, *, manifest: bool = False) -> bool:
+        """Delete a blob or a manifest from the repository; return whether it was there. FailedPrecondition
+        or PermissionDenied where the registry has none of it: many keep what they were given.
+        """
+        ...
+
 
 class Registry(Protocol):
     async def resolve(

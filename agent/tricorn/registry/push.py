@@ -11,10 +11,11 @@ from typing import Final
 
 from attrs import frozen
 
-from tricorn.errors import NotFound
+from tricorn.errors import FailedPrecondition, NotFound, PermissionDenied
 from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.ports import PushOutcome
+from tricorn.registry.answers import refusal
 from tricorn.registry.fetch import Buffers
 from tricorn.registry.push_blob import BlobUpload
 from tricorn.registry.push_to import PushTo, check_digest
@@ -23,6 +24,7 @@ from tricorn.registry.resolve import ACCEPT
 from tricorn.registry.rounds import Attempts
 from tricorn.rules.hosts import RegistryHost
 
+_DELETED: Final = frozenset({200, 202, 204})  # 202 by the specification
 _CREATED: Final = frozenset({200, 201, 202, 204})  # 201 by the specification; others are seen
 
 
@@ -67,6 +69,28 @@ class Uploads:
             return "pushed"
 
         return await self._attempts(what).run(put)
+
+    async def remove(self, digest: Digest, *, manifest: bool = False) -> bool:
+        """Delete a blob or a manifest from the repository; see ports.Push."""
+        path = f"/manifests/{digest}" if manifest else f"/blobs/{digest}"
+        what = f"can't delete {digest} from {self._to.reference.name}"
+        return await self._attempts(what).run(lambda _: self._delete(path))
+
+    async def _delete(self, path: str) -> bool:
+        async with self._to.ask_to_delete(path) as response:
+            if response.status in _DELETED:
+                return True
+            error = await refusal(response)
+            if response.status == 405:
+                raise FailedPrecondition(
+                    error.what, why=error.why or "it deletes nothing",
+                    hint="Docker's own registry deletes where `storage.delete.enabled` is true",
+                )  # fmt: skip
+        if isinstance(error, NotFound):
+            return False
+        if isinstance(error, PermissionDenied):
+            raise PermissionDenied(error.what, why=error.why, hint="these credentials may not delete there")
+        raise error
 
     async def refer(self, subject: Digest, referrer: Descriptor) -> bool:
         """Let the registry tell of `referrer`; see `note_referrer`."""

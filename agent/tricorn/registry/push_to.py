@@ -35,6 +35,10 @@ class PushTo:
         own = f"repository:{self.reference.path}:pull,push"
         return " ".join([own, *(f"repository:{path}:pull" for path in mounted)])
 
+    def ask_to_delete(self, path: str) -> AbstractAsyncContextManager[Response]:
+        """Ask to delete `path` below the repository, which takes a permission of its own."""
+        return self.ask("DELETE", path, scope=f"repository:{self.reference.path}:pull,push,delete")
+
     def ask(
         self,
         method: str,
@@ -44,9 +48,10 @@ class PushTo:
         body: bytes = b"",
         query: str = "",
         mounted: Sequence[str] = (),
+        scope: str = "",
     ) -> AbstractAsyncContextManager[Response]:
-        """Ask for `path` below the repository."""
-        out = Outgoing(body=body, query=query, scope=self.scope(*mounted))
+        """Ask for `path` below the repository; `scope` is that of a push unless given."""
+        out = Outgoing(body=body, query=query, scope=scope or self.scope(*mounted))
         return self.access.open(self.call, self.host, method, path, headers, out)
 
     def ask_at(

@@ -106,7 +106,7 @@ class Departure:
         offer = Offer(
             self.migration.id, namespace, self.migration.name, desired, target, tuple(blobs), facts,
             await self._memory(ref), self.request.keep_image, address, must, made,
-            self.request.via, self.request.plain_http,
+            self.request.via, self.request.plain_http, self.request.lazy,
         )  # fmt: skip
         welcome = structure(await self.link.ask("POST", PATH, to_json(offer)), Welcome, "the target's answer")
         self._keeps_address = welcome.keeps_address
@@ -228,7 +228,6 @@ class Departure:
         sent = await self.way.dump(place, found, partial(self._begin_part, "memory"), self._sent)
         self._cost(
             dump_bytes=sent, final_rw_bytes=found[1].size if found else 0, send_ms=_ms(started),
-            image=self.way.image,
         )  # fmt: skip
         failpoint("departure.sent")
         return Start(

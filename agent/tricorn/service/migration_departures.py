@@ -15,7 +15,7 @@ from attrs import evolve
 from tricorn import limits
 from tricorn.errors import FailedPrecondition, InvalidArgument, TricornError, Unavailable
 from tricorn.model import ids
-from tricorn.model.migrations import PATH, MigrateRequest, Migration, Start, State
+from tricorn.model.migrations import PATH, Left, MigrateRequest, Migration, Start, State
 from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.model.reference import Reference
 from tricorn.ports import BundleRef
@@ -25,6 +25,7 @@ from tricorn.rules.migration_image import repository_of
 from tricorn.runtime.fifo_users import attached
 from tricorn.service.held_lease import held_lease
 from tricorn.service.migration_departure import Departure, clear, delete_source, let_go_on, refusal
+from tricorn.service.migration_leftovers import Leftovers
 from tricorn.service.migration_parts import MigrationParts, MigrationSettings
 from tricorn.service.migration_ways import ByRegistry, Straight
 from tricorn.service.progress import Reporter
@@ -41,6 +42,7 @@ class Departures:
         self._settings = settings
         self._active: set[str] = set()
         self._unsettled = trio.Event()
+        self._leftovers = Leftovers(parts.db, parts.registry)
         self._forsaken: dict[str, Migration] = {}  # targets that haven't heard that nothing more comes
 
     # ------------------------------------------------------------ one migration
@@ -96,6 +98,11 @@ class Departures:
         ref, container, task = await self._parts.lifecycle.live(namespace, container_id)
         if task.status is not TaskStatus.RUNNING or task.restoring:
             raise FailedPrecondition(f"container {container_id} is {task.status}", hint="let it run first")
+        if self._parts.runtime.lazy_state(ref) == "serving":
+            raise FailedPrecondition(
+                f"container {container_id} can't be migrated", why="it is still being given its memory",
+                hint="try again in a few seconds",
+            )  # fmt: skip
         if not container.snapshot_key or not container.image:
             raise FailedPrecondition(
                 f"container {container_id} can't be migrated",
@@ -119,7 +126,7 @@ class Departures:
             async with held_lease(self._parts.db, namespace, "migration") as departure.lease:
                 assert task.init is not None, "it runs"
                 if via := departure.request.via:
-                    departure.way = await by_registry(departure, via)
+                    departure.way = await by_registry(departure, via, self._leftovers)
                 await departure.preflight(container, ref, task.init.pid)
                 await departure.seed(container)
                 async with locks.hold(namespace, name):
@@ -132,8 +139,9 @@ class Departures:
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await self._give_up(departure, error)
+                await self._leftovers.remove(departure.migration.id)
             raise
-        return departure.migration
+        return await self._leftovers.remove(departure.migration.id)
 
     async def _hand_over(self, departure: Departure, start: Start) -> None:
         """Have the target start it, and act on what becomes of that."""
@@ -248,11 +256,12 @@ class Departures:
             if migration.state != "uncertain":
                 raise FailedPrecondition(f"migration {id} is not uncertain any more")
             if keep == "target":
-                return await self._finish(migration)
-            await self._go_on(migration, "decided by hand: the source goes on")
-            self._forsaken[id] = migration
-            self._unsettled.set()
-        return await self._parts.db.read(lambda tx: tx.migrations.get("out", id))
+                await self._finish(migration)
+            else:
+                await self._go_on(migration, "decided by hand: the source goes on")
+                self._forsaken[id] = migration
+                self._unsettled.set()
+        return await self._leftovers.remove(id)
 
     # ------------------------------------------------------------ after a crash, and behind
     async def recover(self) -> None:
@@ -273,6 +282,7 @@ class Departures:
 
     async def run(self) -> None:
         """Settle what is unsettled, for ever."""
+        await self._leftovers.remove_all()
         pause = limits.MIGRATION_ASK
         while True:
             await self._unsettled.wait()
@@ -339,14 +349,19 @@ class Departures:
                     await self._finish(now)
             else:
                 await self._go_on(now, reason or "the target has not started it")
+        await self._leftovers.remove(migration.id)
         return True
 
 
-async def by_registry(departure: Departure, via: str) -> ByRegistry:
+async def by_registry(departure: Departure, via: str, leftovers: Leftovers) -> ByRegistry:
     """Return the way by a repository. Raises what a push does that can't be made there."""
-    repository = Reference.parse(via, "via")
-    to = await departure.parts.registry.push(repository, plain_http=departure.request.plain_http)
-    return ByRegistry(departure.link, f"{PATH}/{departure.migration.id}", to, repository)
+    repository, plain = Reference.parse(via, "via"), departure.request.plain_http
+    to = await departure.parts.registry.push(repository, plain_http=plain)
+
+    async def note(manifest: str, blobs: tuple[str, ...]) -> None:
+        await leftovers.note(departure.migration, Left(repository.name, manifest, blobs, plain))
+
+    return ByRegistry(departure.link, f"{PATH}/{departure.migration.id}", to, note)
 
 
 def uncertain(migration: Migration) -> Unavailable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final, Protocol
 
 import trio
@@ -22,7 +22,6 @@ from tricorn.model.checkpoints import DUMP
 from tricorn.model.ids import Digest
 from tricorn.model.migrations import Answer, Pull
 from tricorn.model.oci import Descriptor
-from tricorn.model.reference import Reference
 from tricorn.ports import Push
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration_image import empty, image_of
@@ -32,6 +31,7 @@ from tricorn.structuring import structure
 
 _LIMITER: Final = trio.CapacityLimiter(2)
 Sent = Callable[[int], None]  # is told of each piece
+Note = Callable[[str, tuple[str, ...]], Awaitable[None]]
 Total = Callable[[int], None]  # is told how much it is going to be
 
 
@@ -46,11 +46,6 @@ class Way(Protocol):
         """
         ...
 
-    @property
-    def image(self) -> str:
-        """What was left in a registry, "" for nothing."""
-        ...
-
 
 @frozen
 class Straight:
@@ -58,7 +53,6 @@ class Straight:
 
     link: PeerLink
     path: str
-    image: str = ""
 
     async def blob(self, blob: Descriptor, path: str, sent: Sent) -> None:
         await self.link.send("PUT", f"{self.path}/blobs/{blob.digest}", FileUpload(path, blob.size, sent))
@@ -73,14 +67,15 @@ class Straight:
 
 
 class ByRegistry:
-    """`to` pushes to `repository`, from which the target pulls when it is told the digest."""
+    """`to` pushes to a repository, from which the target pulls when it is told the digest. `note` is called
+    with the digests of the dump's manifest and blobs before any of them is sent.
+    """
 
-    def __init__(self, link: PeerLink, path: str, to: Push, repository: Reference) -> None:
+    def __init__(self, link: PeerLink, path: str, to: Push, note: Note) -> None:
         self._link = link
         self._path = path
         self._to = to
-        self._repository = repository
-        self.image = ""
+        self._note = note
 
     async def blob(self, blob: Descriptor, path: str, sent: Sent) -> None:
         async with typed_nursery() as nursery:
@@ -100,15 +95,15 @@ class ByRegistry:
         dump = Descriptor(DUMP, digest, size)
         parts = [(archive, dump), *([rest] if rest else ())]
         total(sum(part.size for _, part in parts))
+        image, document = image_of([part for _, part in parts])
+        await self._note(str(image.digest), tuple(str(part.digest) for _, part in parts))
         for path, part in parts:
             await self.blob(part, path, sent)
         nothing, data = empty()
         config = f"{place}/config.json"
         await trio.to_thread.run_sync(_write, config, data, limiter=_LIMITER)
         await self._to.blob(nothing, config)
-        image, document = image_of([part for _, part in parts])
         await self._to.manifest(image, document)
-        self.image = f"{self._repository.name}@{image.digest}"
         failpoint("departure.pushed")
         await self._have_pulled(image)
         return size

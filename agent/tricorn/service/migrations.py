@@ -95,6 +95,8 @@ class MigrationService:
         roles = {item.role for item in unsettled}
         if "out" in roles:
             await self.departures.recover()
+        elif await self._db.read(lambda tx: tx.migrations.list_left()):
+            _ = self.departures  # which has `run` delete it
         if "in" in roles:
             await self.arrivals.recover()
         if await trio.to_thread.run_sync(self._held):

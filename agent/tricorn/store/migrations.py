@@ -72,6 +72,13 @@ class Migrations:
         )
         return [_decoder.decode(row[0]) for row in rows]
 
+    def list_left(self) -> list[Migration]:
+        """Return those that are over and left something in a registry that is to be deleted there."""
+        rows = self._session.all(
+            f"SELECT data FROM migrations WHERE state IN {_OVER} AND role = 'out' ORDER BY created_at"  # noqa: S608 - constants
+        )
+        return [found for row in rows if (found := _decoder.decode(row[0])).left is not None]
+
     def list(self, namespace: str) -> list[Migration]:
         """Return a namespace's, oldest first."""
         rows = self._session.all(

@@ -25,7 +25,7 @@ version: 0.1
 log: {{level: {level}, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {storage}}}
-  delete: {{enabled: true}}
+  delete: {{enabled: {deletes}}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
 http: {{addr: "{address}", secret: not-a-secret}}
 """
@@ -132,11 +132,14 @@ class Registry:
             return False
 
 
-def write_config(directory: Path, address: str, level: str = "error") -> Path:
+def write_config(directory: Path, address: str, level: str = "error", *, deletes: bool = True) -> Path:
     """Write a registry's configuration below `directory`, with its storage there; return the file."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "registry.yml"
-    file.write_text(CONFIG.format(level=level, storage=directory / "storage", address=address))
+    text = CONFIG.format(
+        level=level, storage=directory / "storage", address=address, deletes=str(deletes).lower()
+    )
+    file.write_text(text)
     return file
 
 
@@ -157,10 +160,10 @@ def wait_for(registry: Registry, timeout: float = 15.0) -> None:
 
 
 @contextlib.contextmanager
-def running_registry(directory: Path) -> Iterator[Registry]:
+def running_registry(directory: Path, *, deletes: bool = True) -> Iterator[Registry]:
     """Run a registry with its data in `directory` for the length of the context."""
     registry = Registry(f"127.0.0.1:{free_port()}")
-    config = write_config(directory, registry.address)
+    config = write_config(directory, registry.address, deletes=deletes)
     with open(directory / "registry.log", "wb") as log:
         command = [registry_program(), "serve", str(config)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

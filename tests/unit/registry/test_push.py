@@ -415,3 +415,23 @@ def test_scopes_are_merged() -> None:
     assert merged_scope("repository:host:5000/a:pull", "repository:host:5000/a:pull") == (
         "repository:host:5000/a:pull"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(202, True), (404, False), (405, FailedPrecondition), (403, PermissionDenied)]
+)
+async def test_deletes_where_the_registry_allows_it(
+    client: ClientMaker, status: int, expected: bool | type[Exception]
+) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.answer(status)
+
+    async with serving(answer) as server, client() as c:
+        to = await c.push(Reference.parse(f"{server.address}/team/app"))
+        if isinstance(expected, bool):
+            assert await to.remove(LAYER.digest, manifest=True) is expected
+        else:
+            with pytest.raises(expected, match="delete"):
+                await to.remove(LAYER.digest)
+    kind = "manifests" if isinstance(expected, bool) else "blobs"
+    assert server.lines() == [f"DELETE /v2/team/app/{kind}/{LAYER.digest}"]

@@ -113,7 +113,7 @@ migration:
     name: cache
     node: node-2
     state: done
-    report: {downtime_ms: 612, total_ms: 1904, address_kept: false, image: ''}
+    report: {downtime_ms: 612, total_ms: 1904, address_kept: false, image: '', image_stays: ''}
 actions:
   description: What was done, or would be done in check mode, in the order of execution.
   returned: success

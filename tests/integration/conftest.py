@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from tricorn_testing.browser import MISSING as NO_BROWSER
+from tricorn_testing.browser import browser
 from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon
 from tricorn_testing.grpc_client import GrpcClient, grpc_client
@@ -93,11 +95,20 @@ def container(ctr: Ctr, ctr_agent: Daemon, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that pages are shown in; in CI it is never missing."""
+    program = browser()
+    if program is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NO_BROWSER)
+    return program
+
+
+@pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Two nodes and a registry: machines of their own, with systemd and sshd. All tests share them, so each
+    """Three nodes and a registry: machines of their own, with systemd and sshd. All tests share them, so each
     module leaves `fleet` as it was, and has its own names for what it makes there.
     """
-    with running_lab(2) as running:
+    with running_lab(3) as running:
         yield running
 
 

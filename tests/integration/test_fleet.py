@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tricorn_testing.browser import show
 from tricorn_testing.labs import PROJECT, Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
@@ -39,15 +40,15 @@ def look(lab: Lab, *words: str, status: int = 0) -> Any:
     return json.loads(tricorn(lab, *words, status=status).stdout)
 
 
-@pytest.fixture
-def desired(fleet: Lab, polite_image: str, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def desired(fleet: Lab, polite_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A container that only n1 has yet."""
     container = {"image": polite_image, "args": ["sleep", "1000"], "stop_timeout": 0}
     namespace = {
         "images": [{"reference": polite_image}],
         "containers": {"seen": container},
     }
-    path = tmp_path / "desired.json"
+    path = tmp_path_factory.mktemp("desired") / "desired.json"
     path.write_text(json.dumps({"namespaces": {"observed": namespace}}))
     fleet.run("n1", f"echo '{path.read_text()}' | tricorn apply -")
     yield path
@@ -55,19 +56,19 @@ def desired(fleet: Lab, polite_image: str, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_all_nodes_are_asked_over_ssh(fleet: Lab) -> None:
-    first, second = look(fleet, "nodes")
-    for node, address in ((first, "n1"), (second, "n2")):
-        assert (node["name"], node["error"], node["groups"]) == (address, "", ["nodes"])
+    seen = look(fleet, "nodes")
+    for node, name in zip(seen, fleet.nodes, strict=True):
+        assert (node["name"], node["error"], node["groups"]) == (name, "", ["nodes"])
         assert node["agent_memory"] > 10_000_000
         (lab,) = [each for each in node["containers"] if each["name"] == "lab"]
         assert (lab["namespace"], lab["status"]) == ("default", "running")
         assert lab["memory"] > 0
-    assert first["version"] == second["version"]
+    assert len({node["version"] for node in seen}) == 1
 
 
 def test_drift_is_what_an_apply_would_change(fleet: Lab, desired: Path) -> None:
     found = look(fleet, "drift", "--desired", str(desired), status=DRIFTED)
-    assert {item["node"] for item in found} == {"n2"}
+    assert {item["node"] for item in found} == {*fleet.nodes} - {"n1"}
     assert {item["name"] for item in found} >= {"namespace/observed", "seen"}
     assert look(fleet, "drift", "--desired", str(desired), "--limit", "n1") == []
 
@@ -76,19 +77,31 @@ def test_a_node_that_does_not_answer_keeps_nobody_waiting(fleet: Lab, tmp_path: 
     extra = tmp_path / "more.ini"
     extra.write_text(f"[nodes]\nn9 ansible_host={fleet.registry.partition(':')[0]} ansible_port=1\n")
     done = tricorn(fleet, "containers", "-i", str(extra), status=LOST)
-    assert {item["node"] for item in json.loads(done.stdout)} == {"n1", "n2"}
+    assert {item["node"] for item in json.loads(done.stdout)} == {*fleet.nodes}
     (told,) = done.stderr.splitlines()
     assert told.startswith("tricorn: n9: it can't be reached: ssh: connect to host")
 
 
-def test_the_playbook_writes_the_page(fleet: Lab, desired: Path, tmp_path: Path) -> None:
-    page = tmp_path / "fleet.html"
+@pytest.fixture(scope="module")
+def report(fleet: Lab, desired: Path) -> Path:
+    """The page that the playbook makes of the fleet."""
+    page = desired.with_name("fleet.html")
     output = fleet.play(
         "report", report_file=str(page), report_title="The <lab>", report_desired=str(desired)
     )
     assert " changed=1 " in output, output
-    text = page.read_text()
+    return page
+
+
+def test_the_playbook_writes_the_page(report: Path) -> None:
+    text = report.read_text()
     assert text.startswith("<!DOCTYPE html>")
     assert "<h1>The &lt;lab&gt;</h1>" in text
     for part in ("observed/seen: running", "containers of n2 run", "no such container"):
         assert part in text
+
+
+def test_a_browser_draws_the_fleets_page(fleet: Lab, chromium: str, report: Path, tmp_path: Path) -> None:
+    shown = show(chromium, report, tmp_path / "profile")
+    assert shown.console == ()
+    assert shown.dom.count('<li class="card') == len(fleet.nodes)

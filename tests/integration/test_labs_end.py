@@ -36,13 +36,13 @@ def test_removal_leaves_no_unit(fleet: Lab) -> None:
 
 def test_what_a_killed_run_has_left_is_taken_up_or_away(lab: Lab) -> None:
     kept = {name: node["pid"] for name, node in lab.status().items()}
-    with lab.start_tool("up", "--nodes", "4") as process:
-        eventually(lambda: list(lab.state.glob("nodes/*n4*")))
+    with lab.start_tool("up", "--nodes", "5") as process:
+        eventually(lambda: list(lab.state.glob("nodes/*n5*")))
         process.kill()
-    (lab.state / "nodes/.n5").mkdir()
-    lab.tool("up", "--nodes", "2")
+    (lab.state / "nodes/.n6").mkdir()
+    lab.tool("up", "--nodes", "3")
     assert {name: node["pid"] for name, node in lab.status().items()} == kept
-    assert not list(lab.state.glob("nodes/*n4*"))
+    assert not list(lab.state.glob("nodes/*n5*"))
 
 
 def test_taking_it_down_leaves_nothing() -> None:

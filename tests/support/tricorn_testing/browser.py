@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import frozen
 
 PROGRAMS = ("chromium-headless-shell", "chromium")
-MISSING = "no Chromium: apt-get install --no-install-recommends chromium-headless-shell"
+MISSING = "no Chromium: TRICORN_BROWSER=1 make setup (Debian's chromium-headless-shell)"
 
 
 @frozen

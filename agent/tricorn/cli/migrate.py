@@ -52,7 +52,7 @@ migrations_command = click.Group(
 )
 @click.option("--shell-job", is_flag=True, help="Allow a terminal from outside of it.")
 @click.option("--file-locks/--no-file-locks", default=True, help="Take locks on files along (default: yes).")
-@click.option("--lazy", is_flag=True, help="Let it go on there before it has its memory, which comes as needed.")
+@click.option("--lazy", is_flag=True, help="Let it go on there before it has its memory, which comes later.")
 @click.option("-d", "--detach", is_flag=True, help="Begin it, print the operation's id, and don't wait.")
 @progress.progress_options
 @click.argument("container", shell_complete=complete.containers)

@@ -27,6 +27,7 @@ from tricorn.errors import (
     NotFound,
     ResourceExhausted,
     TricornError,
+    Unimplemented,
 )
 from tricorn.failpoints import failpoint
 from tricorn.fs import dump_files
@@ -47,6 +48,7 @@ from tricorn.rules.migration_made import container_of, needed_paths
 from tricorn.rules.peers import Identity
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.held_lease import held_lease
+from tricorn.service.lifecycle import created_of
 from tricorn.service.migration_parts import MigrationParts
 from tricorn.service.migration_pulls import Pulls
 from tricorn.service.network_moves import Arriving
@@ -303,13 +305,15 @@ class Arrivals:
             )  # fmt: skip
             await parts.db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
             await parts.lifecycle.create(namespace, name, desired, image, start=True, revival=revival)
-            failpoint("arrival.running")
+            with trio.CancelScope(shield=True):  # who is given its memory yet is looked after, come what may
+                failpoint("arrival.running")
+                container, task = await parts.lifecycle.records(namespace, name)
+                ref = parts.lifecycle.bundles.ref(namespace, container, task)
+                await parts.reviver.release(ref, created_of(task))
             await parts.networks.free(namespace, name)
             arrival.settled.set()
             if offer.keep_image:
                 await self._keep_image(namespace, image.image)
-            container, task = await parts.lifecycle.records(namespace, name)
-            await parts.reviver.clear(parts.lifecycle.bundles.ref(namespace, container, task))
         log.info("container arrived", namespace=namespace, container=name, peer=arrival.peer)
 
     async def _pull_image(self, arrival: _Arrival) -> None:
@@ -346,14 +350,17 @@ class Arrivals:
 
     async def _image(self, offer: Offer) -> tuple[ContainerDesired, ResolvedImage]:
         """Return the image, unpacked, by its digest: no name is written for it."""
-        wanted = await self._parts.snapshots.defaults.runtime(offer.namespace)
-        default = await self._parts.specs.runtime_name(wanted)
-        asked = offer.made.runtime if offer.made else offer.container.runtime
-        runtime = asked or await self._parts.reviver.runtime(default)
+        runtime = await self._runtime(offer)
         desired = evolve(offer.container, state="started", pull="never", runtime=runtime)
         base = Image(str(Reference.parse(desired.image, "image")), evolve(offer.image, platform=None))
         await self._parts.gate.require_container(offer.namespace, base, desired.image)
         return desired, await self._parts.checkpoints.unpacked(offer.namespace, base, desired)
+
+    async def _runtime(self, offer: Offer) -> str:
+        wanted = await self._parts.snapshots.defaults.runtime(offer.namespace)
+        default = await self._parts.specs.runtime_name(wanted)
+        asked = offer.made.runtime if offer.made else offer.container.runtime
+        return asked or await self._parts.reviver.runtime(default)
 
     async def _fill(self, arrival: _Arrival, report: Reporter, mounts: Sequence[FilesystemMount]) -> None:
         """Lay out the files as they were, wait for the source, then bring what changed since."""
@@ -386,7 +393,7 @@ class Arrivals:
             file_locks=start.file_locks,
         )  # fmt: skip
         await self._parts.reviver.adopt(ref, f"{arrival.directory}/dump", spec)
-        return await self._parts.reviver.plan(ref, options)
+        return await self._parts.reviver.plan(ref, options, lazy=arrival.offer.lazy)
 
     async def _keep_image(self, namespace: str, image: Image) -> None:
         """Give the image its name, if it may have it and nothing else does; it runs in any case."""
@@ -463,11 +470,22 @@ class Arrivals:
         for path, why in needed_paths(offer.made) if offer.made else ():
             if not os.path.exists(path):  # noqa: ASYNC240 - one look
                 raise FailedPrecondition(f"{path} is not on the target", why=why)
+        if offer.lazy:
+            await self._require_lazy(offer)
         room = os.statvfs(os.path.dirname(self._parts.directory))
         if room.f_bavail * room.f_frsize < offer.needed:
             raise ResourceExhausted("the target's disk has no room for it", why=f"{offer.needed} bytes")
         coming = Arriving(offer.namespace, offer.name, offer.container, offer.address, offer.keep_address)
         return evolve(coming, keeps=await self._parts.networks.foresee(coming))
+
+    async def _require_lazy(self, offer: Offer) -> None:
+        try:
+            await self._parts.runtime.can_restore_lazily(await self._runtime(offer))
+        except Unimplemented as error:
+            raise Unimplemented(
+                "the target can't let it go on before its memory is there", why=f"{error.what}: {error.why}",
+                hint="migrate it without `lazy` (`--lazy`)", field="lazy",
+            ) from None  # fmt: skip
 
     async def _missing(self, offer: Offer) -> list[str]:
         def look(tx: Transaction) -> list[str]:

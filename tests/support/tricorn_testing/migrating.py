@@ -127,12 +127,13 @@ class _Place:
     directory: Path
     name: str
     port: int
+    criu: str = ""
 
 
 def _config(place: _Place, certificates: Certificates, more: str) -> str:
     files = certificates.file
     return f"""cgroup = "/{place.directory.name}"
-{criu_config(place.directory)}
+{criu_config(place.directory, place.criu)}
 [peers]
 listen = "127.0.0.1:{place.port}"
 certificate = "{files(f"{place.name}.crt")}"
@@ -142,9 +143,9 @@ client_ca = "{certificates.ca}"
 
 
 @contextlib.contextmanager
-def migrating_pair(rule: str = "") -> Iterator[Pair]:
+def migrating_pair(rule: str = "", *, criu: str = "") -> Iterator[Pair]:
     """Run two agents for the length of the context, or skip where containers can't be dumped. `rule` is what
-    the target grants besides names for images.
+    the target grants besides names for images, `criu` a program that it runs instead of CRIU itself.
     """
     need_criu()
     with contextlib.ExitStack() as stack:
@@ -160,7 +161,7 @@ def migrating_pair(rule: str = "") -> Iterator[Pair]:
             f'patience = 1.0\n[peers.nodes]\nthere = "127.0.0.1:{wire.port}"\n',
         )  # fmt: skip
         target = _config(
-            _Place(directories[1], "there", ports[1]), certificates,
+            _Place(directories[1], "there", ports[1], criu), certificates,
             '[[peers.migrations]]\nnames = ["here.example"]\nimages = true\n' + rule,
         )  # fmt: skip
         agents = [

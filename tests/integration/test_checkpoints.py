@@ -188,6 +188,42 @@ def test_what_criu_refuses_is_told_with_the_remedy_and_the_container_runs_on(age
     assert (agent.root / "dumps" / NS / name).exists() is False
 
 
+def test_in_a_user_namespace_it_goes_on_with_its_ids(agent, image, names):
+    first, second = names
+    agent.directory.chmod(0o711)  # the mapped root has to pass
+    tag = f"test/{first}:1"
+    start(agent, first, image, namespaces={"user": "private"})
+    eventually(lambda: len(ticks(agent, first)) > 3)
+    pid = agent.get(f"/v1/{NS}/containers/{first}")["task"]["pid"]
+    maps = Path(f"/proc/{pid}/uid_map").read_text().split()
+    checkpoint(agent, first, tag)
+    wanted = {"image": image, "namespaces": {"user": "private"}}
+    with pytest.raises(ApiError, match="some of the ids") as caught:
+        restore(agent, tag, second, container=wanted)
+    assert caught.value.status == 409
+    agent.delete(f"/v1/{NS}/containers/{first}", force=True)
+    for other in ({}, {"uid_map": ["0:300000:65536"]}):
+        with pytest.raises(ApiError, match="user namespace") as caught:
+            restore(agent, tag, second, container={"image": image, **other})
+        assert caught.value.status == 403
+    done = agent.cli("restore", "--userns", "private", tag, second)
+    assert done.returncode == 0, done.stderr
+    assert counts(agent, second)
+    seen = ticks(agent, second)
+    assert seen == list(range(1, len(seen) + 1))
+    pid = agent.get(f"/v1/{NS}/containers/{second}")["task"]["pid"]
+    assert Path(f"/proc/{pid}/uid_map").read_text().split() == maps
+    for file in ("ticks", "bin/sh"):
+        assert Path(f"/proc/{pid}/root/{file}").stat().st_uid == int(maps[1]), file
+    said = agent.post(f"/v1/{NS}/containers/{second}/exec", {"args": ["stat", "-c", "%u", "/ticks"]})
+    assert said["stdout"] == "0\n"
+    assert agent.cli("stop", "-t", "0", second).returncode == 0
+    assert agent.cli("start", second).returncode == 0  # anew, on the files that it has
+    lazily = {"lazy": True, "container": {"image": image, "uid_map": [":".join(maps)]}}
+    with pytest.raises(ApiError, match="lazily into a user namespace"):
+        restore(agent, tag, f"{first}-lazy", **lazily)
+
+
 def test_killed_at_any_step_the_agent_leaves_nothing_frozen_and_nothing_half(agent, image, names):
     """Each start recovers from the step before and is killed at its own."""
     name, other = names

@@ -88,6 +88,21 @@ def checkpoint_parts(index: Index) -> tuple[Descriptor, ...]:
     )
 
 
+def id_maps_in(config: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the lines of the mappings in the spec that a checkpoint's processes had: users, groups; none
+    when it has none, or can't be read. Nothing of them is checked.
+    """
+    try:
+        linux = json.loads(packed.value_of_any(config)).get("linux") or {}
+        uids, gids = (
+            tuple(f"{one['containerID']}:{one['hostID']}:{one['size']}" for one in linux.get(key) or ())
+            for key in ("uidMappings", "gidMappings")
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, InvalidArgument):
+        return (), ()
+    return uids, gids
+
+
 def command_in(config: bytes) -> tuple[str, ...]:
     """Return the command in the spec that a checkpoint's processes had, () when it can't be read: it is shown
     and started anew where neither request nor image names one, with what the target grants.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tricorn.errors import ResourceExhausted
+from tricorn.errors import Conflict, FailedPrecondition, ResourceExhausted
 from tricorn.model.id_spans import LAST, Span
 
 _LINE: Final = re.compile(r"([^:\s]+):(\d{1,10}):(\d{1,10})")
@@ -46,3 +46,28 @@ def free_span(pools: Sequence[Span], taken: Sequence[Span], size: int, what: str
         why=f"{sum(pool.size for pool in pools)} are set aside for containers on this node",
         hint="give `user_namespaces` of the configuration a larger range, or name ids by `--uidmap`",
     )
+
+
+def require_regainable(
+    wanted: Sequence[Span], pools: Sequence[Span], others: Sequence[Span], used: Sequence[Span]
+) -> None:
+    """Let ids that dumped processes had be given to a container again, unless they are not among those that
+    are set aside (FailedPrecondition), or containers have some of them (Conflict).
+    """
+    for span in wanted:
+        inside = any(pool.first <= span.first and span.end <= pool.end for pool in pools)
+        if not inside or any(span.meets(other) for other in others):
+            raise FailedPrecondition(
+                f"the checkpoint's processes have the ids {_shown(span)}",
+                why="they are not set aside for containers on this node",
+                hint="name them by `--uidmap` and `--gidmap` if the container may have them",
+            )
+        if any(span.meets(other) for other in used):
+            raise Conflict(
+                f"a container has some of the ids that the checkpoint's processes have, {_shown(span)}",
+                hint="delete it, or name them by `--uidmap` and `--gidmap` if both may have them",
+            )
+
+
+def _shown(span: Span) -> str:
+    return f"{span.first} to {span.end - 1}"

@@ -160,6 +160,16 @@ def is_shifted(snapshot: Snapshot) -> bool:
     return UID_LABEL in snapshot.labels
 
 
+def require_no_maps(desired: ContainerDesired) -> None:
+    """Unimplemented for a container of a user namespace that is to go on before it has its memory."""
+    if wanted_maps(desired):
+        raise Unimplemented(
+            "restoring lazily into a user namespace",
+            why="the kernel lets nobody in there hand its page faults to another process (userfaultfd)",
+            hint="restore it without `--lazy`", field="lazy",
+        )  # fmt: skip
+
+
 def require_same_owners(container: Container, what: str) -> None:
     """Unimplemented for a container whose changed files have other owners on the node than in it."""
     if container.desired and _MAPPED in container.spec:

@@ -10,8 +10,9 @@ import structlog
 from attrs import define, evolve, field
 
 from tricorn import limits
-from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tricorn.failpoints import failpoint
+from tricorn.fs.diffing import upper_directory
 from tricorn.model import checkpoints, ids
 from tricorn.model.checkpoints import (
     CheckpointRequest,
@@ -34,9 +35,21 @@ from tricorn.model.reference import Reference
 from tricorn.model.requests import ContainerDesired, ContainerView
 from tricorn.ports import BundleRef, FilesystemMount
 from tricorn.rules import packed
-from tricorn.rules.checkpoint_index import Parts, command_in, default_name, index_document, parts_of
+from tricorn.rules.checkpoint_index import (
+    Parts,
+    command_in,
+    default_name,
+    id_maps_in,
+    index_document,
+    parts_of,
+)
 from tricorn.rules.runtime_names import shown_runtime
-from tricorn.rules.user_namespaces import is_automatic, require_same_owners
+from tricorn.rules.user_namespaces import (
+    is_automatic,
+    require_no_maps,
+    require_same_owners,
+    wanted_maps,
+)
 from tricorn.service.archives import NothingElse
 from tricorn.service.catalog import Catalog, ResolvedImage
 from tricorn.service.diff import DiffService
@@ -144,12 +157,13 @@ class CheckpointService:
 
     async def _changes(self, namespace: str, container: Container, lease: str) -> Descriptor:
         """Return the layer of what a container changed in its file system."""
-        require_same_owners(container, "the changed files")
         snapshot = await self._snapshots.get(namespace, container.snapshotter, container.snapshot_key)
         parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
         backend = self._snapshots.backend(container.snapshotter)
         left = backend.mounts(parents[0], SnapshotKind.VIEW, parents) if parents else ()
         right = backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        if not upper_directory(left, right):  # shown with other owners as a whole
+            require_same_owners(container, "the changed files")
         media_type = f"{OCI_LAYER}+gzip"  # the one that containerd's restore looks for
         return await self._diff.diff(namespace, left, right, media_type=media_type, lease=lease)
 
@@ -198,6 +212,9 @@ class CheckpointService:
         async with self._lifecycle.locks.hold(namespace, request.id), AsyncExitStack() as stack:
             if await self._db.read(lambda tx: tx.containers.find(namespace, request.id)):
                 raise AlreadyExists(f"container {request.id} exists already in namespace {namespace}")
+            desired = await self._mapped(namespace, parts, desired, stack)
+            if request.lazy:
+                require_no_maps(desired)
             held = tuple(str(part.digest) for part in (parts.dump, parts.rw, parts.base) if part)
             await stack.enter_async_context(held_lease(self._db, namespace, "restore", content=held))
             report.report("restore", request.id)
@@ -223,8 +240,6 @@ class CheckpointService:
             runtime=desired.runtime or await self._reviver.runtime(await self._default_runtime(namespace)),
         )  # fmt: skip
         ids.labels(desired.labels)
-        if desired.uid_map or desired.gid_map or is_automatic(desired):
-            raise Unimplemented("restoring into a user namespace of its own", field="container.uid_map")
         base = await self._base(namespace, parts, desired)
         await self._gate.require_container(namespace, base, desired.image)
         image = await self._unpacked(namespace, base, desired)
@@ -239,6 +254,29 @@ class CheckpointService:
             return desired
         config = await self._content.read(namespace, parts.config.digest, limit=limits.ENVIRONMENT_SIZE)
         return evolve(desired, args=command_in(config) or None)
+
+    async def _mapped(
+        self, namespace: str, parts: Parts, desired: ContainerDesired, held: AsyncExitStack
+    ) -> ContainerDesired:
+        """Return the request with the ids that the processes had where the agent is to choose them: CRIU
+        makes the user namespace that they were in. `held` holds them until the container is on record.
+        """
+        if self._lifecycle.owners is None or not is_automatic(desired):
+            return desired
+        uids: tuple[str, ...] = ()
+        if parts.config is not None:
+            config = await self._content.read(namespace, parts.config.digest, limit=limits.ENVIRONMENT_SIZE)
+            uids, gids = id_maps_in(config)
+        if not uids:
+            raise InvalidArgument(
+                "the checkpoint doesn't tell of a user namespace of its processes",
+                hint="leave out `--userns`, or name its ids by `--uidmap` and `--gidmap`",
+                field="container.namespaces.user",
+            )
+        desired = evolve(desired, uid_map=uids, gid_map=gids)
+        if maps := wanted_maps(desired):
+            await held.enter_async_context(self._lifecycle.owners.regained(maps))
+        return desired
 
     async def _default_runtime(self, namespace: str) -> str:
         return await self._specs.runtime_name(await self._snapshots.defaults.runtime(namespace))

@@ -24,7 +24,7 @@ from tricorn.fs.idmapped import Owners
 from tricorn.fs.shifting import shift_tree
 from tricorn.model.id_spans import Span
 from tricorn.model.requests import ContainerDesired
-from tricorn.rules.id_ranges import free_span, granted
+from tricorn.rules.id_ranges import free_span, granted, require_regainable
 from tricorn.rules.user_namespaces import (
     IdMaps,
     IdRange,
@@ -118,8 +118,7 @@ class UserNamespaces:
         size = self._settings.size
         async with self._choosing:
             pools = await trio.to_thread.run_sync(self._pools, limiter=_LIMITER)
-            specs = await self._db.read(lambda tx: tx.containers.mapped_specs())
-            taken = [_Held(*spans_of(maps)) for maps in map(maps_in, specs) if maps] + self._held
+            taken = await self._taken()
             uids, gids = (
                 free_span(
                     pool, [*others, *(span for each in taken for span in getattr(each, kind))], size, what
@@ -134,6 +133,29 @@ class UserNamespaces:
             yield IdMaps((IdRange(0, uids.first, size),), (IdRange(0, gids.first, size),))
         finally:
             self._held.remove(held)
+
+    @asynccontextmanager
+    async def regained(self, maps: IdMaps) -> AsyncIterator[None]:
+        """Hold the ids that dumped processes had, in place of ids that the agent chooses.
+
+        Conflict when a container has some of them, FailedPrecondition for ids that are not set aside here.
+        """
+        held = _Held(*spans_of(maps))
+        async with self._choosing:
+            pools = await trio.to_thread.run_sync(self._pools, limiter=_LIMITER)
+            taken = await self._taken()
+            for (pool, others), kind in zip(pools, ("uids", "gids"), strict=True):
+                used = [span for each in taken for span in getattr(each, kind)]
+                require_regainable(getattr(held, kind), pool, others, used)
+            self._held.append(held)
+        try:
+            yield
+        finally:
+            self._held.remove(held)
+
+    async def _taken(self) -> list[_Held]:
+        specs = await self._db.read(lambda tx: tx.containers.mapped_specs())
+        return [_Held(*spans_of(maps)) for maps in map(maps_in, specs) if maps] + self._held
 
     def _pools(self) -> list[tuple[list[Span], list[Span]]]:
         """Return for users and groups the ids to choose from, and those among them that aren't to be had."""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tricorn.errors import InvalidArgument, ResourceExhausted
+from tricorn.errors import Conflict, FailedPrecondition, InvalidArgument, ResourceExhausted
 from tricorn.model.id_spans import Span, parse_span
-from tricorn.rules.id_ranges import free_span, granted
+from tricorn.rules.id_ranges import free_span, granted, require_regainable
 
 SUBUID = """\
 # comment
@@ -59,3 +59,13 @@ def test_nobody_gets_what_another_has(others: list[tuple[int, int]], wanted: lis
         assert not [each for each in taken if each.meets(found)]
         assert any(pool.first <= found.first and found.end <= pool.end for pool in pools)
         taken.append(found)
+
+
+def test_ids_of_dumped_processes_are_given_again_only_where_the_agent_could_choose_them() -> None:
+    pools, others = [Span(1000, 100)], [Span(1090, 5)]
+    require_regainable([Span(1000, 50)], pools, others, [Span(1050, 10)])
+    for span in (Span(990, 20), Span(1060, 50), Span(1080, 20)):
+        with pytest.raises(FailedPrecondition, match="the ids"):
+            require_regainable([span], pools, others, [])
+    with pytest.raises(Conflict, match="1000 to 1049"):
+        require_regainable([Span(1000, 50)], pools, others, [Span(1049, 1)])

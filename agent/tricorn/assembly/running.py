@@ -20,6 +20,7 @@ from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.health import HealthService
 from tricorn.service.lazy_memory import LazyMemory
+from tricorn.service.kept_execs import ExecService
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.network_making import BridgeMaker, CniMaker
 from tricorn.service.network_places import NetworkPlaces
@@ -55,6 +56,7 @@ class Running:
     restarter: Restarter
     networks: NetworkService
 
+    kept_execs: ExecService
     def statistics(self) -> dict[str, int]:
         return {
             "live": self.supervisor.live(),
@@ -82,9 +84,11 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         execs = await enter(Execs.open(db, runtime, clock))
         reviver = Reviver(workers.content, runtime, bundles, workers.machine)
         reviver.lazy = await enter(LazyMemory.open(runtime, bundles))
+        lifecycle.forget_execs = execs.forget_all
         processes = ProcessService(db, runtime, lifecycle, tasks, execs, reviver)
         records = ContainerRecords(db, runtime, lifecycle, specs, gate)
         holders, members = SandboxHolders(config.state, runtime), SandboxMembers(db, processes)
+        kept_execs = await enter(ExecService.open(runtime, lifecycle, specs, processes, execs, clock))
         sandboxes = await enter(
             SandboxController.open(
                 db, runtime, holders, specs, records, members, lifecycle, clock, boot_id, workers.machine
@@ -94,7 +98,7 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         restarter = Restarter(db, lifecycle, processes, clock, boot_id)
         yield Running(
             supervisor, specs, tidier, lifecycle, tasks, health, execs, reviver, processes, sandboxes, dumper,
-            restarter, networks,
+            restarter, networks, kept_execs,
         )  # fmt: skip
 
 

@@ -78,6 +78,7 @@ def make_services(
         samples=SampleService(db, workers.runtime, lifecycle, workers.clock),
         processes=running.processes,
         health=running.health,
+        execs=running.kept_execs,
         content=blobs,
         image_records=ImageRecords(db, upkeep.gc, images.gate),
         snapshots=snapshots,

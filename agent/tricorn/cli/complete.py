@@ -10,6 +10,7 @@ import click
 from tricorn.cli.door import Door, calls
 from tricorn.cli.settings import Settings
 from tricorn.client import upkeep_calls
+from tricorn.client.exec_calls import execs as list_execs
 from tricorn.client.migration_calls import list_migrations
 from tricorn.client.network_calls import networks as list_networks
 from tricorn.errors import TricornError
@@ -50,6 +51,14 @@ migrations: Final = _names(list_migrations, "id")
 blobs: Final = _names(calls.content, "digest")
 snapshots: Final = _names(calls.snapshots, "key")
 quarantined: Final = _names(lambda _: upkeep_calls.quarantine(), "digest")
+
+
+def execs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete an exec of the container that the line names before it."""
+    container = ctx.params.get("container")
+    if not isinstance(container, str):
+        return []
+    return _names(lambda namespace: list_execs(namespace, container), "id")(ctx, param, incomplete)
 
 
 def hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -11,11 +11,13 @@ import click
 from tricorn.cli import complete, detach
 from tricorn.cli.desired import environment
 from tricorn.cli.door import calls
+from tricorn.cli.joining import Joining
 from tricorn.cli.output import complain, emit_json
 from tricorn.cli.program_errors import program_status
 from tricorn.cli.run import farewell, require_terminal
 from tricorn.cli.settings import Settings, command
 from tricorn.cli.stdio import Foreground, Wishes
+from tricorn.client.exec_calls import start_exec
 from tricorn.errors import TricornError
 from tricorn.frames import FrameKind
 
@@ -23,6 +25,8 @@ _EXAMPLES = """\
 tricorn exec web nginx -t
 tricorn exec -it web sh
 tricorn exec -u nobody -w /tmp -e A=1 web env
+tricorn exec -d web make -C /srv
+tricorn exec --keep -it web sh
 tar c . | tricorn exec -i web tar x -C /srv
 tricorn --json exec web id"""
 
@@ -35,6 +39,9 @@ tricorn --json exec web id"""
 @click.option("-w", "--workdir", metavar="DIR")
 @click.option("-u", "--user", metavar="USER[:GROUP]")
 @click.option("--privileged", is_flag=True)
+@click.option("-d", "--detach", "detached", is_flag=True, help="Leave it running and print its id.")
+@click.option("--keep", is_flag=True, help="It goes on when the connection breaks, until it ends itself.")
+@click.option("--exec-id", metavar="ID", help="With -d or --keep; one is made up otherwise.")
 @click.option("--detach-keys", default=detach.DEFAULT, metavar="KEYS", show_default=True)
 @click.argument("container", shell_complete=complete.containers)
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -45,10 +52,21 @@ def exec_command(
 
     125 when the agent refused, 126 and 127 when the program can't be started or found. With --json the
     output is collected (16 MiB per stream) and printed with the exit code as one document.
+
+    PROGRAM ends with this command. With --detach or --keep it goes on without it, and without the agent:
+    `tricorn attach --exec ID CONTAINER` joins it again, `tricorn execs` lists, awaits and ends it.
     """
+    background = options["detached"] or options["keep"]
+    if options["exec_id"] and not background:
+        raise click.UsageError("--exec-id needs --detach or --keep")
+    if settings.json and options["keep"] and not options["detached"]:
+        raise click.UsageError("--json collects the output of PROGRAM; leave --keep out, or use --detach")
     wishes = Wishes(stdin=options["interactive"], terminal=options["tty"], keys=detach.parse(detach_keys))
     request = exec_request(program, options)
     try:
+        if background:
+            require_terminal(wishes, background=options["detached"])
+            return _kept(settings, container, request, options, wishes)
         if settings.json:
             return _collected(settings, container, request, options)
         require_terminal(wishes)
@@ -68,6 +86,20 @@ def exec_request(program: tuple[str, ...], options: dict[str, Any]) -> dict[str,
         "privileged": options["privileged"],
     }
     return {"args": list(program), **{key: value for key, value in fields.items() if value}}
+
+
+def _kept(
+    settings: Settings, container: str, request: dict[str, Any], options: dict[str, Any], wishes: Wishes
+) -> int:
+    wanted = {**request, "stdin": wishes.stdin, "id": options["exec_id"] or ""}
+    view = settings.door.call(start_exec(settings.namespace, container, wanted))
+    if not options["detached"]:
+        return Joining(settings, container, view, replay=True).run(keys=wishes.keys)
+    if settings.json:
+        emit_json(view)
+    else:
+        click.echo(view["id"])
+    return 0
 
 
 def _collected(settings: Settings, container: str, request: dict[str, Any], options: dict[str, Any]) -> int:

@@ -12,13 +12,15 @@ from tricorn.cli.door import calls
 from tricorn.cli.figures import moment
 from tricorn.cli.output import emit_json, emit_line
 from tricorn.cli.settings import Settings, command
+from tricorn.client.exec_calls import exec_logs
 from tricorn.errors import from_problem
 
 _EXAMPLES = """\
 tricorn logs web
 tricorn logs -f --tail 20 -t web
 tricorn logs --since 10m --until 5m web
-tricorn --json logs -f web"""
+tricorn --json logs -f web
+tricorn logs -f --exec build web"""
 
 
 @command("logs", examples=_EXAMPLES)
@@ -27,6 +29,7 @@ tricorn --json logs -f web"""
 @click.option("--since", metavar="WHEN", help="A duration (10m) or a time (2026-01-31T12:00:00Z).")
 @click.option("--until", metavar="WHEN", help="Up to then; with -f, go on until then.")
 @click.option("-t", "--timestamps", is_flag=True, help="Begin each line with its time.")
+@click.option("--exec", "exec_id", metavar="ID", help="What an exec of it wrote.")
 @click.argument("container", shell_complete=complete.containers)
 def logs_command(
     settings: Settings,
@@ -37,19 +40,22 @@ def logs_command(
     since: str | None,
     until: str | None,
     timestamps: bool,
+    exec_id: str | None,
 ) -> None:
     """Print what a container wrote: its stdout on stdout, its stderr on stderr.
 
     --json prints a list of lines, with -f one JSON document per line.
     """
-    call = calls.logs(
-        settings.namespace,
-        container,
-        follow=follow,
-        tail=_count(tail),
-        since=moment(since, "--since") if since else None,
-        until=moment(until, "--until") if until else None,
-    )
+    wanted: dict[str, Any] = {
+        "follow": follow,
+        "tail": _count(tail),
+        "since": moment(since, "--since") if since else None,
+        "until": moment(until, "--until") if until else None,
+    }
+    if exec_id:
+        call = exec_logs(settings.namespace, container, exec_id, **wanted)
+    else:
+        call = calls.logs(settings.namespace, container, **wanted)
     lines = (_checked(line) for line in settings.door.lines(call))
     if settings.json and not follow:
         emit_json(list(lines))

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "start": "container:start",
     "ps": "container:ps",
     "exec": "exec",
+    "execs": "execs",
     "attach": "attach",
     "logs": "logs",
     "kill": "container:kill",

@@ -12,6 +12,7 @@ from tricorn.client import calls
 from tricorn.client.checkpoints import Checkpoints
 from tricorn.client.connection import Pool
 from tricorn.client.copies import Files
+from tricorn.client.execs import Execs
 from tricorn.client.migrations import Migrations
 from tricorn.client.networks import Networks
 from tricorn.client.node_state_calls import put_node_state
@@ -57,6 +58,7 @@ class Client:
         self.containers = Containers(self._pool, self.namespace)
         self.checkpoints = Checkpoints(self._pool, self.namespace)
         self.files = Files(self._pool, self.namespace)
+        self.execs = Execs(self._pool, self.namespace)
         self.migrations = Migrations(self._pool, self.namespace)
         self.content = Content(self._pool, self.namespace)
         self.snapshots = Snapshots(self._pool, self.namespace)

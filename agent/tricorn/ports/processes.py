@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from attrs import frozen
 
 from tricorn.model.checkpoints import RestorePlan
+from tricorn.model.execs import KeptExec
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.stdio import Stdio
 
@@ -52,12 +53,15 @@ class Exit:
 
 @frozen
 class FoundExec:
-    """An exec that an earlier agent started for a client; `told` is whether its end is in the journal."""
+    """An exec that an earlier agent started; `told` is whether its end is in the journal. One that is `kept`
+    has its log, the others have the stdio of a client.
+    """
 
     id: str
     created: Created
     stdio: Stdio
     told: bool = False
+    kept: KeptExec | None = None
 
 
 StreamKind = Literal["stdout", "stderr"]

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from tricorn.model.execs import KeptExec
 from tricorn.model.processes import CgroupFiles
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
@@ -117,6 +118,39 @@ class Runtime(Protocol):
         ...
 
     async def resize_exec(self, created: Created, rows: int, columns: int) -> None: ...
+
+    # Execs whose output is logged: they need no client
+    async def start_kept_exec(
+        self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], kept: KeptExec
+    ) -> Created:
+        """As `start_exec`, with the output in a log of its own, which goes with `remove_exec`."""
+        ...
+
+    def attach_exec(
+        self, ref: BundleRef, exec_id: str, created: Created, kept: KeptExec, *, replay: bool = False
+    ) -> AbstractAsyncContextManager[StdioStream]:
+        """Connect to its stdio, with `replay` from the beginning of what is kept of its output. Of one that
+        has ended the output ends at once.
+        """
+        ...
+
+    def exec_logs(
+        self,
+        ref: BundleRef,
+        exec_id: str,
+        kept: KeptExec,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """As `logs`."""
+        ...
+
+    async def rotate_exec_log(self, ref: BundleRef, exec_id: str, kept: KeptExec) -> bool:
+        """As `rotate_logs`."""
+        ...
 
     async def end_stdin(self, ref: BundleRef, exec_id: str, created: Created) -> None:
         """Close stdin of the container's first process (`exec_id` "") or of an exec, once what the client

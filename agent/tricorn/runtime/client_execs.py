@@ -29,6 +29,7 @@ from tricorn.runtime.execs import (
     runtime_log,
     write_process,
 )
+from tricorn.runtime.kept_records import read_kept
 from tricorn.runtime.sessions import end_orphan
 from tricorn.runtime.wiring import Wiring
 
@@ -132,8 +133,14 @@ async def wait(bundle: Bundle, created: Created) -> Exit:
 
 
 def found(bundle: Bundle) -> FoundExec | None:
-    """Return what an earlier agent started here for a client, None if that wasn't completed, or isn't one."""
+    """Return what an earlier agent started here for a client, or with a log; None if that wasn't completed,
+    or is a session of that agent.
+    """
     created = bundle.read_created()
+    told = os.path.exists(bundle.file(_TOLD))
+    name = os.path.basename(bundle.path)
+    if created and (kept := read_kept(bundle)):
+        return FoundExec(name, created, Stdio(terminal=kept.terminal), told, kept)
     try:
         with open(bundle.file(_STDIO), encoding="utf-8") as file:
             stdio = Stdio(**json.load(file))
@@ -141,8 +148,7 @@ def found(bundle: Bundle) -> FoundExec | None:
         return None
     if created is None:
         return None
-    told = os.path.exists(bundle.file(_TOLD))
-    return FoundExec(os.path.basename(bundle.path), created, stdio, told)
+    return FoundExec(name, created, stdio, told)
 
 
 def note_told(bundle: Bundle) -> None:

@@ -109,9 +109,10 @@ class ClientProcesses:
         for exec_bundle in bundle.execs():
             found = client_execs.found(exec_bundle)
             if found is None:
-                await client_execs.remove(exec_bundle, self._client)
+                await self.remove_exec(ref, os.path.basename(exec_bundle.path))
                 continue
-            await self._client.resume(found.stdio, exec_bundle, found.created, ref.namespace)
+            if found.kept is None:
+                await self._client.resume(found.stdio, exec_bundle, found.created, ref.namespace)
             kept.append(found)
         if ref.stdio is not None:
             await self._client.resume(ref.stdio, bundle, created, ref.namespace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ from tricorn.ports import BundleRef, StdioStream
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import conmon, logs, stdio
 from tricorn.runtime.bundle import Bundle
-from tricorn.runtime.watch import Watcher
+from tricorn.runtime.watch import Watch, Watcher
 
 log = structlog.get_logger(__name__)
 _ROTATE_PATIENCE: Final = 2.0
@@ -32,6 +32,10 @@ class ContainerOutput:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
+
+    def watching(self, log: str) -> AbstractContextManager[Watch]:
+        """Watch the directory of a log."""
+        return self._watcher.watching(os.path.dirname(log))
 
     @asynccontextmanager
     async def attach(self, ref: BundleRef) -> AsyncIterator[StdioStream]:

@@ -26,9 +26,9 @@ from tricorn.runtime import cgroup, client_execs, conmon, lazy_pages, oci, proce
 from tricorn.runtime.attaching import Attachments
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.checkpoints import Checkpoints, restore_arguments, restore_failure
-from tricorn.runtime.client_processes import ClientProcesses
 from tricorn.runtime.client_stdio import ClientStdio
 from tricorn.runtime.execs import ExecPlan, run_exec, runtime_log
+from tricorn.runtime.kept_execs import KeptExecs, remove_logs
 from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
@@ -45,7 +45,7 @@ _SIGKILL: Final = signal.SIGKILL
 _SAMPLING: Final = trio.CapacityLimiter(1)
 
 
-class ConmonRuntime(Checkpoints, ClientProcesses):
+class ConmonRuntime(Checkpoints, KeptExecs):
     """Implements `ports.Runtime`. An async context manager: it owns one task (the log watcher) and makes
     the process a child subreaper.
 
@@ -331,6 +331,7 @@ class ConmonRuntime(Checkpoints, ClientProcesses):
                 await runtime.delete(ref.namespace, ref.id, bundles.find_config(bundle) if gone else None)
         for exec_bundle in bundle.execs():
             await client_execs.remove(exec_bundle, self._client)
+        remove_logs(ref)
         await self._client.finish(bundle)
         lazy_pages.stop(bundle)
         await group.remove()

@@ -23,6 +23,7 @@ from tricorn.service.image_states import ImageStates
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
 from tricorn.service.lease_states import LeaseStates
+from tricorn.service.kept_execs import ExecService
 from tricorn.service.live_limits import LiveLimits
 from tricorn.service.migrations import MigrationService
 from tricorn.service.mounts import MountService
@@ -79,6 +80,7 @@ class Services:
     processes: ProcessService
     health: HealthService
     content: BlobService
+    execs: ExecService
     image_records: ImageRecords
     snapshots: SnapshotService
     snapshot_states: SnapshotStates

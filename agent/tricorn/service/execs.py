@@ -5,7 +5,7 @@ whatever becomes of the client that asked and of the agent.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from attrs import Factory, define
 
 from tricorn import limits
 from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, TricornError
+from tricorn.model.execs import KeptExec
 from tricorn.model.processes import Deleted, ProcessView
 from tricorn.model.records import TaskStatus
 from tricorn.model.stdio import Stdio
@@ -39,6 +40,7 @@ class Exec:
     end: Exit | None = None
     ended: trio.Event = Factory(trio.Event)
     changing: trio.Lock = Factory(trio.Lock)
+    kept: KeptExec | None = None  # one whose output is logged, rather than a client's
 
     @property
     def pid(self) -> int:
@@ -71,7 +73,14 @@ class Execs:
             finally:
                 nursery.cancel_scope.cancel()
 
-    async def add(self, ref: BundleRef, exec_id: str, process: Mapping[str, Any], stdio: Stdio) -> None:
+    async def add(
+        self,
+        ref: BundleRef,
+        exec_id: str,
+        process: Mapping[str, Any],
+        stdio: Stdio,
+        kept: KeptExec | None = None,
+    ) -> None:
         """Note a process to be started. AlreadyExists; ResourceExhausted for too many of one container."""
         known = self._execs.setdefault((ref.namespace, ref.id), {})
         if exec_id in known:
@@ -80,7 +89,7 @@ class Execs:
             raise ResourceExhausted(
                 f"container {ref.id} has too many execs", why=f"{len(known)}", hint="delete ended ones"
             )
-        known[exec_id] = Exec(ref, exec_id, process, stdio)
+        known[exec_id] = Exec(ref, exec_id, process, stdio, kept=kept)
         await self._publish(ref, "/tasks/exec-added", process_events.exec_added(ref.id, exec_id))
 
     def get(self, namespace: str, container: str, exec_id: str) -> Exec:
@@ -89,6 +98,15 @@ class Execs:
         if found is None:
             raise NotFound(f"container {container} has no exec {exec_id}", field="exec_id")
         return found
+
+    def list(self, namespace: str, container: str) -> list[Exec]:
+        """Return the execs of a container, in the order of their coming."""
+        return [*self._execs.get((namespace, container), {}).values()]
+
+    def kept(self) -> Iterator[Exec]:
+        """Return those of all containers whose output is logged."""
+        for known in [*self._execs.values()]:
+            yield from [item for item in known.values() if item.kept]
 
     def pids(self, namespace: str, container: str) -> dict[int, str]:
         """Return the execs of a container that run, by their pids."""
@@ -105,7 +123,7 @@ class Execs:
             if item.status is not TaskStatus.CREATED:
                 raise FailedPrecondition(f"exec {item.id} was started already", why=f"it is {item.status}")
             try:
-                created = await self._runtime.start_exec(item.ref, item.id, item.process, item.stdio)
+                created = await self._started(item)
             except TricornError:
                 self._finish(item, Exit(_NOT_STARTED, self._clock.now(), note="it could not be started"))
                 raise
@@ -118,10 +136,15 @@ class Execs:
                     self._nursery.start_soon(self._watch, item, created, name=f"exec {item.id}")
             return item.pid
 
+    async def _started(self, item: Exec) -> Created:
+        if item.kept:
+            return await self._runtime.start_kept_exec(item.ref, item.id, item.process, item.kept)
+        return await self._runtime.start_exec(item.ref, item.id, item.process, item.stdio)
+
     def adopt(self, ref: BundleRef, found: Sequence[FoundExec]) -> None:
         """Take up execs that an earlier agent started, ended or not."""
         for each in found:
-            item = Exec(ref, each.id, {}, each.stdio, TaskStatus.RUNNING, each.created)
+            item = Exec(ref, each.id, {}, each.stdio, TaskStatus.RUNNING, each.created, kept=each.kept)
             self._execs.setdefault((ref.namespace, ref.id), {})[each.id] = item
             self._nursery.start_soon(self._watch, item, each.created, each.told, name=f"exec {each.id}")
 

@@ -70,6 +70,7 @@ class Lifecycle:
         self.locks = KeyedLock()
         self.health_of: Callable[[str, str], HealthView | None] = lambda _, __: None
         self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
+        self.forget_execs: Callable[[str, str], None] = lambda _, __: None  # their task is gone
         self.networks: AttachmentService | None = None
         self.owners: UserNamespaces | None = None  # without it only mappings that are asked for are made
 
@@ -241,6 +242,7 @@ class Lifecycle:
                 await self._runtime.delete(self.bundles.ref(namespace, container, task), created_of(task))
             if task or not self.bundles.ready(namespace, container_id):
                 await self.bundles.remove(namespace, container_id)
+                self.forget_execs(namespace, container_id)
                 failpoint("start.cleared")
                 await self.mount(namespace, container)
             failpoint("start.mounted")
@@ -317,6 +319,7 @@ class Lifecycle:
             self.supervisor.expect_no_more(namespace, container_id)
 
             ref = self.bundles.ref(namespace, container, task)
+            self.forget_execs(namespace, container_id)
             clear = partial(self.clear, ref, created_of(task), data)
             await self.clear_up(namespace, container_id, clear, intent, wait=wait)
 

@@ -59,6 +59,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "StopRequest": {"timeout": 5},
     "KillRequest": {"signal": "SIGHUP"},
     "ExecRequest": {"args": ["redis-cli", "ping"], "timeout": 10},
+    "ExecStart": {"args": ["redis-cli", "monitor"], "id": "watch", "terminal": True, "stdin": True},
     "LimitsUpdate": {"memory": 536870912, "cpus": 1.5, "pids": -1},
     "ResizeRequest": {"rows": 40, "columns": 120},
     "LeaseResource": {"type": "snapshots/overlayfs", "id": "sha256:…"},

@@ -132,6 +132,7 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], str]]] = {
     "ns": lambda text, _: ids.namespace(text),
     "namespace": ids.namespace,
     "id": ids.identifier,
+    "exec": ids.identifier,
     "digest": Digest.parse,
 }
 

@@ -79,6 +79,24 @@ async def run_attach(call: Call, channel: Channel) -> None:
     await channel.send(encode_frame(FrameKind.EXIT, encode(end)))
 
 
+async def run_attach_exec(call: Call, channel: Channel) -> None:
+    """Serve one attach to an exec that goes on without it. The client's leaving detaches it."""
+    where, execs = (call.namespace, call.path["id"], call.path["exec"]), call.services.execs
+    view = await execs.get(*where)
+    async with execs.attach(*where, replay=call.query["replay"]) as stream:
+
+        async def ended() -> ExitView:
+            return await execs.wait(*where)
+
+        async def kill(name: str) -> None:
+            await execs.kill(*where, KillRequest(name))
+
+        await channel.accept()
+        await channel.send(encode_document(FrameKind.STARTED, {"pid": view.pid}))
+        end = await _Session(channel, stream, kill, shared=True).run(ended)
+    await channel.send(encode_frame(FrameKind.EXIT, encode(end)))
+
+
 class _Session:
     """Carries stdio both ways until the process has ended and its output is out. Where it is `shared` with
     other clients, one that leaves doesn't end the process's input: that takes a frame.

@@ -479,6 +479,12 @@ class Arrivals:
         return evolve(coming, keeps=await self._parts.networks.foresee(coming))
 
     async def _require_lazy(self, offer: Offer) -> None:
+        if offer.container.uid_map or offer.container.gid_map:
+            raise Unimplemented(
+                "giving containers in user namespaces their memory later",
+                why="the kernel lets only the node's root have its page faults told",
+                hint="migrate it without `lazy` (`--lazy`)", field="lazy",
+            )  # fmt: skip
         try:
             await self._parts.runtime.can_restore_lazily(await self._runtime(offer))
         except Unimplemented as error:

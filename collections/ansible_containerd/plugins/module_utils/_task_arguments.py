@@ -113,6 +113,7 @@ MIGRATE = dict(
     via={"type": "str", "default": ""},
     plain_http={"type": "bool", "default": False},
     file_locks={"type": "bool", "default": True},
+    lazy={"type": "bool", "default": False},
     external_unix_sockets=DUMP["external_unix_sockets"],
     shell_job=DUMP["shell_job"],
 )

@@ -81,6 +81,13 @@ options:
       - Allow file locks.
     type: bool
     default: true
+  lazy:
+    description:
+      - Let it go on at the other node before it has its memory, which it gets page by page while it runs. For large
+        containers; the other node needs runc and a kernel with userfaultfd. Should what gives it its memory be killed,
+        the container is ended.
+    type: bool
+    default: false
 requirements:
   - CRIU on both nodes, see the variable C(agent_criu) of the role P(tricorn.containerd.agent#role).
 seealso:

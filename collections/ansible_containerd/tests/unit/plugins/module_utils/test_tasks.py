@@ -187,7 +187,7 @@ def test_a_container_is_migrated_once():
     result, asked = run("migrate", view("running"), none, Response(200, gone()), container="c", to="node-2")
     assert asked[2].path == "/v1/default/containers/c/migrate"
     assert (asked[2].body["to"], asked[2].body["name"], asked[2].body["file_locks"]) == ("node-2", "", True)
-    assert (asked[2].body["via"], asked[2].body["keep_address"]) == ("", False)
+    assert (asked[2].body["via"], asked[2].body["keep_address"], asked[2].body["lazy"]) == ("", False, False)
     assert (result["changed"], result["migration"]["state"]) == (True, "done")
     assert result["diff"]["after"] == {"node": "node-2", "name": "c"}
 

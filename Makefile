@@ -7,6 +7,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FLEET_ARGS ?=
 SOAK_ARGS ?=
+# Hundreds of agents are started from the same files: who forbids Python to keep what it compiled means others.
+unexport PYTHONDONTWRITEBYTECODE
 LAB := PYTHONPATH=tools $(BIN)/python -m lab
 
 help:  ## this list

@@ -167,6 +167,10 @@ MIGRATION_MESSAGE: Final = MIB
 MIGRATION_BLOBS: Final = 512  # of an image
 MIGRATION_ARRIVALS: Final = 8  # at a time
 
+# A node that takes on nothing new
+CORDON_REASON: Final = 500  # characters
+CORDON_FILE: Final = 16 * KIB
+
 # The image policy
 POLICY_SIZE: Final = 256 * KIB  # the policy's file, and each key's
 POLICY_VERIFICATIONS: Final = 4  # at a time

@@ -65,7 +65,7 @@ def tutorial(fleet: Lab) -> Iterator[Tutorial]:
         for node in fleet.nodes:
             fleet.attempt(
                 node,
-                "tricorn rm -f web; tricorn rm -f worker; tricorn rm -f worker-again; tricorn start lab;"
+                "tricorn node uncordon; tricorn rm -f web; tricorn rm -f worker; tricorn rm -f worker-again; tricorn start lab;"
                 "tricorn namespace label default tricorn.io/drained=;"
                 "rm -rf /etc/tricorn/conf.d/peers.toml /etc/tricorn/peers; systemctl restart tricornd",
             )

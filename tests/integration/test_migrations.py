@@ -316,3 +316,15 @@ def test_wherever_the_network_is_cut_one_copy_goes_on(pair, busybox_reference, n
         assert "nobody can tell" in failed.result()
     pair.wire.mend()
     one_copy(pair, name, pair.target)
+
+
+def test_a_cordoned_node_takes_no_container(pair, busybox_reference, name):
+    run(pair, busybox_reference, name)
+    pair.target.put("/v1/node/cordon", {"reason": "new disks"})
+    try:
+        with pytest.raises(ApiError, match=r"cordoned \(new disks\)") as caught:
+            pair.migrate(name)
+    finally:
+        pair.target.delete("/v1/node/cordon")
+    assert caught.value.problem["code"] == "FailedPrecondition"
+    assert (pair.status(pair.source, name), pair.status(pair.target, name)) == ("running", "")

@@ -16,11 +16,12 @@ from tricorn.runtime.cni import Cni
 from tricorn.service.attachments import AttachmentService
 from tricorn.service.bundles import Bundles
 from tricorn.service.container_records import ContainerRecords
+from tricorn.service.cordon import Cordon
 from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.health import HealthService
-from tricorn.service.lazy_memory import LazyMemory
 from tricorn.service.kept_execs import ExecService
+from tricorn.service.lazy_memory import LazyMemory
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.network_making import BridgeMaker, CniMaker
 from tricorn.service.network_places import NetworkPlaces
@@ -55,8 +56,8 @@ class Running:
     dumper: Dumper
     restarter: Restarter
     networks: NetworkService
-
     kept_execs: ExecService
+
     def statistics(self) -> dict[str, int]:
         return {
             "live": self.supervisor.live(),
@@ -77,18 +78,19 @@ async def open_running(config: Config, workers: Workers, gate: PolicyGate) -> As
         bundles = Bundles(config.root, config.state, config.logs.size, config.logs.files)
         tidier = workers.snapshots.tidier = await enter(Tidier.open())
         lifecycle = Lifecycle(db, workers.snapshots, runtime, bundles, specs, supervisor, tidier, boot_id)
+        lifecycle.cordon = await Cordon.load(config.root, clock)
         networks = _networks(config, workers, lifecycle, specs)
         tasks = TaskService(db, runtime, lifecycle, specs)
         health = HealthService(db, tasks, clock)
         lifecycle.health_of = health.of
         execs = await enter(Execs.open(db, runtime, clock))
+        lifecycle.forget_execs = execs.forget_all
         reviver = Reviver(workers.content, runtime, bundles, workers.machine)
         reviver.lazy = await enter(LazyMemory.open(runtime, bundles))
-        lifecycle.forget_execs = execs.forget_all
         processes = ProcessService(db, runtime, lifecycle, tasks, execs, reviver)
+        kept_execs = await enter(ExecService.open(runtime, lifecycle, specs, processes, execs, clock))
         records = ContainerRecords(db, runtime, lifecycle, specs, gate)
         holders, members = SandboxHolders(config.state, runtime), SandboxMembers(db, processes)
-        kept_execs = await enter(ExecService.open(runtime, lifecycle, specs, processes, execs, clock))
         sandboxes = await enter(
             SandboxController.open(
                 db, runtime, holders, specs, records, members, lifecycle, clock, boot_id, workers.machine

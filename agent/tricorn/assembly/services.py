@@ -72,13 +72,14 @@ def make_services(
         node_order=NodeOrder(db, running.tasks, running.restarter),
         container_records=running.sandboxes.records,
         tasks=running.tasks,
+        cordon=lifecycle.cordon,
         copies=CopyService(lifecycle, upkeep.mounts, FileCopier(workers.extractor)),
         node_states=NodeStates(db, namespaces, running.networks, images.images, containers),
         waiting=WaitService(db, lifecycle, running.health),
         samples=SampleService(db, workers.runtime, lifecycle, workers.clock),
         processes=running.processes,
-        health=running.health,
         execs=running.kept_execs,
+        health=running.health,
         content=blobs,
         image_records=ImageRecords(db, upkeep.gc, images.gate),
         snapshots=snapshots,
@@ -142,4 +143,5 @@ def _node(
         runtime,
     )  # fmt: skip
     node.facts["policy"] = images.gate.facts
+    node.facts["cordon"] = running.lifecycle.cordon.facts
     return node

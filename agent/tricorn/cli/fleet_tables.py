@@ -25,8 +25,15 @@ def _node(node: NodeView, *, drifts: bool) -> tuple[str, ...]:
         return node.name, address, "-", "-", "-", "-", "-", "not reached"
     return (
         node.name, address, node.version, f"{node.running}/{len(node.containers)}", str(len(node.images)),
-        _size(node.memory), duration(node.uptime), "differs" if drifts else "ok",
+        _size(node.memory), duration(node.uptime), state(node, drifts=drifts),
     )  # fmt: skip
+
+
+def state(node: NodeView, *, drifts: bool) -> str:
+    """Return a node's state in a few words: `ok`, `differs`, `cordoned (new disks), differs`."""
+    reason = f" ({node.cordon_reason})" if node.cordon_reason else ""
+    found = [f"cordoned{reason}"] if node.cordoned else []
+    return ", ".join([*found, *(["differs"] if drifts else [])]) or "ok"
 
 
 def nodes_document(view: FleetView) -> Any:

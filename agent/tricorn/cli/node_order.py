@@ -1,15 +1,16 @@
-"""`tricorn node stop-all` and `start-all`: before the machine goes down, and when it stays up after all."""
+"""`tricorn node`: stopping and starting all that it runs, and whether it takes on more."""
 
 from __future__ import annotations
 
 import click
 
+from tricorn.cli.cordon import cordon, uncordon
 from tricorn.cli.door import calls
 from tricorn.cli.figures import parse_duration
 from tricorn.cli.output import emit_json, table
 from tricorn.cli.settings import Settings, command
 
-node = click.Group("node", help="Stop and start all that the node runs.")
+node = click.Group("node", help="Stop and start all that the node runs; have it take on no more.")
 
 _STOP = "tricorn node stop-all --dry-run\ntricorn node stop-all --timeout 30s"
 
@@ -53,3 +54,5 @@ def start_all(settings: Settings) -> None:
 
 node.add_command(stop_all)
 node.add_command(start_all)
+node.add_command(cordon)
+node.add_command(uncordon)

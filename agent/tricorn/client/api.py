@@ -30,6 +30,7 @@ from tricorn.client.stream import Stream, line_of, open_stream
 from tricorn.client.upkeep import Scrub
 from tricorn.client.values import plain, value, values
 from tricorn.errors import Internal
+from tricorn.model.cordon import CordonDesired
 from tricorn.model.node_states import NodeState
 from tricorn.model.records import Event
 from tricorn.model.registry_plan import RegistryPlan
@@ -57,8 +58,8 @@ class Client:
         self.images = Images(self._pool, self.namespace)
         self.containers = Containers(self._pool, self.namespace)
         self.checkpoints = Checkpoints(self._pool, self.namespace)
-        self.files = Files(self._pool, self.namespace)
         self.execs = Execs(self._pool, self.namespace)
+        self.files = Files(self._pool, self.namespace)
         self.migrations = Migrations(self._pool, self.namespace)
         self.content = Content(self._pool, self.namespace)
         self.snapshots = Snapshots(self._pool, self.namespace)
@@ -108,6 +109,15 @@ class Client:
     async def start_all(self) -> NodeStop:
         """Let restart policies act again after `stop_all`."""
         return value(await self._pool.call(calls.start_node()), NodeStop)
+
+    async def cordon(self, reason: str = "", *, plan: bool = False) -> Change:
+        """Have the node take on no new containers; what runs there runs on."""
+        wanted = plain(CordonDesired(reason))
+        return value(await self._pool.call(calls.put_cordon(wanted, plan=plan)), Change)
+
+    async def uncordon(self, *, plan: bool = False) -> Change:
+        """Have the node take on containers again."""
+        return value(await self._pool.call(calls.lift_cordon(plan=plan)), Change)
 
     async def apply(self, state: NodeState, *, plan: bool = False) -> Change:
         """Bring the whole node to its desired state; cancelled with the caller."""

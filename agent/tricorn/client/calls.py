@@ -234,6 +234,14 @@ def start_node() -> Call:
     return Call("POST", path("node", "start"))
 
 
+def put_cordon(wanted: Any, *, plan: bool = False) -> Call:
+    return Call("PUT", path("node", "cordon"), query(plan=plan), wanted)
+
+
+def lift_cordon(*, plan: bool = False) -> Call:
+    return Call("DELETE", path("node", "cordon"), query(plan=plan))
+
+
 def wait_many(
     ns: str, names: Iterable[str], *, state: str = "exited", any: bool = False, timeout: float | None = None
 ) -> Call:

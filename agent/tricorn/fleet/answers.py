@@ -22,8 +22,10 @@ def about_agent(view: NodeView, version: Mapping[str, Any]) -> NodeView:
 
 
 def about_host(view: NodeView, info: Mapping[str, Any]) -> NodeView:
+    cordon = info.get("cordon") or {}  # an older agent has none
     return evolve(
-        view, kernel=str(info.get("kernel", "")), platform=str(info.get("platform", "")),
+        view, cordoned=bool(cordon.get("cordoned")), cordon_reason=str(cordon.get("reason", "")),
+        kernel=str(info.get("kernel", "")), platform=str(info.get("platform", "")),
         uptime=_number(info.get("uptime_seconds", 0)),
     )  # fmt: skip
 

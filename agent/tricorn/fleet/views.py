@@ -86,6 +86,8 @@ class NodeView:
     platform: str = ""
     uptime: float = 0.0
     agent_memory: float | None = None
+    cordoned: bool = False
+    cordon_reason: str = ""
     containers: tuple[ContainerLine, ...] = ()
     images: tuple[ImageLine, ...] = ()
     pulls: tuple[Pull, ...] = ()

@@ -13,6 +13,7 @@ from tricorn.service.containers import ContainerService
 from tricorn.service.content_access import BlobService
 from tricorn.service.convert import Converter
 from tricorn.service.copies import CopyService
+from tricorn.service.cordon import Cordon
 from tricorn.service.diff import DiffService
 from tricorn.service.dumps import Dumper
 from tricorn.service.gc import GcService
@@ -22,8 +23,8 @@ from tricorn.service.image_records import ImageRecords
 from tricorn.service.image_states import ImageStates
 from tricorn.service.images import ImageService
 from tricorn.service.introspection import IntrospectionService
-from tricorn.service.lease_states import LeaseStates
 from tricorn.service.kept_execs import ExecService
+from tricorn.service.lease_states import LeaseStates
 from tricorn.service.live_limits import LiveLimits
 from tricorn.service.migrations import MigrationService
 from tricorn.service.mounts import MountService
@@ -72,15 +73,16 @@ class Services:
     container_records: ContainerRecords
     tasks: TaskService
     copies: CopyService
+    cordon: Cordon
     node_states: NodeStates
     samples: SampleService
     waiting: WaitService
     limits: LiveLimits
     node_order: NodeOrder
     processes: ProcessService
+    execs: ExecService
     health: HealthService
     content: BlobService
-    execs: ExecService
     image_records: ImageRecords
     snapshots: SnapshotService
     snapshot_states: SnapshotStates

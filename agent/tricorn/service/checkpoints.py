@@ -208,6 +208,7 @@ class CheckpointService:
         isn't here or CRIU can't restore it. Nothing is left of a restore that fails.
         """
         ids.identifier(request.id, "container")
+        self._lifecycle.cordon.require_open(f"container {request.id}")
         parts, image, desired = await self._wanted(namespace, request)
         async with self._lifecycle.locks.hold(namespace, request.id), AsyncExitStack() as stack:
             if await self._db.read(lambda tx: tx.containers.find(namespace, request.id)):

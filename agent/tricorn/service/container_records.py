@@ -43,6 +43,10 @@ class ContainerRecords:
         self._lifecycle = lifecycle
         self._specs = specs
 
+    def require_open(self, what: str) -> None:
+        """Raise FailedPrecondition where the node takes on nothing new: clients' containers, sandboxes."""
+        self._lifecycle.cordon.require_open(what)
+
     async def get(self, namespace: str, container_id: str) -> Container:
         """Return a record. NotFound."""
         return await self._db.look(lambda tx: tx.containers.get(namespace, container_id))
@@ -62,6 +66,7 @@ class ContainerRecords:
         """
         if not container.runtime_name:
             raise InvalidArgument("the container has no runtime", field="runtime.name")
+        self.require_open(f"container {container.id}")
         self._runtime.expect_process()  # nearly every client asks for a task next
         kept = {key: value for key, value in container.labels.items() if value}
         try:

@@ -100,7 +100,10 @@ class ContainerService:
             actions = steps.actions(container_id)
             if plan or not steps.changed:
                 after = before if not steps.changed else _expected(before, container_id, desired, steps)
-                return Change(steps.changed, actions, before, after)
+                refused = self._lifecycle.cordon.warnings() if steps.create or steps.start else ()
+                return Change(steps.changed, actions, before, after, refused)
+            if steps.create or steps.start:
+                self._lifecycle.cordon.require_open(f"container {container_id}")
             warnings = await self._execute(namespace, container_id, desired, steps, report)
             log.info(
                 "container changed", namespace=namespace, container=container_id, actions=summary(actions)
@@ -181,6 +184,7 @@ class ContainerService:
         container_id = container_id or _made_up_id()
         ids.identifier(container_id, "container")
         _check(desired)
+        self._lifecycle.cordon.require_open(f"container {container_id}")
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, _ = await self._find(namespace, container_id)
             if container:

@@ -30,6 +30,7 @@ from tricorn.rules.user_namespaces import is_shifted, mapped_mounts, wanted_maps
 from tricorn.service.attachments import AttachmentService
 from tricorn.service.bundles import Bundles
 from tricorn.service.catalog import ResolvedImage
+from tricorn.service.cordon import Cordon
 from tricorn.service.locks import KeyedLock
 from tricorn.service.revival import Revival
 from tricorn.service.snapshots import SnapshotService
@@ -72,6 +73,7 @@ class Lifecycle:
         self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
         self.forget_execs: Callable[[str, str], None] = lambda _, __: None  # their task is gone
         self.networks: AttachmentService | None = None
+        self.cordon = Cordon()  # those who start something new ask it first
         self.owners: UserNamespaces | None = None  # without it only mappings that are asked for are made
 
     # ------------------------------------------------------------ creation

@@ -454,6 +454,7 @@ class Arrivals:
     # ------------------------------------------------------------ parts
     async def _preflight(self, offer: Offer) -> Arriving:
         """Return what the container's network will be. Raises what speaks against taking the container."""
+        self._parts.lifecycle.cordon.require_open(f"container {offer.name}, which another node brings,")
         found = await self._parts.db.read(lambda tx: tx.containers.find(offer.namespace, offer.name))
         if found is not None:
             raise AlreadyExists(

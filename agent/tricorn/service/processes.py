@@ -67,14 +67,17 @@ class ProcessService(ProcessViews):
         no_pivot_root: bool = False,
         runtime: str = "",
         dump: Descriptor | None = None,
+        by_policy: bool = False,
     ) -> Task:
         """Make a container's task from its stored spec; it is started by `start`, or by that restored from
         `dump`, which is compared with the spec here.
 
         `rootfs` are the mounts of the root file system as the client prepared it (none: of the record's
         snapshot). A container of the agent's own keeps its log when no stdio is given. AlreadyExists when
-        there is a task, running or stopped.
+        there is a task, running or stopped; FailedPrecondition on a cordoned node, unless `by_policy`.
         """
+        if not by_policy:
+            self._lifecycle.cordon.require_open(f"the start of container {container_id}")
         self._runtime.expect_process()
         async with self._lifecycle.locks.hold(namespace, container_id):
             container, task = await self._lifecycle.records(namespace, container_id)

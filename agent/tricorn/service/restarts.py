@@ -218,7 +218,7 @@ class Restarter:
             await self._processes.delete(namespace, container.id)
         await self._note(namespace, container.id, decision)
         stdio = Stdio(stdout=wish.log_uri, stderr=wish.log_uri) if wish.log_uri else NULL_STDIO
-        await self._processes.create(namespace, container.id, stdio=stdio)
+        await self._processes.create(namespace, container.id, stdio=stdio, by_policy=True)
         await self._processes.start(namespace, container.id)
         self._tell(namespace, container.id, task, decision)
 

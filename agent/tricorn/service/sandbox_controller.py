@@ -122,6 +122,7 @@ class SandboxController:
         `netns` is the path of the network namespace to be in, `binary` the OCI runtime that the runtime's
         options name. AlreadyExists; InvalidArgument and Unimplemented for specs that can't be held.
         """
+        self.records.require_open(f"sandbox {sandbox.id}")
         async with self._locks.hold(namespace, sandbox.id):
             await self._create(namespace, sandbox, netns, annotations or {}, binary)
 
@@ -149,6 +150,7 @@ class SandboxController:
         """Start a sandbox; one that only has its record in the store is created first, as some clients leave
         that out. FailedPrecondition for one that was started before. One that can't be started is gone.
         """
+        self.records.require_open(f"the start of sandbox {id}")
         async with self._locks.hold(namespace, id):
             instance = await self._db.read(lambda tx: tx.sandbox_instances.find(namespace, id))
             if instance is None:

@@ -53,9 +53,16 @@ class TaskService:
     async def start(self, namespace: str, container_id: str) -> ContainerView:
         """Start a container; one that runs is left alone."""
         async with self._lifecycle.locks.hold(namespace, container_id):
+            await self._require_open(namespace, container_id)
             await self._lifecycle.note_hand(namespace, container_id, stopped=False)
             await self._lifecycle.start(namespace, container_id)
         return await self._view(namespace, container_id)
+
+    async def _require_open(self, namespace: str, container_id: str) -> None:
+        """Raise FailedPrecondition if a start would be one more on a cordoned node."""
+        _, task = await self._lifecycle.records(namespace, container_id)
+        if task is None or task.status not in {TaskStatus.RUNNING, TaskStatus.PAUSED}:
+            self._lifecycle.cordon.require_open(f"the start of container {container_id}")
 
     async def stop(
         self, namespace: str, container_id: str, request: StopRequest, *, by_hand: bool = True
@@ -197,6 +204,7 @@ class TaskService:
             return
         async with AsyncExitStack() as stack:
             async with self._lifecycle.locks.hold(namespace, container_id):
+                await self._require_open(namespace, container_id)
                 ref = await self._lifecycle.start(namespace, container_id, hold=True)
                 if ref.stdio is not None:
                     raise _elsewhere(f"container {container_id} can't be attached to here", ref.stdio)

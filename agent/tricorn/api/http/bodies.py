@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from attrs import Factory, frozen
 
+from tricorn.model.cordon import CordonView
 from tricorn.model.records import Event, Snapshot, SnapshotKind, Usage
 from tricorn.model.requests import ContainerDesired, Progress
 from tricorn.ports import Capability, RuntimeInfo
@@ -87,6 +88,7 @@ class InfoView:
     interfaces: tuple[Mapping[str, Any], ...] = ()
     policy: Mapping[str, Any] = Factory(dict)
     peers: Mapping[str, Any] = Factory(dict)
+    cordon: CordonView = Factory(CordonView)  # whether it takes on new containers
 
 
 @frozen

@@ -38,6 +38,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "mounts": [{"target": "/data", "source": "/srv/redis", "options": ["rw"]}],
         "resources": {"memory": 268435456, "cpus": 1.5},
     },
+    "CordonDesired": {"reason": "new disks"},
     "NetworkDesired": {"subnet": "10.90.7.0/24", "mtu": 1400, "namespaces": ["default", "ci-*"]},
     "ContainerCreate": {
         "name": "job-1",

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.tricorn.containerd.plugins.module_utils._client import request
+from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, request
 
 
 def plan(check_mode):
@@ -36,6 +36,16 @@ def changed(change, kind, name):
 def removed(response, kind, name):
     """Return the module result of a C(DELETE); what isn't there needs no removal."""
     return changed({"changed": False} if response.missing else response.result(), kind, name)
+
+
+def require_open(container):
+    """Refuse to stop a container that a cordoned node wouldn't start again; an older agent has no cordon."""
+    (response,) = yield [request("GET", "node", "cordon")]
+    if not response.missing and response.result()["cordoned"]:
+        raise AgentError(
+            "container %s is not restarted: this node is cordoned (%s), it would not start it again"
+            " (hint: tricorn.containerd.cordon with state=absent opens it)" % (container, response.result()["reason"])
+        )
 
 
 def look_up(place, names, filters, kind):

@@ -38,6 +38,12 @@ IMAGE = dict(
     **dict(IMAGE_SOURCE, **LOGIN)
 )
 
+CORDON = dict(
+    NODE,
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    reason={"type": "str", "default": ""},
+)
+
 IMAGE_PUSH = dict(
     NAMESPACED,
     name={"type": "str", "required": True},
@@ -270,6 +276,7 @@ MODULES = {
     "network": {"argument_spec": NETWORK},
     "network_info": {"argument_spec": NODE_INFO, "mutually_exclusive": [("name", "filters")]},
     "gc": {"argument_spec": NODE},
+    "cordon": {"argument_spec": CORDON},
     "container": {
         "argument_spec": CONTAINER,
         "required_if": [("state", "present", ("image",))],

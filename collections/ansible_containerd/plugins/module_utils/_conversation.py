@@ -12,7 +12,7 @@ is its C(plan=true), the diff is the C(before) and C(after) of its answer.
 from __future__ import annotations
 
 from ansible_collections.tricorn.containerd.plugins.module_utils import _applying, _copying, _desired, _distribution
-from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up, plan, removed
+from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up, plan, removed, require_open
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, request
 from ansible_collections.tricorn.containerd.plugins.module_utils._observing import OBSERVING_CONVERSATIONS
 from ansible_collections.tricorn.containerd.plugins.module_utils._tasks import TASK_CONVERSATIONS
@@ -80,8 +80,19 @@ def _as_it_is(place, state):
     return changed({"changed": False, "before": summary, "after": summary}, "container", place[-1]), verbs
 
 
+def cordon(options, check_mode):
+    if options["state"] == "absent":
+        message = request("DELETE", "node", "cordon", query=plan(check_mode))
+    else:
+        message = request("PUT", "node", "cordon", query=plan(check_mode), body={"reason": options["reason"]})
+    (response,) = yield [message]
+    return changed(response.result(), "cordon", "node")
+
+
 def _perform(place, verbs, stop_timeout, result, check_mode):
     """Stop and start a container, and tell so in the result."""
+    if "stop" in verbs and "start" in verbs and not check_mode:
+        yield from require_open(place[-1])
     bodies = {"stop": _desired.given({"timeout": stop_timeout}), "start": None}
     for verb in verbs:
         result["changed"] = True
@@ -194,6 +205,7 @@ CONVERSATIONS = {
     "network": _distribution.network,
     "network_info": _distribution.network_info,
     "gc": _distribution.gc,
+    "cordon": cordon,
     "node_info": node_info,
 }
 CONVERSATIONS["apply"] = _applying.apply

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.tricorn.containerd.plugins.module_utils import _desired
-from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up
+from ansible_collections.tricorn.containerd.plugins.module_utils._answers import changed, look_up, require_open
 from ansible_collections.tricorn.containerd.plugins.module_utils._client import AgentError, Request, request
 
 _GONE = ("created", "stopped")  # what runs nothing
@@ -43,6 +43,8 @@ def task(options, check_mode):
     if check_mode:
         after.update(_expected(verbs, options))
     else:
+        if "stop" in verbs and "start" in verbs:
+            yield from require_open(options["container"])
         after = (yield from _perform(place, verbs, options)) or after
         if limits:
             (response,) = yield [request("POST", *(place + ("update",)), body=limits)]

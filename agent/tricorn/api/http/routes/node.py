@@ -6,8 +6,9 @@ from tricorn.api.http.bodies import Health, InfoView, VersionView
 from tricorn.api.http.query import PLAN, Query
 from tricorn.api.http.replies import PROMETHEUS, Whole
 from tricorn.api.http.routing import Call, Route, Scope, Shape
-from tricorn.errors import Unavailable
-from tricorn.model.requests import NodeStop
+from tricorn.errors import InvalidArgument, Unavailable
+from tricorn.model.cordon import CordonDesired, CordonView
+from tricorn.model.requests import Change, NodeStop
 from tricorn.rules.authorise import Role
 
 
@@ -39,6 +40,19 @@ async def stop(call: Call) -> object:
 
 async def start(call: Call) -> object:
     return await call.services.node_order.start_all()
+
+
+async def cordon(call: Call) -> object:
+    return call.services.cordon.view
+
+
+async def put_cordon(call: Call) -> object:
+    body: CordonDesired = call.body
+    return await call.services.cordon.put(body.reason, plan=call.query["plan"])
+
+
+async def lift_cordon(call: Call) -> object:
+    return await call.services.cordon.lift(plan=call.query["plan"])
 
 
 ROUTES = (
@@ -89,6 +103,36 @@ ROUTES = (
         start,
         "Let restart policies act again",
         NodeStop,
+        role=Role.ADMIN,
+        scope=Scope.NODE,
+    ),
+    Route(
+        "GET",
+        "/v1/node/cordon",
+        cordon,
+        "Whether the node takes on new containers",
+        CordonView,
+        scope=Scope.ANYWHERE,
+    ),
+    Route(
+        "PUT",
+        "/v1/node/cordon",
+        put_cordon,
+        "Have the node take on no new containers; what runs there runs on",
+        Change,
+        query=(PLAN,),
+        body=CordonDesired,
+        role=Role.ADMIN,
+        scope=Scope.NODE,
+        errors=(InvalidArgument,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/node/cordon",
+        lift_cordon,
+        "Have the node take on containers again",
+        Change,
+        query=(PLAN,),
         role=Role.ADMIN,
         scope=Scope.NODE,
     ),

@@ -13,6 +13,7 @@ from ansible_collections.tricorn.containerd.tests.unit import scripted_agent
 from ansible_collections.tricorn.containerd.tests.unit.scripted_agent import MISSING
 
 CREATED = {"verb": "create", "object": "container/c", "reason": "no such container"}
+OPEN = Response(200, {"cordoned": False, "reason": ""})
 STARTED = {"verb": "start", "object": "container/c", "reason": ""}
 
 
@@ -94,13 +95,42 @@ def test_a_new_container_is_not_restarted_again():
 def test_a_running_container_is_restarted():
     view = container_view("running", pid=2)
     result, lines, asked = run(
-        "container", [change(), container_view("stopped"), view], name="c", image="x", state="restarted", stop_timeout=3
+        "container", [change(), OPEN, container_view("stopped"), view],
+        name="c", image="x", state="restarted", stop_timeout=3,
     )
-    assert lines[1:] == ["POST /v1/default/containers/c/stop", "POST /v1/default/containers/c/start"]
-    assert asked[1].body == {"timeout": 3}
+    assert lines[2:] == ["POST /v1/default/containers/c/stop", "POST /v1/default/containers/c/start"]
+    assert asked[2].body == {"timeout": 3}
     assert result["changed"] is True
     assert [action["verb"] for action in result["actions"]] == ["stop", "start"]
     assert (result["container"]["status"], result["container"]["pid"]) == ("running", 2)
+
+
+@pytest.mark.parametrize("module, key", [("container", "name"), ("task", "container")])
+def test_a_cordoned_node_restarts_nothing(module, key):
+    cordoned = Response(200, {"cordoned": True, "reason": "new disks"})
+    with pytest.raises(AgentError, match="new disks"):
+        run(module, [container_view("running"), cordoned], state="restarted", **{key: "c"})
+
+
+def test_an_older_agent_has_no_cordon():
+    answers = [change(), MISSING, container_view("stopped"), container_view("running")]
+    assert run("container", answers, name="c", image="x", state="restarted")[0]["changed"]
+
+
+@pytest.mark.parametrize(
+    "given, line, body",
+    [
+        ({"reason": "new disks"}, "PUT /v1/node/cordon", {"reason": "new disks"}),
+        ({"state": "absent"}, "DELETE /v1/node/cordon", None),
+    ],
+)
+def test_a_node_is_cordoned_and_opened(given, line, body):
+    after = {"cordoned": body is not None, "reason": "new disks"}
+    result, lines, asked = run("cordon", [change({"verb": "cordon"}, after=after)], **given)
+    assert (lines, asked[0].body) == ([line], body)
+    assert (result["changed"], result["cordon"]) == (True, after)
+    asked = run("cordon", [change()], check_mode=True, **given)[2]
+    assert asked[0].query == [("plan", "true")]
 
 
 def test_a_restart_is_only_told_in_check_mode():
@@ -124,9 +154,10 @@ def test_a_restart_is_only_told_in_check_mode():
 )
 def test_a_container_without_image_keeps_its_description(status, state, verbs):
     view = container_view(status)
-    after = [container_view(verb) for verb in verbs]
+    after = [OPEN] * (len(verbs) > 1) + [container_view(verb) for verb in verbs]
     result, lines, dummy = run("container", [view] + after, name="c", state=state)
-    assert lines == ["GET /v1/default/containers/c"] + ["POST /v1/default/containers/c/" + verb for verb in verbs]
+    asked = [line for line in lines if line != "GET /v1/node/cordon"]
+    assert asked == ["GET /v1/default/containers/c"] + ["POST /v1/default/containers/c/" + verb for verb in verbs]
     assert result["changed"] is bool(verbs)
     assert result["container"] == result["diff"]["after"]
     assert result["diff"]["before"]["status"] == (status or "created")

@@ -26,6 +26,7 @@ from tricorn_testing.registry import Registry
 
 PROJECT = Path(__file__).parents[1]
 DEMO = PROJECT / ".demo"
+BUNDLES = PROJECT / ".ansible/bundles"  # which the tests' lab takes, too
 PLAYBOOKS = PROJECT / "collections/ansible_containerd/playbooks"
 REPOSITORY = "demo/hello"
 CONTAINER = "hello"
@@ -114,7 +115,7 @@ def apply_playbook(reference: str) -> PlaybookRun:
         "demo_plain_http": True,
         "demo_container": CONTAINER,
         "demo_exec": ["figlet", "tricorn"],
-        "agent_bundle_cache": str(DEMO / "bundles"),
+        "agent_bundle_cache": str(BUNDLES),
     }
     run = run_playbook(console, PLAYBOOKS / "demo.yml", variables, DEMO / "playbook.log", DEMO / "ansible")
     if run.returncode:
@@ -222,7 +223,7 @@ def check_clean() -> None:
     if left:
         raise DemoError("this is left:\n  " + "\n  ".join(left))
     say("[green]no trace left[/]: no file, mount, cgroup, process, network namespace or group of the agent")
-    say("[dim]Debian packages and the virtual environment stay; `make clean` removes the latter[/]")
+    say("[dim]Debian packages stay, and what `make clean` removes: virtual environment, bundle[/]")
 
 
 def main() -> int:

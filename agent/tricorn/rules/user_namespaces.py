@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 from attrs import evolve, frozen
 
-from tricorn.errors import InvalidArgument, Unimplemented
+from tricorn.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from tricorn.model.id_spans import Span
 from tricorn.model.records import Container, Snapshot
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import FilesystemMount
 
+_CHAIN: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _LINE: Final = re.compile(r"(\d{1,10}):(\d{1,10}):(\d{1,10})")
 _LAST: Final = 2**32 - 2  # the one after stands for "nobody"
 _LINES: Final = 340  # the kernel's own bound
@@ -138,6 +139,32 @@ def mapped_mounts(mounts: Sequence[FilesystemMount], maps: IdMaps | None) -> tup
     return tuple(evolve(mount, options=(*mount.options, *words)) for mount in mounts)
 
 
+def labelled_maps(labels: Mapping[str, str]) -> IdMaps | None:
+    """Return the mappings that a client wants its snapshot's files to be shown with; None for no such label.
+
+    InvalidArgument for malformed ones, and for one without the other.
+    """
+    texts = labels.get(UID_LABEL, ""), labels.get(GID_LABEL, "")
+    if not any(texts):
+        return None
+    uids, gids = (
+        parse_map(text.split(",") if text else (), f"labels.{name}")
+        for text, name in zip(texts, (UID_LABEL, GID_LABEL), strict=True)
+    )
+    return IdMaps(uids, gids)
+
+
+def require_unpacked_by_client(parent: str, why: str) -> None:
+    """Refuse to let a snapshot whose files are to be shown with other owners stand on an image's layers where
+    mounts can't do that. Clients that saw it can't make a copy with such owners, and name that themselves.
+    """
+    if _CHAIN.fullmatch(parent):
+        raise FailedPrecondition(
+            "the snapshotter can't show files with other owners here", why=why,
+            hint="let the client copy them: `ctr run` without `--remap-labels`", field="labels",
+        )  # fmt: skip
+
+
 def owner_labels(maps: IdMaps) -> dict[str, str]:
     """Return the labels of a snapshot whose files belong to whom they belong to in such a namespace."""
     return {UID_LABEL: ",".join(map(str, maps.uids)), GID_LABEL: ",".join(map(str, maps.gids))}
@@ -170,9 +197,10 @@ def require_no_maps(desired: ContainerDesired) -> None:
         )  # fmt: skip
 
 
-def require_same_owners(container: Container, what: str) -> None:
+def require_same_owners(container: Container, what: str, snapshot: Snapshot | None = None) -> None:
     """Unimplemented for a container whose changed files have other owners on the node than in it."""
-    if container.desired and _MAPPED in container.spec:
+    labelled = snapshot is not None and UID_LABEL in snapshot.labels
+    if labelled or (container.desired and _MAPPED in container.spec):
         raise Unimplemented(
             f"{what} of container {container.id}",
             why="its user namespace numbers owners otherwise than the node",

@@ -99,7 +99,6 @@ class CommitService:
     async def _standing(self, namespace: str, container_id: str) -> _Standing:
         def read(tx: Transaction) -> _Standing:
             container = tx.containers.get(namespace, container_id)
-            require_same_owners(container, "the changed files")
             if not container.snapshot_key:
                 raise FailedPrecondition(
                     f"container {container_id} cannot be committed",
@@ -107,6 +106,7 @@ class CommitService:
                 )
             name = container.snapshotter
             snapshot = tx.snapshots.get(namespace, name, container.snapshot_key)
+            require_same_owners(container, "the changed files", snapshot)
             below, key = [], snapshot.parent
             while key:
                 below.append(tx.snapshots.get(namespace, name, key))

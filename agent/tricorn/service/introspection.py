@@ -79,12 +79,15 @@ class IntrospectionService:
     async def _snapshotter(self, name: str) -> Plugin:
         backend = self._snapshots.backend(name)
         reason = await backend.supported()
+        # Layers side by side, each put on its parent when it is committed: clients unpack so if they may.
+        capabilities = ["rebase"] if backend.layer_root("probe") else []
+        if not reason and not await self._snapshots.unmapped(name):
+            capabilities.append("remap-ids")  # clients leave other owners of files to labels
         return Plugin(
             SNAPSHOTTER_TYPE,
             name,
             platforms=(self._machine,),
-            # Layers side by side, each put on its parent when it is committed: clients unpack so if they may.
-            capabilities=("rebase",) if backend.layer_root("probe") else (),
+            capabilities=tuple(capabilities),
             exports={"root": os.path.join(self._root, "snapshots", name)},
             init_error=f"{reason}: skip plugin" if reason else "",
         )

@@ -279,6 +279,8 @@ class Lifecycle:
         parents = await self._snapshots.parents(namespace, container.snapshotter, snapshot.parent)
         backend = self._snapshots.backend(container.snapshotter)
         mounts = backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        if not container.desired:
+            return await self._snapshots.shown(namespace, snapshot, mounts)
         maps = self.bundles.maps(container)
         if maps and snapshot.parent:
             below = await self._snapshots.get(namespace, container.snapshotter, snapshot.parent)

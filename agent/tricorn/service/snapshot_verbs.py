@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 import trio
+from attrs import evolve
 
 from tricorn import limits
 from tricorn.errors import (
@@ -28,7 +29,14 @@ from tricorn.model import ids
 from tricorn.model.records import Snapshot, SnapshotKind, Usage
 from tricorn.ports import FilesystemMount, Snapshotter
 from tricorn.rules.label_masks import label_changes_of
-from tricorn.rules.snapshot_checks import check_key, check_labels
+from tricorn.rules.snapshot_checks import check_key
+from tricorn.rules.user_namespaces import (
+    IdMaps,
+    is_shifted,
+    labelled_maps,
+    mapped_mounts,
+    require_unpacked_by_client,
+)
 from tricorn.service.defaults import NamespaceDefaults
 from tricorn.service.reservations import Reservation
 from tricorn.service.snapshot_places import PROXIED, PROXY_NAMESPACE, Place
@@ -55,6 +63,7 @@ class SnapshotVerbs:
         self._sync = sync
         self.in_flight: set[str] = set()
         self._implied: dict[str, tuple[str, ...]] = {}
+        self.no_maps = ""  # why mounts aren't to show other owners even where they can
         self.tidier: Tidier | None = None  # without one, files are removed while the caller waits
 
     def backend(self, name: str) -> Snapshotter:
@@ -117,16 +126,18 @@ class SnapshotVerbs:
     ) -> tuple[FilesystemMount, ...]:  # fmt: skip
         backend = self.backend(snapshotter)
         check_key(key)
-        check_labels(labels, snapshotter)
+        ids.labels(labels)
         reason = await backend.supported()
         if reason:
             raise FailedPrecondition(f"snapshotter {snapshotter} cannot work here", why=reason)
         parents = await self._parents_of_new(namespace, snapshotter, key, parent, labels, lease)
+        record = Snapshot(snapshotter, key, kind, "", parent, labels)
+        maps = await self._maps(namespace, record, new=True)
         async with self.reservation(snapshotter) as reservation:
             backend_id = reservation.take()
             await backend.create(backend_id, kind, parents)
             failpoint("snapshot.made")
-            record = Snapshot(snapshotter, key, kind, backend_id, parent, labels)
+            record = evolve(record, backend_id=backend_id)
 
             def create(tx: Transaction) -> None:
                 if tx.snapshots.parent_ids(namespace, snapshotter, parent) != parents:
@@ -136,7 +147,32 @@ class SnapshotVerbs:
             await self._db.write(create, durable=False)
             reservation.keep(backend_id)
             failpoint("snapshot.recorded")
-        return backend.mounts(backend_id, kind, parents)
+        return mapped_mounts(backend.mounts(backend_id, kind, parents), maps)
+
+    async def unmapped(self, snapshotter: str) -> str:
+        """Return why a snapshotter's mounts can't show files with other owners, "" if they can."""
+        return self.no_maps or await self.backend(snapshotter).unmapped()
+
+    async def shown(
+        self, namespace: str, snapshot: Snapshot, mounts: Sequence[FilesystemMount]
+    ) -> tuple[FilesystemMount, ...]:
+        """Return a snapshot's mounts with the owners that its labels want them to have."""
+        return mapped_mounts(mounts, await self._maps(namespace, snapshot))
+
+    async def _maps(self, namespace: str, snapshot: Snapshot, *, new: bool = False) -> IdMaps | None:
+        """Return the mappings that a snapshot's mounts have to show. Files that have such owners already are
+        shown as they are: those of a copy that the agent made, or where mounts can't map, the client.
+        """
+        maps = labelled_maps(snapshot.labels)
+        if maps is None or not snapshot.parent:
+            return None
+        if is_shifted(await self.get(namespace, snapshot.snapshotter, snapshot.parent)):
+            return None
+        if why := await self.unmapped(snapshot.snapshotter):
+            if new:
+                require_unpacked_by_client(snapshot.parent, why)
+            return None
+        return maps
 
     async def _parents_of_new(
         self, namespace: str, snapshotter: str, key: str, parent: str, labels: Mapping[str, str], lease: str
@@ -172,7 +208,8 @@ class SnapshotVerbs:
                 f"snapshot {key} is committed", why="only an active one or a view can be mounted",
                 hint="prepare a snapshot or a view on it",
             )  # fmt: skip
-        return backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        mounts = backend.mounts(snapshot.backend_id, snapshot.kind, parents)
+        return await self.shown(namespace, snapshot, mounts)
 
     async def commit(
         self, namespace: str, snapshotter: str, name: str, key: str, *,

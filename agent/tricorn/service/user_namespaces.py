@@ -85,6 +85,8 @@ class UserNamespaces:
         self._snapshots = snapshots
         self._mounts = mounts
         self._settings = settings
+        if settings.shifted:
+            snapshots.no_maps = "the configuration has layers shifted (`user_namespaces.layers`)"
         self._choosing = trio.Lock()
         self._shifting = KeyedLock()
         self._held: list[_Held] = []  # by containers that are not on record yet
@@ -177,9 +179,7 @@ class UserNamespaces:
 
     # ------------------------------------------------------------ layers
     async def _must_shift(self, snapshotter: str) -> bool:
-        if self._settings.shifted:
-            return True
-        reason = await self._snapshots.backend(snapshotter).unmapped()
+        reason = await self._snapshots.unmapped(snapshotter)
         if reason:
             log.info("layers are shifted", snapshotter=snapshotter, why=reason)
         return bool(reason)

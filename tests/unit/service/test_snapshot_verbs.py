@@ -94,12 +94,12 @@ async def test_what_is_refused_leaves_no_directory(service, name):
     await layer(service, name, "base")
     await service.prepare(NS, name, "active", "base")
     before = on_disk(service, name)
-    mapped = {"containerd.io/snapshot/uidmapping": "0:1000:1"}
+    half = {"containerd.io/snapshot/uidmapping": "0:1000:1"}
     for arguments, labels, error in (
         (("",), {}, InvalidArgument), (("a\0b",), {}, InvalidArgument), (("k" * 5000,), {}, InvalidArgument),
         (("active",), {}, AlreadyExists), (("base",), {}, AlreadyExists),
         (("new", "missing"), {}, NotFound), (("new", "active"), {}, InvalidArgument),
-        (("new",), mapped, Unimplemented), (("new",), {"k": "v" * 5000}, InvalidArgument),
+        (("new", "base"), half, InvalidArgument), (("new",), {"k": "v" * 5000}, InvalidArgument),
         (("new",), {REF: "base"}, AlreadyExists),
     ):  # fmt: skip
         for verb in (service.prepare, service.view):
@@ -111,6 +111,34 @@ async def test_what_is_refused_leaves_no_directory(service, name):
         await service.prepare(NS, "other", "new")
     assert on_disk(service, name) == before
     assert not service.in_flight
+
+
+async def test_labels_have_the_mounts_show_other_owners(service, name):
+    await layer(service, name, "base")
+    labels = {
+        f"containerd.io/snapshot/{kind}mapping": f"0:{first}:10" for kind, first in (("uid", 7), ("gid", 9))
+    }
+    wanted = ("uidmap=0:7:10", "gidmap=0:9:10")
+    if why := await service.unmapped(name):
+        assert why
+        pytest.skip(why)
+    assert (await service.prepare(NS, name, "active", "base", labels=labels))[0].options[-2:] == wanted
+    assert (await service.mounts(NS, name, "active"))[0].options[-2:] == wanted
+    await service.commit(NS, name, "shifted", "active", labels=labels)
+    again = await service.prepare(NS, name, "again", "shifted", labels=labels)
+    assert not [option for option in again[0].options if "map=" in option]  # its files have these owners
+
+
+async def test_where_mounts_cant_map_only_a_copy_of_the_clients_is_stood_upon(service, name):
+    chain = f"sha256:{'0' * 64}"
+    await layer(service, name, chain)
+    await layer(service, name, "copied-by-the-client")
+    labels = {f"containerd.io/snapshot/{kind}mapping": "0:7:10" for kind in ("uid", "gid")}
+    service.no_maps = "a test says so"
+    with pytest.raises(FailedPrecondition, match="other owners"):
+        await service.prepare(NS, name, "active", chain, labels=labels)
+    (mount,) = await service.prepare(NS, name, "active", "copied-by-the-client", labels=labels)
+    assert not [option for option in mount.options if "map=" in option]
 
 
 async def test_a_lease_gets_what_is_made_and_what_was_there(service, name, db):

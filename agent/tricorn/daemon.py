@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 import tricorn
-from tricorn import failpoints, logs
+from tricorn import failpoints, logs, memory
 from tricorn.api.access import build_authoriser
 from tricorn.api.grpc.door import GrpcDoor
 from tricorn.api.http.site import HttpApi
@@ -39,6 +39,7 @@ _YOUNG = 5000  # objects between two looks at the youngest ones; 700, as usual, 
 def run(config: Config, reload: Reload) -> int:
     """Run an agent in this process until a signal ends it; return the exit status."""
     os.umask(0o077)
+    memory.use_few_arenas()
     failpoints.arm(os.environ)
     systemd = Systemd(os.environ)
     logs.configure(config.log_level, config.log_format)
@@ -83,6 +84,7 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG)
+    memory.give_back()
 
 
 @frozen
@@ -105,7 +107,13 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
     ready = trio.Event()
     metrics = Metrics(agent.services.node.statistics, version=tricorn.__version__)
     metrics.containers = agent.services.samples.take
-    metrics.noticed = agent.tidier.noticed
+    keeper = memory_keeper(agent)
+
+    def noticed() -> None:
+        agent.tidier.noticed()
+        keeper.noticed()
+
+    metrics.noticed = noticed
     authoriser = build_authoriser(config.access, config.socket_group)
     http = HttpApi(
         agent.services,
@@ -124,12 +132,24 @@ async def open_doors(config: Config, agent: Agent, systemd: Systemd) -> AsyncIte
     metrics.watch("restarts", agent.restarter.statistics)
     async with trio.open_nursery() as nursery:
         await nursery.start(listener.serve)
+        nursery.start_soon(keeper.run)
         try:
             yield Doors(http, grpc, ready)
         finally:
             with trio.CancelScope(shield=True):
                 await listener.stop()
             nursery.cancel_scope.cancel()
+
+
+def memory_keeper(agent: Agent) -> memory.MemoryKeeper:
+    """Return what gives memory back once nothing long is under way."""
+    content, extractor = agent.workers.content, agent.workers.extractor
+
+    def busy() -> bool:
+        running = agent.services.operations.running() + extractor.statistics()["running"]
+        return bool(content.active) or running > 0
+
+    return memory.MemoryKeeper(busy, [agent.workers.registry.forget_buffers])
 
 
 @asynccontextmanager

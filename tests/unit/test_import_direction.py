@@ -25,6 +25,7 @@ ALLOWED = {
     "exchange": {"frames"},
     "frames": set(),
     "systemd": set(),
+    "memory": set(),
     "ports": {"model", "ports"},
     "config": MODEL,
     "config_files": MODEL | {"config"},
@@ -46,7 +47,7 @@ ALLOWED = {
     "directories": set(),
     "assembly": SERVICE | {"config", "assembly"},
     "app": SERVICE | {"config", "assembly"},
-    "daemon": {"app", "api", "config", "directories", "logs", "systemd"},
+    "daemon": {"app", "api", "config", "directories", "logs", "memory", "systemd"},
     "__main__": {"config", "config_files", "daemon", "directories", "lean_logging", "store"},
 }  # fmt: skip
 

@@ -97,6 +97,10 @@ class RegistryClient:
         """Return counts since the start, and the connections and tokens held now."""
         return {**self._wire.statistics(), "retries": self._retries, "tokens": len(self._authorizer)}
 
+    def forget_buffers(self) -> None:
+        """Let go of the buffers that are kept for the next transfer."""
+        self._buffers.forget()
+
     async def explain(self, registry: str) -> RegistryPlan:
         """Return how `registry` (`host[:port]`) would be reached now: nothing is asked, no helper is run.
 

@@ -53,6 +53,10 @@ class Buffers:
         if len(self._spare) < _SPARE:
             self._spare.append(buffer)
 
+    def forget(self) -> None:
+        """Let go of all that nobody uses."""
+        self._spare.clear()
+
 
 @frozen
 class _Filled:

@@ -1,6 +1,6 @@
-"""The only user of pyroute2: what interfaces a network namespace has, bridges, pairs that lead to them.
+"""Interfaces of network namespaces, bridges, pairs that lead to them. The only user of pyroute2.
 
-pyroute2's core is asyncio. The host's interfaces come through AsyncIPRoute under trio-asyncio; for another
+pyroute2's core is asyncio. The host's interfaces change through AsyncIPRoute under trio-asyncio; for another
 namespace a worker thread goes there and back, for a netlink socket belongs to the namespace it is made in.
 It takes 10 MB and 0.2 s to load, and asyncio some more: that is done by a thread for whoever asks first.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -18,7 +18,8 @@ import trio
 from attrs import frozen
 
 from tricorn.errors import FailedPrecondition, PermissionDenied, TricornError, Unimplemented
-from tricorn.runtime import netns
+from tricorn.runtime import links, netns
+from tricorn.runtime.links import Interface
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     from pyroute2.netlink.exceptions import NetlinkError
 
 log = structlog.get_logger(__name__)
-_IFF_UP: Final = 1
-_LOOPBACK_INDEX: Final = 1  # in every network namespace
 _LIMITER: Final = trio.CapacityLimiter(4)
-Interface = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -39,12 +37,12 @@ async def interfaces(pid: int) -> tuple[Interface, ...]:
 
     NotFound when the process is gone.
     """
-    return await trio.to_thread.run_sync(_inside, netns.of_process(pid), _list, limiter=_LIMITER)
+    return await trio.to_thread.run_sync(_look, netns.of_process(pid), links.interfaces, limiter=_LIMITER)
 
 
 async def ensure_loopback(pid: int) -> bool:
     """Set `lo` up in a process's network namespace; return whether it was down. NotFound as above."""
-    return await trio.to_thread.run_sync(_inside, netns.of_process(pid), _loopback_up, limiter=_LIMITER)
+    return await trio.to_thread.run_sync(_look, netns.of_process(pid), links.loopback_up, limiter=_LIMITER)
 
 
 async def socket_inside(pid: int, family: int) -> socket.socket:
@@ -59,8 +57,10 @@ async def socket_inside(pid: int, family: int) -> socket.socket:
 
 async def host_interfaces() -> tuple[Interface, ...]:
     """Return the interfaces of the agent's own network namespace."""
-    links, addresses = await _on_host("interfaces can't be listed", _dump)
-    return _describe(links, addresses)
+    try:
+        return await trio.to_thread.run_sync(links.interfaces, limiter=_LIMITER)
+    except OSError as error:
+        raise _typed(error, "interfaces can't be listed") from error
 
 
 # ------------------------------------------------------------ bridges and pairs
@@ -124,7 +124,7 @@ async def plug(wanted: Plug) -> None:
 
 async def loopback_up(path: str) -> None:
     """Set `lo` up in the network namespace at `path`. NotFound."""
-    await trio.to_thread.run_sync(_inside, path, _loopback_up, limiter=_LIMITER)
+    await trio.to_thread.run_sync(_look, path, links.loopback_up, limiter=_LIMITER)
 
 
 async def remove_link(name: str) -> bool:
@@ -179,12 +179,6 @@ def _typed(error: Exception, what: str) -> TricornError:
     if number == errno.EPERM:
         return PermissionDenied(what, why=why, hint="the agent needs CAP_NET_ADMIN")
     return FailedPrecondition(what, why=why)
-
-
-async def _dump(route: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
-    links = [message async for message in await route.get_links()]
-    addresses = [message async for message in await route.get_addr()]
-    return links, addresses
 
 
 async def _index(route: AsyncIPRoute, name: str) -> int:
@@ -242,7 +236,7 @@ async def _done_unless(number: int, change: Awaitable[object]) -> bool:
 
 def _configure(route: IPRoute, wanted: Plug) -> None:
     """Set up what is inside the namespace."""
-    _loopback_up(route)
+    links.loopback_up()
     index = route.link_lookup(ifname=wanted.interface)[0]
     address, _, length = wanted.address.partition("/")
     route.addr("add", index=index, address=address, prefixlen=int(length))
@@ -252,6 +246,18 @@ def _configure(route: IPRoute, wanted: Plug) -> None:
 
 def _log_exception(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     log.warning("netlink trouble", why=str(context.get("exception") or context.get("message")))
+
+
+def _look(path: str, work: Callable[[], T]) -> T:
+    """Do `work` in the network namespace at `path`, for which nothing has to be loaded."""
+
+    def typed() -> T:
+        try:
+            return work()
+        except OSError as error:
+            raise _typed(error, f"the network at {path} can't be seen or set up") from error
+
+    return netns.visit(path, typed)
 
 
 def _inside(path: str, work: Callable[[IPRoute], T]) -> T:
@@ -268,33 +274,3 @@ def _inside(path: str, work: Callable[[IPRoute], T]) -> T:
             raise _typed(error, f"the network at {path} can't be set up") from None
 
     return netns.visit(path, with_route)
-
-
-def _list(route: IPRoute) -> tuple[Interface, ...]:
-    return _describe(route.get_links(), route.get_addr())
-
-
-def _loopback_up(route: IPRoute) -> bool:
-    link = next(iter(route.get_links(_LOOPBACK_INDEX)))
-    if link["flags"] & _IFF_UP:
-        return False
-    route.link("set", index=_LOOPBACK_INDEX, state="up")
-    return True
-
-
-def _describe(links: Iterable[Any], addresses: Iterable[Any]) -> tuple[Interface, ...]:
-    by_index: dict[int, list[str]] = {}
-    for message in addresses:
-        text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        if message["family"] in {socket.AF_INET, socket.AF_INET6} and text:
-            by_index.setdefault(message["index"], []).append(f"{text}/{message['prefixlen']}")
-    return tuple(
-        {
-            "name": link.get_attr("IFLA_IFNAME"),
-            "mac": link.get_attr("IFLA_ADDRESS") or "",
-            "up": bool(link["flags"] & _IFF_UP),
-            "mtu": link.get_attr("IFLA_MTU") or 0,
-            "addresses": by_index.get(link["index"], []),
-        }
-        for link in links
-    )

@@ -23,6 +23,7 @@ from tricorn.store.db import Database
 _CAP_SYS_RESOURCE = 24
 _DIRTY, _LAZY = "mem_dirty_track", "uffd-noncoop"  # of `criu check --feature`
 _LIMITER = trio.CapacityLimiter(1)
+_FRESH = 10.0  # seconds that a look at the kernel counts: modules and limits change, but seldom
 
 
 class NodeService:
@@ -48,6 +49,8 @@ class NodeService:
         self._cgroup_mode = cgroup_mode
         self._sources = sources
         self._started = time.monotonic()
+        self._kernel: list[Capability] = []
+        self._looked = float("-inf")
         self.facts: dict[str, Callable[[], Mapping[str, Any]]] = {}  # more of `info`, by its name
 
     async def version(self) -> dict[str, Any]:
@@ -80,8 +83,10 @@ class NodeService:
         }
 
     async def _capabilities(self, runtimes: Mapping[str, RuntimeInfo]) -> list[Capability]:
-        found = host_capabilities()
-        found += await trio.to_thread.run_sync(kernel_capabilities, limiter=_LIMITER)
+        if time.monotonic() - self._looked >= _FRESH:
+            self._kernel = await trio.to_thread.run_sync(kernel_capabilities, limiter=_LIMITER)
+            self._looked = time.monotonic()
+        found = [*host_capabilities(), *self._kernel]
         if self._checkpointer:
             criu = await self._checkpointer.criu()
             found += [_checkpoint(criu, runtimes), *_dirty_memory(criu), *_lazy_restore(criu, runtimes)]

@@ -80,7 +80,7 @@ release:  ## dist/: that wheel, the collection's own archive, and their SHA-256 
 
 changelog:  ## the collection's changelog from its fragments, for the version in its galaxy.yml
 	@tools/setup.sh test
-	@cd collections/ansible_containerd && PATH=$(abspath $(BIN)):$$PATH antsibull-changelog release --update-existing --reload-plugins
+	@tools/changelog.sh
 
 clean:  ## removes what the targets above made in this directory (after demo-clean)
 	@if [ -e .demo ]; then echo "the demo is still there: run make demo-clean first" >&2; exit 1; fi

@@ -16,6 +16,7 @@ from tricorn.api.http.site import HttpApi
 from tricorn.api.listen import Listener
 from tricorn.errors import TricornError
 from tricorn.model.copies import PathView
+from tricorn.model.execs import ExecView
 from tricorn.model.health import HealthStatus, HealthView
 from tricorn.model.ids import Digest
 from tricorn.model.policy import PolicyAnswer, PolicyView
@@ -171,6 +172,7 @@ class World:
     @asynccontextmanager
     async def session(self, *args: Any, **kwargs: Any) -> AsyncIterator[FakeStdio]:
         name = "tasks.attach" if "start" in kwargs else "tasks.exec_session"
+        name = "execs.attach" if "replay" in kwargs else name
         self.calls.append((name, args, kwargs))
         if name in self.failures:
             raise self.failures[name]
@@ -231,6 +233,10 @@ class World:
                 "wait": ExitView(3, NOW), "exec": ExecResult(0, "PONG\n"), "resize": None,
                 "stats": {"cpu_seconds": 1.5}, "pids": [42, 43],
             },
+            "execs": {
+                "start": EXEC, "list": [EXEC], "get": EXEC, "wait": ExitView(3, NOW), "kill": None, "resize": None,
+                "close_stdin": None, "remove": None,
+            },
             "node_states": {"put": CHANGE},
             "copies": {
                 "look": PathView("/etc/hosts", "file", 0o644, 0, 0, 4), "put": CHANGE, "copy": CHANGE, "place": CHANGE,
@@ -257,6 +263,8 @@ class World:
         services["tasks"].exec_session = self.session  # type: ignore[method-assign]
         services["tasks"].attach = self.session  # type: ignore[method-assign]
         services["tasks"].logs = self.stream  # type: ignore[method-assign]
+        services["execs"].attach = self.session  # type: ignore[method-assign]
+        services["execs"].logs = self.stream  # type: ignore[method-assign]
         services["transfer"].exporter = SimpleNamespace(write=self.write)
         services["events"].stream = self.stream  # type: ignore[method-assign]
         return SimpleNamespace(operations=operations, **services)
@@ -280,6 +288,9 @@ SCRUBBING = ScrubStatus(True, 60.0, 1 << 20, False, 3, 1, NOW, 1, 1)
 INFO_OF_BLOB = ContentInfo(DIGEST, len(BLOB), created_at=NOW)
 SNAPSHOT = Snapshot("overlay", "sha256:key", SnapshotKind.COMMITTED, "secret-directory", created_at=NOW)
 EVENT = Event(7, NOW, "default", "/containers/create", {"id": "web"})
+EXEC = ExecView(
+    "e1", "web", TaskStatus.RUNNING, pid=77, args=("sh",), terminal=True, stdin=True, started_at=NOW
+)
 LOG = LogLine("2026-01-31T12:00:00.000000001Z", "stdout", "hello")
 
 

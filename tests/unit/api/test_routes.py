@@ -8,6 +8,7 @@ import pytest
 
 from tricorn.errors import BY_CODE, NotFound
 from tricorn.model.copies import FileDesired, NodeCopy
+from tricorn.model.execs import ExecStart
 from tricorn.model.node_states import NodeState
 from tricorn.model.records import LeaseResource
 from tricorn.model.requests import (
@@ -69,6 +70,14 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("POST", f"{C}/resize", {"rows": 40, "columns": 120}, "tasks.resize", ("default", "web", 40, 120), {}),
     ("GET", f"{C}/health?wait=true&timeout=2", None, "health.wait_healthy", ("default", "web", 2.0), {}),
     ("GET", f"{C}/health", None, "health.get", ("default", "web"), {}),
+    ("GET", f"{C}/execs", None, "execs.list", ("default", "web"), {}),
+    ("POST", f"{C}/execs", {"args": ["sh"], "id": "e1", "stdin": True}, "execs.start", ("default", "web", ExecStart(("sh",), "e1", stdin=True)), {}),
+    ("GET", f"{C}/execs/e1", None, "execs.get", ("default", "web", "e1"), {}),
+    ("DELETE", f"{C}/execs/e1?force=true", None, "execs.remove", ("default", "web", "e1"), {"force": True}),
+    ("GET", f"{C}/execs/e1/wait", None, "execs.wait", ("default", "web", "e1"), {}),
+    ("POST", f"{C}/execs/e1/kill", {"signal": "SIGHUP"}, "execs.kill", ("default", "web", "e1", KillRequest("SIGHUP")), {}),
+    ("POST", f"{C}/execs/e1/resize", {"rows": 40, "columns": 120}, "execs.resize", ("default", "web", "e1", 40, 120), {}),
+    ("POST", f"{C}/execs/e1/close-stdin", None, "execs.close_stdin", ("default", "web", "e1"), {}),
     ("GET", f"{C}/stats", None, "tasks.stats", ("default", "web"), {}),
     ("GET", f"{C}/pids", None, "tasks.pids", ("default", "web"), {}),
     ("GET", f"{C}/files?path=/etc/hosts&digest=true", None, "copies.look", ("default", "web", "/etc/hosts"), {"follow": False, "digest": True}),
@@ -111,7 +120,7 @@ async def test_row(
 ) -> None:
     answer = await server.request(method, target, body)
     assert answer.status == (
-        201 if method == "POST" and target.endswith(("/containers", "/leases")) else 200
+        201 if method == "POST" and target.endswith(("/containers", "/leases", "/execs")) else 200
     ), answer.body
     got_args, got_kwargs = server.world.last(called)
     assert got_args == args

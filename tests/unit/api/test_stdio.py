@@ -199,6 +199,25 @@ async def test_attach_signal_is_the_containers(server: Server) -> None:
     assert server.world.last("tasks.kill")[0][2].signal == "SIGHUP"
 
 
+async def test_an_exec_that_goes_on_is_joined_and_left(server: Server) -> None:
+    server.world.gates["execs.wait"] = trio.Event()
+    client = await server.connect()
+    assert await client.upgrade("GET", "/v1/default/containers/web/execs/e1/attach?replay=true") == 101
+    frames = Frames(client)
+    assert await frames.next() == Frame(FrameKind.STARTED, b'{"pid":77}')
+    assert server.world.last("execs.attach") == (("default", "web", "e1"), {"replay": True})
+    await frames.send(FrameKind.STDIN, b"hello")
+    assert await frames.next() == Frame(FrameKind.STDOUT, b"hello")
+    await frames.send(FrameKind.SIGNAL, {"signal": "SIGINT"})
+    await frames.send(FrameKind.STDIN, b"more")
+    assert await frames.next() == Frame(FrameKind.STDOUT, b"more")
+    assert server.world.last("execs.kill")[0][3].signal == "SIGINT"
+    await client.stream.aclose()
+    await server.quiet()
+    assert server.world.left == ["execs.attach"]
+    assert not server.world.stdio.ended.is_set()  # its input is open still
+
+
 async def test_stop_detaches_with_a_frame(server: Server) -> None:
     server.world.gates["tasks.wait"] = trio.Event()
     frames = await opened(server, "GET", ATTACH)

@@ -42,7 +42,7 @@ def test_scripts(tricorn: Any, shell: str) -> None:
 
 
 def test_commands_and_options(ask: Ask) -> None:
-    assert ask("tricorn ex") == ["exec"]
+    assert ask("tricorn ex") == ["exec", "execs"]
     assert ask("tricorn image pu") == ["pull", "push"]
     assert ask("tricorn run --priv") == ["--privileged"]
     assert ask("tricorn run --pull ") == ["missing", "always", "never"]
@@ -55,6 +55,12 @@ def test_containers(agent: Any, ask: Ask) -> None:
     assert ask("tricorn exec ") == ["web-1", "web-2", "db"]
     assert ask("tricorn -n build logs ") == ["job"]
     assert ask("tricorn rm web-1 d") == ["db"]
+
+
+def test_execs_of_the_container_named_before(agent: Any, ask: Ask) -> None:
+    agent.listed("GET /v1/default/containers/web/execs", {"id": "build"}, {"id": "shell"})
+    assert ask("tricorn execs rm web b") == ["build"]
+    assert ask("tricorn attach --exec ") == []
 
 
 def test_images(agent: Any, ask: Ask) -> None:

@@ -249,6 +249,8 @@ CONTAINER_EXEC = dict(
     user={"type": "str"},
     cwd={"type": "str", "aliases": ["chdir"]},
     tty={"type": "bool", "default": False},
+    detach={"type": "bool", "default": False},
+    exec_id={"type": "str"},
     creates={"type": "str"},
     removes={"type": "str"},
     fail_on_rc={"type": "bool", "default": True},
@@ -287,6 +289,7 @@ MODULES = {
         "argument_spec": CONTAINER_EXEC,
         "required_one_of": [("argv", "command")],
         "mutually_exclusive": [("argv", "command")],
+        "required_by": {"exec_id": ("detach",)},
     },
     "node_info": {"argument_spec": NODE},
 }

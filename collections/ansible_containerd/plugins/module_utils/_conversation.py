@@ -134,6 +134,8 @@ def container_exec(options, check_mode):
     done = yield from _done_already(options)
     if done:
         result["msg"] = done
+    elif options["detach"]:
+        yield from _detached(options, body, check_mode, result)
     elif check_mode:
         conditional = options["creates"] is not None or options["removes"] is not None
         result.update(msg="Command would have run if not in check mode", changed=conditional, skipped=not conditional)
@@ -143,6 +145,28 @@ def container_exec(options, check_mode):
     for stream in ("stdout", "stderr"):
         result[stream + "_lines"] = result[stream].splitlines()
     return result
+
+
+def _detached(options, body, check_mode, result):
+    """Have a command go on by itself, unless one of the same id does so already."""
+    execs = (options["namespace"], "containers", options["container"], "execs")
+    if options["exec_id"]:
+        (found,) = yield [request("GET", *(execs + (options["exec_id"],)))]
+        if not found.missing:
+            view = found.result()
+            if view["status"] != "stopped":
+                result.update(exec_id=view["id"], pid=view["pid"], msg="Did not run command since '%s' runs" % view["id"])
+                return
+            if not check_mode:
+                (response,) = yield [request("DELETE", *(execs + (view["id"],)))]
+                response.result()
+    result["changed"] = True
+    if check_mode:
+        result["msg"] = "Command would have run if not in check mode"
+        return
+    (response,) = yield [request("POST", *execs, body=_desired.detached(options, body))]
+    view = response.result()
+    result.update(exec_id=view["id"], pid=view["pid"])
 
 
 def _execution(options, body):

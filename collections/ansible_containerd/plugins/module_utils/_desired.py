@@ -126,3 +126,13 @@ def process(options):
     if options["env"] is not None:
         body["env"] = texts("env", options["env"])
     return body
+
+
+def detached(options, body):
+    """Return the body of C(POST .../containers/{id}/execs) for what C(process) returned."""
+    if options["stdin"] is not None:
+        raise AgentError("stdin: a detached command has no standard input from here")
+    body = dict((key, value) for key, value in body.items() if key != "timeout")
+    if options["exec_id"]:
+        body["id"] = options["exec_id"]
+    return body

@@ -20,7 +20,8 @@ attributes:
     description: Can run in check mode and return changed status without changing anything.
     support: partial
     details:
-      - The command is not executed. The task is skipped unless O(creates) or O(removes) tell what would happen.
+      - The command is not executed. The task is skipped unless O(creates), O(removes) or O(detach) tell what
+        would happen.
       - Looking these up executes C(test) in the container, in check mode too.
   diff_mode:
     description: Returns what has changed, or would change in check mode.
@@ -30,6 +31,7 @@ attributes:
     support: partial
     details:
       - With O(creates) or O(removes), as far as the command keeps their promise.
+      - With O(exec_id) while the detached command runs.
 options:
   container:
     description:
@@ -69,6 +71,19 @@ options:
       - Run the command on a terminal; all its output is in RV(stdout) then.
     type: bool
     default: false
+  detach:
+    description:
+      - Leave the command running, and do not wait for it. It goes on when the play and even the agent end.
+      - C(tricorn attach --exec ID CONTAINER) joins it, C(tricorn logs --exec ID CONTAINER) prints what it wrote.
+      - It has no O(stdin), and O(timeout) and O(fail_on_rc) mean nothing to it.
+    type: bool
+    default: false
+  exec_id:
+    description:
+      - Id of the detached command in its container. While one of this id runs, the task changes nothing. One that
+        has ended is forgotten and the command runs again.
+      - One is made up when left out.
+    type: str
   creates:
     description:
       - Path inside the container. If it exists, the command is not executed.
@@ -103,6 +118,13 @@ EXAMPLES = r"""
     stdin: "{{ lookup('ansible.builtin.file', 'shop.sql') }}"
     creates: /var/lib/loaded
     timeout: 120
+
+- name: Have a queue worked off beside the database, once at a time
+  tricorn.containerd.container_exec:
+    container: database
+    argv: [/usr/bin/work-off, --forever]
+    detach: true
+    exec_id: worker
 """
 
 RETURN = r"""
@@ -135,6 +157,15 @@ stderr_lines:
   returned: always
   type: list
   elements: str
+exec_id:
+  description: Id of the detached command.
+  returned: with O(detach=true), unless in check mode
+  type: str
+  sample: worker
+pid:
+  description: The detached command's process, as the node numbers it.
+  returned: with O(detach=true), unless in check mode
+  type: int
 delta:
   description: Seconds that the command took.
   returned: when it was executed

@@ -239,6 +239,43 @@ def test_a_container_without_test_cannot_look_for_paths():
         run("container_exec", [outcome(127, stderr="not found")], container="c", argv=["x"], creates="/p")
 
 
+EXECS = "/v1/default/containers/c/execs"
+WORKER = {"id": "worker", "pid": 7, "status": "running"}
+
+
+def test_a_detached_command_is_left_running():
+    result, lines, asked = run("container_exec", [Response(201, WORKER)], container="c", argv=["x"], env={"A": "b"}, detach=True)
+    assert lines == ["POST " + EXECS]
+    assert asked[0].body == {"args": ["x"], "env": {"A": "b"}, "terminal": False}
+    assert (result["changed"], result["exec_id"], result["pid"], result["rc"]) == (True, "worker", 7, 0)
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_one_of_its_id_that_runs_is_enough(check_mode):
+    given = {"container": "c", "argv": ["x"], "detach": True, "exec_id": "worker"}
+    result, lines, dummy = run("container_exec", [Response(200, WORKER)], check_mode=check_mode, **given)
+    assert lines == ["GET %s/worker" % EXECS]
+    assert (result["changed"], result["exec_id"]) == (False, "worker")
+
+
+@pytest.mark.parametrize("found", [Response(404, {}), Response(200, dict(WORKER, status="stopped"))])
+def test_one_that_has_ended_makes_room(found):
+    given = {"container": "c", "argv": ["x"], "detach": True, "exec_id": "worker"}
+    script = [found] + [Response(200, {})] * (not found.missing) + [Response(201, WORKER)]
+    result, lines, asked = run("container_exec", script, **given)
+    removal = [] if found.missing else ["DELETE %s/worker" % EXECS]
+    assert lines == ["GET %s/worker" % EXECS] + removal + ["POST " + EXECS]
+    assert asked[-1].body["id"] == "worker"
+    assert result["changed"] is True
+    result, lines, dummy = run("container_exec", [found], check_mode=True, **given)
+    assert (lines, result["changed"]) == (["GET %s/worker" % EXECS], True)
+
+
+def test_a_detached_command_has_no_stdin():
+    with pytest.raises(AgentError, match="stdin: "):
+        run("container_exec", [], container="c", argv=["x"], stdin="a", detach=True)
+
+
 def test_check_mode_executes_nothing():
     result, lines, dummy = run("container_exec", [], check_mode=True, container="c", argv=["x"])
     assert lines == []

@@ -14,7 +14,7 @@ import pytest
 from tricorn_testing.counting_server import counting_server
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.migrating import NS
-from tricorn_testing.moving_networks import IMAGE, Segment, shared_segment
+from tricorn_testing.moving_networks import IMAGE, Segment, share_bridge, shared_segment
 from tricorn_testing.netns import inside
 from tricorn_testing.waiting import eventually
 
@@ -27,6 +27,7 @@ networks = ["front", "back", "alone", "cni:*"]
 ports = true"""
 LISTS = '[network]\ncni_lists = "{directory}/net.d"\ncni_plugins = "/usr/lib/cni"\n'
 SERVER = counting_server('"0.0.0.0"', workers=2)
+AT_ALL = counting_server('"::"', workers=2).replace("8080)", "8080), family=socket.AF_INET6", 1)
 # Listens at its own address only, as /etc/hosts tells it.
 AT_ITS_ADDRESS = counting_server("socket.gethostbyname(socket.gethostname())", workers=2)
 
@@ -40,6 +41,13 @@ def segment() -> Iterator[Segment]:
             plugin = {"type": "bridge", "bridge": bridge, "isGateway": True, "ipam": ipam}
             document = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
             (node.directory / "net.d/10-pods.conflist").write_text(json.dumps(document))
+        ranges = [[{"subnet": "10.72.0.0/24"}], [{"subnet": "fd72::/64"}]]
+        for node in made.both:
+            ipam = {"type": "host-local", "ranges": ranges, "dataDir": f"{node.directory}/ipam"}
+            plugin = {"type": "bridge", "bridge": "dual", "ipam": ipam}
+            document = {"cniVersion": "1.0.0", "name": "dual", "plugins": [plugin]}
+            (node.directory / "net.d/20-dual.conflist").write_text(json.dumps(document))
+        share_bridge(made, "dual", "fd72::ff/64")
         for name in ("alone", "forbidden"):
             made.source.put(f"/v1/networks/{name}", {})
         yield made
@@ -147,6 +155,19 @@ def test_a_network_of_plugins_gives_the_address_that_is_asked_for(segment, run, 
     eventually(lambda: migrates(segment, "pod"))
     assert segment.address(segment.target, "pod") == address == "10.71.0.3/24"
     assert ask(connect(segment.target.netns, address.partition("/")[0]))[0] in range(pid - 1, pid + 2)
+
+
+def test_ipv6_connections_move_along(segment, run, connect):
+    run("six", AT_ALL, "cni:dual")
+    addresses = segment.addresses(segment.source, "six")
+    address = next(text for text in addresses if ":" in text).partition("/")[0]
+    client = connect(segment.neighbour, address)
+    pid, told = ask(client)
+    report = segment.migrate("six", tcp_established=True)["report"]
+    assert report["address_kept"]
+    assert segment.addresses(segment.target, "six") == addresses
+    assert ask(client) == (pid, told + 10)
+    assert ask(connect(segment.neighbour, address))[1] == 10
 
 
 def test_whoever_dies_connections_go_on_where_the_container_does(segment, run, connect):

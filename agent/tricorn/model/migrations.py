@@ -155,9 +155,10 @@ class Made:
 @frozen
 class Offer:
     """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
-    bytes that will come besides. `address` is the one it has in its network, with the length of its prefix;
-    `keep_address`: it can't do without. With `made` there is no more in `container` than its image.
-    `via` is the repository that all but messages come by. With `lazy` it is to go on before it has its memory.
+    bytes that will come besides. `address` is the one it has in its network, with the length of its prefix,
+    `more_addresses` are others; `keep_address`: it can't do without. With `made` there is no more in
+    `container` than its image. `via` is the repository that all but messages come by. With `lazy` it is to go
+    on before it has its memory.
     """
 
     id: str
@@ -175,6 +176,7 @@ class Offer:
     via: str = ""
     plain_http: bool = False
     lazy: bool = False
+    more_addresses: tuple[str, ...] = ()
 
 
 @frozen

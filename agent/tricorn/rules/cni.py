@@ -107,19 +107,19 @@ def as_document(config: ConfigList) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def asked_for(config: ConfigList, address: str) -> ConfigList:
-    """Return a list that asks its address management for one address (with the length of its prefix), by the
+def asked_for(config: ConfigList, addresses: Sequence[str]) -> ConfigList:
+    """Return a list that asks its address management for addresses (with the length of their prefix), by the
     convention `args`. FailedPrecondition where none of its plugins takes such wishes.
     """
     kinds = {str((plugin.get("ipam") or {}).get("type") or "") for plugin in config.plugins} - {""}
     if not kinds & _OBLIGING:
         raise FailedPrecondition(
-            f"CNI network {config.name} can't be asked for address {address.partition('/')[0]}",
+            f"CNI network {config.name} can't be asked for address {addresses[0].partition('/')[0]}",
             why=f"its addresses are managed by {', '.join(sorted(kinds)) or 'nobody'}",
             hint=f"the plugins {', '.join(sorted(_OBLIGING))} take such wishes",
         )
     told = [
-        {**plugin, "args": {**(plugin.get("args") or {}), "cni": {"ips": [address]}}}
+        {**plugin, "args": {**(plugin.get("args") or {}), "cni": {"ips": list(addresses)}}}
         if (plugin.get("ipam") or {}).get("type") in _OBLIGING else plugin
         for plugin in config.plugins
     ]  # fmt: skip

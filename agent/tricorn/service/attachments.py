@@ -7,7 +7,7 @@ kernel has a record by which it is undone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -137,10 +137,12 @@ class AttachmentService:
             raise
 
     async def reserve(
-        self, namespace: str, container: Container, choice: NetworkChoice, address: str = ""
-    ) -> Attachment:
-        """Write a place down, with an address and ports that nobody else has. With `address`, one with the
-        length of its prefix, it is that one: Conflict when another has it.
+        self, namespace: str, container: Container, choice: NetworkChoice,
+        addresses: Sequence[str] = (),
+    ) -> Attachment:  # fmt: skip
+        """Write a place down, with an address and ports that nobody else has. With `addresses`, each with the
+        length of its prefix, it has those, of a network of the agent's own the first: Conflict when another
+        has it.
         """
         desired = structure({**container.desired}, ContainerDesired, "the stored request")
         place = Attachment(
@@ -150,15 +152,16 @@ class AttachmentService:
         if choice.kind is NetworkKind.CNI:
             config = await trio.to_thread.run_sync(self.plugins.cni.find, choice.name)
             cni_rules.check_ports(config, place.ports)
-            document = cni_rules.as_document(cni_rules.asked_for(config, address) if address else config)
+            document = cni_rules.as_document(cni_rules.asked_for(config, addresses) if addresses else config)
             planned = evolve(place, cni=document, host_interface="")
             return await self._db.write(lambda tx: tx.attachments.create(planned))
 
         def reserve(tx: Transaction) -> Attachment:
             network = tx.networks.get(choice.name)
             rules.admit(network, namespace)
-            if address:
-                return tx.attachments.create(place, lambda taken: rules.take_address(network, address, taken))
+            if addresses:
+                wanted = addresses[0]
+                return tx.attachments.create(place, lambda taken: rules.take_address(network, wanted, taken))
             return tx.attachments.create(place, lambda taken: rules.choose_address(network, taken))
 
         return await self._db.write(reserve)

@@ -476,7 +476,8 @@ class Arrivals:
         room = os.statvfs(os.path.dirname(self._parts.directory))
         if room.f_bavail * room.f_frsize < offer.needed:
             raise ResourceExhausted("the target's disk has no room for it", why=f"{offer.needed} bytes")
-        coming = Arriving(offer.namespace, offer.name, offer.container, offer.address, offer.keep_address)
+        addresses = (offer.address, *offer.more_addresses) if offer.address else ()
+        coming = Arriving(offer.namespace, offer.name, offer.container, addresses, offer.keep_address)
         return evolve(coming, keeps=await self._parts.networks.foresee(coming))
 
     async def _require_lazy(self, offer: Offer) -> None:

@@ -97,7 +97,7 @@ class Departure:
             desired = mapped_request(desired, container.spec)
         else:
             made = made_of(container)
-        address, must = await self._network(desired, pid)
+        addresses, must = await self._network(desired, pid)
         image = await self._image(namespace, container, target)
         blobs = (*_documents(image), *image.manifest.layers)
         facts = await self.parts.facts()
@@ -105,8 +105,8 @@ class Departure:
         self._cost(precopy=_PRECOPY if "mem_dirty_track" in criu.features else _NO_PRECOPY)
         offer = Offer(
             self.migration.id, namespace, self.migration.name, desired, target, tuple(blobs), facts,
-            await self._memory(ref), self.request.keep_image, address, must, made,
-            self.request.via, self.request.plain_http, self.request.lazy,
+            await self._memory(ref), self.request.keep_image, next(iter(addresses), ""), must, made,
+            self.request.via, self.request.plain_http, self.request.lazy, addresses[1:],
         )  # fmt: skip
         welcome = structure(await self.link.ask("POST", PATH, to_json(offer)), Welcome, "the target's answer")
         self._keeps_address = welcome.keeps_address
@@ -115,16 +115,16 @@ class Departure:
         await self.advance("seed")
         await self._send_image(blobs, set(welcome.missing))
 
-    async def _network(self, desired: ContainerDesired, pid: int) -> tuple[str, bool]:
-        """Return the container's address in its network, if it has one, and whether it can't do without."""
+    async def _network(self, desired: ContainerDesired, pid: int) -> tuple[tuple[str, ...], bool]:
+        """Return the container's addresses in its network, and whether it can't do without."""
         name, choice = self.migration.container, parse_network(desired.network)
         check_network(name, choice, self.request)
         if choice.kind in (NetworkKind.HOST, NetworkKind.PATH):  # others' sockets are there, too
-            return "", False
+            return (), False
         must = must_keep_address(name, choice, await self.parts.networks.needs(pid), self.request)
         if not choice.managed:
-            return "", False
-        return await self.parts.networks.address_of(self.migration.namespace, name), must
+            return (), False
+        return await self.parts.networks.addresses_of(self.migration.namespace, name), must
 
     async def _image(self, namespace: str, container: Container, target: Descriptor) -> ResolvedImage:
         record = await self.parts.db.read(lambda tx: tx.images.get(namespace, container.image))

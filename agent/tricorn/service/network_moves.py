@@ -30,14 +30,14 @@ _LIMITER = trio.CapacityLimiter(2)
 
 @frozen
 class Arriving:
-    """A container that comes: its request, the address (with the length of its prefix) that it brings, and
-    whether it can't do without. `keeps` is whether it will have it.
+    """A container that comes: its request, the addresses (with the length of their prefix) that it brings,
+    and whether it can't do without. `keeps` is whether it will have them.
     """
 
     namespace: str
     name: str
     desired: ContainerDesired
-    address: str = ""
+    addresses: tuple[str, ...] = ()
     must: bool = False
     keeps: bool = False
 
@@ -59,13 +59,12 @@ class NetworkMoves:
         self._places = attachments.places
 
     # ------------------------------------------------------------ at the source
-    async def address_of(self, namespace: str, container: str) -> str:
-        """Return the IPv4 address that a container has in its network, with the length of its prefix; "" for
-        one that has none of its own.
+    async def addresses_of(self, namespace: str, container: str) -> tuple[str, ...]:
+        """Return the addresses that a container has in its network, with the length of their prefix, those of
+        IPv4 first; none for one that has none of its own.
         """
         shown = await self._attachments.view(namespace, container)
-        found = shown.addresses if shown else ()
-        return next((text for text in found if ":" not in text), "")
+        return tuple(sorted(shown.addresses if shown else (), key=lambda text: ":" in text))
 
     async def needs(self, pid: int) -> Needs:
         """Return what the sockets of a container's network namespace need; NotFound when it has ended."""
@@ -92,7 +91,7 @@ class NetworkMoves:
         try:
             await network_hold.free(path)
             self._places.note_held(namespace, container, held=False)
-            if address := await self.address_of(namespace, container):
+            for address in await self.addresses_of(namespace, container):
                 await network_hold.announce(path, "eth0", address.partition("/")[0])
         except (TricornError, OSError) as error:
             log.error("a container's network is held", container=container, error=str(error)[:300])
@@ -119,10 +118,10 @@ class NetworkMoves:
             config = await trio.to_thread.run_sync(cni.find, choice.name)
             for plugin in config.plugins:
                 cni.path(plugin["type"])
-            if coming.must and coming.address:
-                cni_rules.asked_for(config, coming.address)
-            return coming.must and bool(coming.address)
-        if not coming.address:
+            if coming.must and coming.addresses:
+                cni_rules.asked_for(config, coming.addresses)
+            return coming.must and bool(coming.addresses)
+        if not coming.addresses:
             return False
         try:
             await self._db.read(partial(_take, coming))
@@ -141,8 +140,8 @@ class NetworkMoves:
         """
         if not coming.choice.managed:
             return
-        address = coming.address if coming.keeps else ""
-        place = await self._attachments.reserve(coming.namespace, coming.container, coming.choice, address)
+        wanted = coming.addresses if coming.keeps else ()
+        place = await self._attachments.reserve(coming.namespace, coming.container, coming.choice, wanted)
         if not coming.keeps:
             await self._attachments.realise(place, coming.desired.hostname or coming.name)
             return
@@ -152,12 +151,13 @@ class NetworkMoves:
         path = await self._places.make(coming.namespace, coming.name)
         self._places.note_held(coming.namespace, coming.name, held=True)
         await network_hold.hold(path, silent=False)
+        await network_hold.own_at_once(path)
 
 
 def _take(coming: Arriving, tx: Transaction) -> str:
     network = tx.networks.get(coming.choice.name)
     taken = {place.address for place in tx.attachments.list_all(network.name)}
-    return rules.take_address(network, coming.address, taken)
+    return rules.take_address(network, coming.addresses[0], taken)
 
 
 def _check_ports(coming: Arriving, tx: Transaction) -> None:

@@ -49,7 +49,10 @@ class Segment:
         self.source.run("ip", "link", "set", "uplink", "up")
 
     def address(self, node: NetworkNode, name: str) -> str:
-        return str(node.get(f"/v1/{NS}/containers/{name}")["attachment"]["addresses"][0])
+        return self.addresses(node, name)[0]
+
+    def addresses(self, node: NetworkNode, name: str) -> list[str]:
+        return list(node.get(f"/v1/{NS}/containers/{name}")["attachment"]["addresses"])
 
 
 @contextlib.contextmanager
@@ -115,6 +118,21 @@ def _join(nodes: list[NetworkNode], neighbour: str) -> None:
     ):
         for port in ports:
             node.run("ip", "link", "set", port, "master", bridge)
+
+
+def share_bridge(segment: Segment, name: str, address: str) -> None:
+    """Give both nodes a bridge of this name, connect them, and give the neighbour the address of the segment
+    that they are then, with the length of its prefix.
+    """
+    for node in segment.both:
+        node.run("ip", "link", "add", name, "type", "bridge")
+        node.run("ip", "link", "set", name, "up")
+    _pair(segment.source.netns, f"{name}-s", "", segment.target.netns, f"{name}-s", "")
+    _pair(segment.source.netns, f"{name}-n", "", segment.neighbour, name, "")
+    for node, ports in ((segment.source, (f"{name}-s", f"{name}-n")), (segment.target, (f"{name}-s",))):
+        for port in ports:
+            node.run("ip", "link", "set", port, "master", name)
+    ip(f"-n {Path(segment.neighbour).name} addr add {address} dev {name} nodad")
 
 
 def _pair(one: str, name: str, address: str, other: str, other_name: str, other_address: str) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.root]
 ECHO = "stty -echo; echo up; while read x; do echo got $x; [ $x = end ] && exit 5; done"
 NS = "kept"
 WEB = f"/v1/{NS}/containers/web"
+one_runtime = pytest.mark.parametrize("web", ["crun"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["crun", "runc"])
@@ -157,6 +159,7 @@ def test_detached(web: Daemon) -> None:
     assert not list(web.state.glob(f"bundles/{NS}/web/exec/*"))
 
 
+@one_runtime
 def test_signalled_and_removed(web: Daemon) -> None:
     line = ["exec", "-d", "--exec-id", "loop", "web", "sleep", "1000"]
     assert web.cli("-n", NS, *line).stdout == "loop\n"
@@ -207,6 +210,7 @@ def seen_until(person: int, text: bytes) -> bytes:
     return seen
 
 
+@one_runtime
 def test_a_kept_session_at_a_terminal(web: Daemon) -> None:
     """The agent dies under it, the next command joins it, and the detach keys leave it."""
     kept = ["exec", "--keep", "-it", "--exec-id", "s1", "web", "sh", "-c", ECHO]
@@ -232,10 +236,28 @@ def test_a_kept_session_at_a_terminal(web: Daemon) -> None:
     assert web.cli("-n", NS, "execs", "rm", "web", "s1").returncode == 0
 
 
+@one_runtime
+def test_a_terminal_that_hangs_up_ends_nothing(web: Daemon) -> None:
+    web.cli("-n", NS, "exec", "-d", "-it", "--exec-id", "s2", "web", "sh", "-c", ECHO)
+    joining = ["attach", "--exec", "s2", "--replay", "web"]
+    with on_a_terminal(web, *joining) as (person, process):
+        seen_until(person, b"up\r\n")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 130
+    with on_a_terminal(web, *joining) as (person, process):
+        seen_until(person, b"up\r\n")
+        with open(os.devnull) as nothing:
+            os.dup2(nothing.fileno(), person)  # closes the terminal
+        assert process.wait(60) == 130
+    assert web.get(f"{WEB}/execs/s2")["status"] == "running"
+    assert web.cli("-n", NS, "execs", "rm", "-f", "web", "s2").returncode == 0
+
+
 # ---------------------------------------------------------------- what is kept
+@one_runtime
 async def test_the_log_is_bounded(web: Daemon, client: Client) -> None:
     """A follower has every byte, the log the last ones."""
-    count = 300_000
+    count = 40_000
     script = f"read x; seq 1 {count}; read x"
     await client.execs.start("web", ExecStart(("sh", "-c", script), id="much", stdin=True))
     # as small as an agent before this one may have had it
@@ -258,6 +280,7 @@ async def test_the_log_is_bounded(web: Daemon, client: Client) -> None:
     await client.execs.remove("web", "much")
 
 
+@one_runtime
 async def test_the_latest_ended_ones_are_kept(web: Daemon, client: Client) -> None:
     names = [f"e{number}" for number in range(18)]
     for name in names:
@@ -284,6 +307,7 @@ async def test_a_container_that_ends_takes_them_along(web: Daemon, client: Clien
         await client.execs.get("web", view.id)
 
 
+@one_runtime
 async def test_what_is_refused(web: Daemon, client: Client) -> None:
     with pytest.raises(InvalidArgument, match="nothing to execute"):
         await client.execs.start("web", ExecStart(()))

@@ -24,7 +24,8 @@ class Joining:
 
     def run(self, *, signals: bool = True, keys: bytes = b"", stdin: bool = True) -> int:
         """Stay until its exit, or until the detach keys; return the exit status."""
-        wishes = Wishes(bool(self._view["stdin"]) and stdin, bool(self._view["terminal"]), signals, keys)
+        stdin, terminal = bool(self._view["stdin"]) and stdin, bool(self._view["terminal"])
+        wishes = Wishes(stdin, terminal, signals, keys, keeps=True)
         require_terminal(wishes)
         name = self._view["id"]
         call = attach_exec(self._settings.namespace, self._container, name, replay=self._replay)

@@ -29,12 +29,15 @@ _PIECE: Final = select.PIPE_BUF  # a pipe that polls writable takes this much wi
 
 
 class Wishes(NamedTuple):
-    """What the command asked for: forward stdin, use a terminal, proxy signals, leave by these keys."""
+    """What the command asked for: forward stdin, use a terminal, proxy signals, leave by these keys. A
+    process that `keeps` on isn't told when the person's terminal hangs up.
+    """
 
     stdin: bool = False
     terminal: bool = False
     signals: bool = True
     keys: bytes = b""
+    keeps: bool = False
 
 
 class Ending(NamedTuple):
@@ -167,6 +170,8 @@ class Foreground:
             data = os.read(0, RECEIVE)
         except OSError:  # EIO: the terminal hung up
             data = b""
+        if not data and self._wishes.keeps and self._wishes.terminal:
+            raise KeyboardInterrupt  # its end of file would end the shell at the other side
         passed = self._keys.feed(data) if data else self._keys.flush()
         if passed:
             self._outbound += encode(FrameKind.STDIN, passed)
@@ -190,6 +195,8 @@ class Foreground:
             if number == signal.SIGWINCH:
                 self._resize()
                 continue
+            if number == signal.SIGHUP and self._wishes.keeps:
+                raise KeyboardInterrupt
             if number == signal.SIGINT:
                 self._interrupts += 1
                 if self._interrupts >= _PATIENCE:

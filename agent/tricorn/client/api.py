@@ -11,21 +11,14 @@ from typing import Any, Final, Self
 from tricorn.client import calls
 from tricorn.client.checkpoints import Checkpoints
 from tricorn.client.connection import Pool
+from tricorn.client.containers import Containers
 from tricorn.client.copies import Files
 from tricorn.client.execs import Execs
+from tricorn.client.images import Images
 from tricorn.client.migrations import Migrations
 from tricorn.client.networks import Networks
 from tricorn.client.node_state_calls import put_node_state
-from tricorn.client.nouns import (
-    Containers,
-    Content,
-    Images,
-    Leases,
-    Namespaces,
-    Operations,
-    Policy,
-    Snapshots,
-)
+from tricorn.client.nouns import Content, Leases, Namespaces, Operations, Policy, Snapshots
 from tricorn.client.stream import Stream, line_of, open_stream
 from tricorn.client.upkeep import Scrub
 from tricorn.client.values import plain, value, values

@@ -86,6 +86,7 @@ class _Arrival:
     dumped: bool = False
     image: Descriptor | None = None  # what holds the dump in a registry
     operation: Operation | None = None
+    ref: BundleRef | None = None
 
     def touch(self) -> None:
         """The source lives: it may be silent for a while again."""
@@ -300,7 +301,7 @@ class Arrivals:
             report.report("prepare", name)
             revival = Revival(
                 partial(self._fill, arrival, report), partial(self._check, arrival),
-                lambda tx: tx.migrations.advance("in", offer.id, "running"),
+                partial(self.record, arrival),
                 container_of(offer.made, name) if offer.made else None,
             )  # fmt: skip
             await parts.db.read(lambda tx: tx.budgets.admit(namespace, "containers"))
@@ -392,8 +393,15 @@ class Arrivals:
             external_unix_sockets=start.external_unix_sockets, shell_job=start.shell_job,
             file_locks=start.file_locks,
         )  # fmt: skip
+        arrival.ref = ref
         await self._parts.reviver.adopt(ref, f"{arrival.directory}/dump", spec)
         return await self._parts.reviver.plan(ref, options, lazy=arrival.offer.lazy)
+
+    def record(self, arrival: _Arrival, tx: Transaction) -> None:
+        """Put on record that it runs, which has its source delete the other copy: unless it can't go on."""
+        if arrival.ref is not None and self._parts.runtime.lazy_state(arrival.ref) == "failed":
+            raise FailedPrecondition("what gives it its memory has ended before all was given")
+        tx.migrations.advance("in", arrival.offer.id, "running")
 
     async def _keep_image(self, namespace: str, image: Image) -> None:
         """Give the image its name, if it may have it and nothing else does; it runs in any case."""

@@ -15,7 +15,7 @@ from tricorn_testing.waiting import eventually
 USR: Final = {"target": "/usr", "source": "/usr", "options": ["ro"]}
 # 60 MiB without two equal pages; tells a number and the sum of it all, over and over.
 HEAVY: Final = """
-import hashlib, itertools, os
+import hashlib, itertools, os, time
 memory = bytearray(60 << 20)
 for at in range(0, len(memory), 4096):
     memory[at:at + 8] = (at + 1).to_bytes(8, "little")
@@ -23,6 +23,7 @@ for number in itertools.count():
     with open("/out/new", "w") as file:
         file.write(f"{number} {hashlib.blake2b(memory).hexdigest()}")
     os.rename("/out/new", "/out/told")
+    time.sleep(0.1)
 """
 
 

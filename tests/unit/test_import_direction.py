@@ -27,7 +27,7 @@ ALLOWED = {
     "systemd": set(),
     "memory": set(),
     "ports": {"model", "ports"},
-    "config": MODEL,
+    "config": MODEL | {"config"},
     "config_files": MODEL | {"config"},
     "rules": MODEL | {"ports", "rules"},
     "store": WORKER | {"store"},

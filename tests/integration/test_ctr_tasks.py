@@ -12,7 +12,7 @@ import pytest
 
 from tricorn_testing.ctr import TIMEOUT, Ctr
 from tricorn_testing.daemon import Daemon
-from tricorn_testing.waiting import eventually
+from tricorn_testing.waiting import eventually, runs_program
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 LOOP = "trap 'exit 5' TERM; while :; do sleep 0.05; done"
@@ -33,19 +33,15 @@ def stopped(ctr: Ctr, name: str) -> None:
     eventually(lambda: tasks(ctr)[name][1] == "STOPPED")
 
 
-def arguments(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
-
-
 def test_ls_and_ps(ctr: Ctr, sleeper: str) -> None:
     pid, status = tasks(ctr)[sleeper]
     assert status == "RUNNING"
-    assert arguments(pid) == ["sleep", "1000"]
+    runs_program(pid, "sleep", "1000")
     ctr.run("tasks", "exec", "-d", "--exec-id", "second", sleeper, "sleep", "2000")
     processes = {int(row["PID"]): row["INFO"] for row in ctr.rows("tasks", "ps", sleeper)}
     assert processes.pop(pid) == "-"
     ((other, info),) = processes.items()
-    assert arguments(other) == ["sleep", "2000"]
+    runs_program(other, "sleep", "2000")
     assert "second" in info
 
 
@@ -162,7 +158,7 @@ def test_kill_one_exec_and_all(ctr: Ctr, sleeper: str) -> None:
     def processes() -> int:
         return len(ctr.rows("tasks", "ps", sleeper))
 
-    assert processes() == 3
+    eventually(lambda: processes() == 3)
     ctr.run("tasks", "kill", "-s", "SIGKILL", "--exec-id", "one", sleeper)
     eventually(lambda: processes() == 2)
     assert tasks(ctr)[sleeper][1] == "RUNNING"

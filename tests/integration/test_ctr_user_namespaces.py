@@ -52,6 +52,7 @@ def test_layers_are_shown_with_other_owners_where_labels_say_so(
     ctr.run(*words)
     assert {row["KEY"] for row in ctr.rows("snapshots", "ls")} - before == {container}  # nothing is copied
     pid = next(row["PID"] for row in ctr.rows("tasks", "ls") if row["TASK"] == container)
+    eventually(lambda: os.path.exists(f"/proc/{pid}/root/made"))
     told = ctr.run(
         "tasks", "exec", "--exec-id", "a", container, "stat", "-c", "%u:%g", "/bin/sh", "/made", "/"
     )

@@ -20,6 +20,7 @@ from tricorn import wire
 from tricorn.grpc import Code
 from tricorn_testing.daemon import Daemon
 from tricorn_testing.grpc_client import DEADLINE, GrpcClient, grpc_client, refused
+from tricorn_testing.waiting import eventually_in_trio
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 CONTROLLER, STORE = "sandbox.v1.Controller", "sandbox.v1.Store"
@@ -80,7 +81,7 @@ async def test_the_life_of_a_sandbox(client: GrpcClient, agent: Daemon, runtime:
     pid = await start(client)
     for kind in ("net", "ipc", "uts", "pid", "mnt"):
         assert namespace_of(pid, kind) != namespace_of("self", kind)
-    assert os.readlink(f"/proc/{pid}/exe") == "/pause"
+    await eventually_in_trio(lambda: os.readlink(f"/proc/{pid}/exe") == "/pause")
     running = await status(client)
     assert (running.state, running.pid) == ("SANDBOX_READY", pid)
     told = json.loads(running.info["info"])

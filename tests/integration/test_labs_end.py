@@ -30,7 +30,7 @@ def test_removal_leaves_no_unit(fleet: Lab) -> None:
     )
     assert left == ""
     assert fleet.run("n1", "ls -A /var/lib/tricorn") == ""
-    assert fleet.attempt("n1", "pgrep -x conmon").stdout == ""
+    eventually(lambda: fleet.attempt("n1", "pgrep -x conmon").stdout == "")
     assert changes(fleet.play("demo_clean", limit="n1"), "n1") == 0
 
 

@@ -22,6 +22,7 @@ from tricorn.model.stdio import NULL_STDIO, Stdio
 from tricorn.rules.plan import canonical
 from tricorn_testing.client_agent import ClientAgent, client_spec, closing_agent
 from tricorn_testing.fifos import fifos
+from tricorn_testing.waiting import runs_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 WAIT = 30
@@ -196,6 +197,7 @@ async def test_the_clients_spec_is_run_as_it_is(client):
     name = await client.run("sleep", "1000", cgroup=group, rootfsPropagation="private")
     pid = (await client.processes.get(client.namespace, name)).pid
     assert f"{group}\n" in Path(f"/proc/{pid}/cgroup").read_text()
+    await trio.to_thread.run_sync(runs_program, pid, "sleep", "1000")
     status = Path(f"/proc/{pid}/status").read_text()
     assert "CapEff:\t00000000000000e3\n" in status
     assert "NoNewPrivs:\t1\n" in status

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tricorn_testing.ansible_plays import Ansible
 from tricorn_testing.browser import MISSING as NO_BROWSER
 from tricorn_testing.browser import browser
 from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
@@ -26,6 +27,12 @@ def agent() -> Iterator[Daemon]:
     """A running agent, one for the whole module."""
     with running_daemon() as running:
         yield running
+
+
+@pytest.fixture
+def ansible(tmp_path: Path) -> Ansible:
+    """Runs tasks of the collection, from a directory of this test's own."""
+    return Ansible(tmp_path)
 
 
 @pytest.fixture

@@ -18,19 +18,13 @@ import trio
 from tricorn import errors
 from tricorn.client import Client
 from tricorn.model.requests import ContainerDesired, ExecRequest
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 from tricorn_testing.images import ImageLayout, busybox_layer
 from tricorn_testing.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 Tricorn = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-m", "tricorn.cli"]
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

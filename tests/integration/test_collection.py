@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,13 @@ from attrs import frozen
 
 from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.ansible_plays import PROJECT, WAYS, Ansible, task
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 from tricorn_testing.images import ImageLayout, busybox_image
 from tricorn_testing.paths import short_directory
 from tricorn_testing.registry import Registry
 from tricorn_testing.releases import Release
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as running:
-        yield running
-
-
-@pytest.fixture
-def ansible(tmp_path: Path) -> Ansible:
-    return Ansible(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,6 @@ def pair(busybox_reference: str) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def ansible(tmp_path: Path) -> Ansible:
-    return Ansible(tmp_path)
-
-
-@pytest.fixture
 def counters(pair: Pair, busybox_reference: str) -> Iterator[Daemon]:
     """The node with the containers that the examples take for granted."""
     names = ("worker", "cache")

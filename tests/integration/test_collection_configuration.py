@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tricorn_testing.ansible_plays import Ansible, task
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 
 pytestmark = [pytest.mark.root, pytest.mark.integration, pytest.mark.slow]
 SECRET = "correct-horse-battery"
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as running:
-        yield running
-
-
-@pytest.fixture
-def ansible(tmp_path: Path) -> Ansible:
-    return Ansible(tmp_path)
 
 
 def test_snapshots_are_made_once(agent: Daemon, ansible: Ansible) -> None:

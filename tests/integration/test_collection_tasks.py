@@ -17,11 +17,6 @@ LOOP = 'trap "echo again" HUP; echo begun; echo oh >&2; while :; do sleep 0.1; d
 
 
 @pytest.fixture
-def ansible(tmp_path: Path) -> Ansible:
-    return Ansible(tmp_path)
-
-
-@pytest.fixture
 def web(agent: Daemon, busybox_reference: str) -> Iterator[str]:
     """A container as the examples of the documentation take for granted."""
     place = "/v1/default/containers/web"

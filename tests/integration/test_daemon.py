@@ -25,12 +25,6 @@ CONTAINERS = "/v1/default/containers"
 
 
 @pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def image(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An index of two platforms; ours has a whiteout over its first layer."""
     layout = ImageLayout(Path(tmp_path_factory.mktemp("daemon")) / "layout")

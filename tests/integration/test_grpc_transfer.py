@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,12 +31,6 @@ streaming = wire.package("containerd.services.streaming.v1")
 types = wire.package("containerd.types.transfer")
 ANY, EMPTY = wire.message("google.protobuf.Any"), wire.message("google.protobuf.Empty")
 PLATFORM = wire.message("containerd.types.Platform")
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
 
 
 @pytest.fixture(scope="module")

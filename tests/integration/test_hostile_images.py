@@ -5,23 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tricorn_testing.daemon import ApiError, Daemon, running_daemon
+from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.images import ImageLayout, Layer, LayerBuilder, busybox_layer
 from tricorn_testing.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as running:
-        yield running
 
 
 def archive(*members: tuple[tarfile.TarInfo, bytes]) -> Layer:

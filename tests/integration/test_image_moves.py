@@ -24,12 +24,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.root]
 
 
 @pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
-
-
-@pytest.fixture(scope="module")
 def other() -> Iterator[Daemon]:
     """An agent that has nothing."""
     with running_daemon() as daemon:

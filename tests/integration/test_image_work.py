@@ -8,7 +8,6 @@ import json
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,13 @@ import pytest
 from tricorn.client import Client
 from tricorn.model.image_requests import ContainerCommit, ImageConversion, SnapshotDiff
 from tricorn.model.requests import ContainerDesired
-from tricorn_testing.daemon import ApiError, Daemon, running_daemon, segment
+from tricorn_testing.daemon import ApiError, Daemon, segment
 from tricorn_testing.images import DOCKER, OCI, ImageLayout, LayerBuilder, find_busybox
 from tricorn_testing.registry import Registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 PLATFORMS = ("linux/amd64", "linux/arm64")
 SBOM = "application/spdx+json"
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tricorn_testing.containerd import Containerd, running_containerd
 from tricorn_testing.ctr import VERSIONS, missing_ctr
-from tricorn_testing.daemon import Daemon, running_daemon
+from tricorn_testing.daemon import Daemon
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_layer
 from tricorn_testing.registry import Registry
 from tricorn_testing.waiting import eventually
@@ -18,12 +18,6 @@ from tricorn_testing.waiting import eventually
 pytestmark = [pytest.mark.root, pytest.mark.integration]
 OURS = ("--snapshotter", "tricorn")
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

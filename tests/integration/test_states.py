@@ -8,24 +8,17 @@ import json
 import os
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tricorn_testing.agentclient import UnixConnection
-from tricorn_testing.daemon import ApiError, Daemon, running_daemon, segment
+from tricorn_testing.daemon import ApiError, Daemon, segment
 from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_files
 from tricorn_testing.registry import Registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Daemon]:
-    with running_daemon() as daemon:
-        yield daemon
 
 
 @pytest.fixture(scope="module")

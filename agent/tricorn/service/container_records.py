@@ -20,6 +20,7 @@ from tricorn.model.filters import select
 from tricorn.model.records import Container, Labels
 from tricorn.ports import Runtime
 from tricorn.rules.container_update import masked
+from tricorn.rules.restarts import STATUS
 from tricorn.rules.runtime_names import runtime_for, shown_runtime
 from tricorn.service.lifecycle import Lifecycle
 from tricorn.service.policy import PolicyGate
@@ -84,7 +85,7 @@ class ContainerRecords:
             return tx.containers.create(namespace, made)
 
         async with self._lifecycle.locks.hold(namespace, container.id):
-            return await self._db.write(record)
+            return await self._db.write_soon(record)
 
     async def update(self, namespace: str, container: Container, paths: Sequence[str] = ()) -> Container:
         """Change the fields of a record that `paths` name (all that can change without them).
@@ -115,7 +116,10 @@ class ContainerRecords:
             tx.containers.delete(namespace, container_id)
 
         # no lock: what a task left may still be being cleared away, and a record can go before that
-        await self._db.write(forget)
+        if STATUS in (await self.get(namespace, container_id)).labels:
+            await self._db.write(forget)  # one that came back after a loss of power would be started
+        else:
+            await self._db.write_soon(forget)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
             await self._lifecycle.remove_files(namespace, container_id)
 

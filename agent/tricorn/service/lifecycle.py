@@ -356,6 +356,7 @@ class Lifecycle:
         """Remove the bundle and the logs of a container whose record is gone, behind the answer."""
 
         async def tidy() -> None:
+            await self._db.flushed()
             async with self.locks.hold(namespace, container_id):
                 if not await self._db.look(lambda tx: tx.containers.find(namespace, container_id)):
                     await self.bundles.remove_all(namespace, container_id)

@@ -109,6 +109,7 @@ class ProcessService(ProcessViews):
             async with self._runtime.ahead(ref) if dump is None else nullcontext():
                 await self._bundles.lay_out(namespace, ref.id, mounts, spec)
                 failpoint("start.mounted")
+                await self._db.flushed()  # nothing runs whose record a loss of power can undo
                 if dump is None:
                     created = await self._runtime.create(ref)
                     failpoint("start.created")

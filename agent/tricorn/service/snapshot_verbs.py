@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Final
 
 import trio
@@ -309,9 +308,13 @@ class SnapshotVerbs:
             tx.leases.forget(namespace, f"snapshots/{snapshotter}", key)
             return tx.snapshots.remove(namespace, snapshotter, key)
 
-        removed = await self._db.write(remove)
+        removed = await self._db.write_soon(remove)
         failpoint("snapshot.forgotten")
-        work = partial(backend.remove, removed.backend_id)
+
+        async def work() -> None:
+            await self._db.flushed()
+            await backend.remove(removed.backend_id)
+
         if self.tidier is not None:
             await self.tidier.behind(f"snapshot {key}", work)
             return

@@ -162,6 +162,7 @@ class Collector:
         found = await snapshotter.walk()
         in_flight = set(self.protected)  # before the records: an id leaves this set once it has one
         known = await self.db.read(lambda tx: tx.snapshots.backend_ids(snapshotter.name))
+        await self.db.flushed()  # a record that comes back after a loss of power needs its directory
         unknown = [backend_id for backend_id in found if backend_id not in known | in_flight]
         for backend_id in unknown:
             await snapshotter.remove(backend_id)

@@ -21,6 +21,7 @@ from tricorn.model.usage import BudgetRule
 from tricorn.ports import Clock
 from tricorn.store.codec import to_microseconds
 from tricorn.store.connection import connect, prepare, sqlite_errors, unmark
+from tricorn.store.flushes import Flushes
 from tricorn.store.transaction import Transaction
 from tricorn.store.writer import Job, Writer
 
@@ -80,7 +81,8 @@ class Database:
         self._counts: collections.Counter[str] = collections.Counter()
         self._near: Transaction | None = None
         self._slow: collections.deque[float] = collections.deque(maxlen=_SLOW_LOOKS)
-        self._writer = Writer(connection, clock, self._deliver, budget_rules)
+        self._writer = Writer(path, connection, clock, self._deliver, budget_rules)
+        self._flushes = Flushes(self._writer.submit)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -131,7 +133,7 @@ class Database:
         async with self._slots:
             if self._closing:
                 raise Unavailable("the database is closing")
-            job = Job(function, trio.lowlevel.current_task(), durable)
+            job = Job(function, durable, trio.lowlevel.current_task())
             if durable or not self._write_here(job):
                 self._writer.submit(job)
                 result = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
@@ -140,6 +142,21 @@ class Database:
                 result = job.result.unwrap()
         failpoint("db.committed")
         return cast("T", result)
+
+    async def write_soon(self, function: Callable[[Transaction], T]) -> T:
+        """As `write`, but return before the change is on disk, where it is to be as soon as the disk can:
+        a loss of power right after this may undo it, with all that was written since. Who goes on to do
+        what can't be undone so (starts a process, deletes files) waits for `flushed` first.
+        """
+        result = await self.write(function, durable=False)
+        self._flushes.note()
+        return result
+
+    async def flushed(self) -> None:
+        """Wait until all that `write_soon` has answered is on disk. Internal if it can't be brought there."""
+        if self._closing:
+            raise Unavailable("the database is closing")
+        await self._flushes.wait()
 
     def _write_here(self, job: Job) -> bool:
         """Make a change that needs no flush on the loop, which is done in a third of the time that a thread
@@ -242,8 +259,12 @@ class Database:
         """Wake the callers of a batch that is on disk; runs in the loop's thread."""
         for job in batch:
             assert job.result is not None
-            trio.lowlevel.reschedule(job.task, job.result)
-        self._settle(batch)
+            if job.task:
+                trio.lowlevel.reschedule(job.task, job.result)
+            else:
+                self._flushes.ended(job)
+        if changes := [job for job in batch if job.function]:
+            self._settle(changes)
 
     def _settle(self, batch: list[Job]) -> None:
         """Count what a batch changed, and tell who waits for changes."""

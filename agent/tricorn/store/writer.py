@@ -1,10 +1,12 @@
 """The one thread that writes. Whatever waits when it is free shares one COMMIT, hence one fsync; none if
-nothing of it has to outlive a loss of power. Such a change may be made by the loop, while the thread is idle.
+nothing of it has to outlive a loss of power. Such a change may be made by the loop, while the thread is idle,
+and flushed by the thread behind the answer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -33,11 +35,13 @@ _FAILED: Final = "the change could not be stored"
 
 @define(eq=False)
 class Job:
-    """One function of a caller that waits for `result`; `session` tells what it changed."""
+    """One function of a caller that waits for `result`; `session` tells what it changed. Without a function
+    it is to flush what was committed before it, and no task waits for it.
+    """
 
-    function: Callable[[Transaction], Any]
-    task: trio.lowlevel.Task
+    function: Callable[[Transaction], Any] | None
     durable: bool = True
+    task: trio.lowlevel.Task | None = None
     result: outcome.Outcome[Any] | None = None
     session: Session | None = None
 
@@ -53,11 +57,13 @@ class Writer:
 
     def __init__(
         self,
+        path: str,
         connection: sqlite3.Connection,
         clock: Clock,
         deliver: Callable[[list[Job]], None],
         budget_rules: Sequence[BudgetRule] = (),
     ) -> None:
+        self._log = f"{path}-wal"
         self._connection = connection
         self._budget_rules = budget_rules
         self._clock = clock
@@ -101,8 +107,12 @@ class Writer:
         while not closing:
             batch, closing = self._next_batch()
             if batch:
-                with self._turn:
-                    self._execute(batch)
+                changes = [job for job in batch if job.function]
+                if changes:
+                    with self._turn:
+                        self._execute(changes)
+                if len(changes) < len(batch):
+                    self._flush([job for job in batch if not job.function])
                 with contextlib.suppress(trio.RunFinishedError):
                     self._token.run_sync_soon(self._deliver, batch)
                 with self._turn:
@@ -138,6 +148,20 @@ class Writer:
                 if job.result is None or job.succeeded:
                     job.result = outcome.Error(_own_error(error))
 
+    def _flush(self, jobs: list[Job]) -> None:
+        """Have what has been committed on disk. Nobody is kept from committing more meanwhile."""
+        try:
+            failpoint("db.flush")
+            with contextlib.suppress(FileNotFoundError), open(self._log, "rb") as file:
+                os.fdatasync(file.fileno())
+        except BaseException as error:  # noqa: BLE001 - handed to the callers, the thread must live
+            log.error("committed changes could not be flushed", error=str(error))
+            for job in jobs:
+                job.result = outcome.Error(_own_error(error))
+        else:
+            for job in jobs:
+                job.result = outcome.Value(None)
+
     def _be_synchronous(self, wanted: bool) -> None:
         """Have the next commit flush the log, or leave that to the one after it: commits keep their order."""
         if wanted is not self._synchronous:
@@ -147,6 +171,7 @@ class Writer:
     def _run_job(self, job: Job) -> None:
         self._connection.execute("SAVEPOINT job")
         transaction = Transaction(self._connection, self._clock.now(), self._budget_rules)
+        assert job.function is not None, "a job without one is a flush"
         try:
             value = job.function(transaction)
         except BaseException as error:

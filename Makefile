@@ -1,11 +1,12 @@
 # Each target works on a bare Debian (root, package registries) and installs only what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet soak proto wheel release changelog clean
+.PHONY: help setup demo demo-clean lab lab-status lab-down test unit lint format bench bench-fleet bench-install soak proto wheel release changelog clean
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FLEET_ARGS ?=
+INSTALL_ARGS ?=
 SOAK_ARGS ?=
 # Hundreds of agents are started from the same files: who forbids Python to keep what it compiled means others.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,6 +60,10 @@ bench:  ## Tricorn beside two releases of containerd; BENCH_ARGS="--quick --only
 bench-fleet:  ## one Ansible task over 5 to 50 light nodes on this machine; FLEET_ARGS="--nodes 5,10 --rounds 1"
 	@tools/setup.sh test
 	@PYTHONPATH=tools:tests/support $(BIN)/python tests/bench/fleet_scale.py $(FLEET_ARGS)
+
+bench-install:  ## the agent on one more node of a lab: seconds for the bundle, for the whole role; INSTALL_ARGS="--rounds 1"
+	@tools/setup.sh test
+	@PYTHONPATH=tools:tests/support $(BIN)/python tests/bench/fleet_install.py $(INSTALL_ARGS)
 
 soak:  ## 2,000 cycles of run, exec, kill, delete, the agent killed every 100: nothing may be left; SOAK_ARGS="--cycles 200"
 	@tools/setup.sh test

@@ -68,8 +68,8 @@ options:
   via:
     description:
       - Send the container through this repository of a registry, C(HOST[:PORT]/PATH), in place of straight to the other
-        node, which has to allow it. What held its memory is deleted there at the end; where the registry deletes nothing,
-        C(report.image) of the result names it.
+        node, which has to allow it. What held its memory is deleted there at the end; where the registry deletes
+        nothing, C(report.image) of the result names it.
     type: str
     default: ''
   plain_http:

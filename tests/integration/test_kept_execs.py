@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -40,7 +41,7 @@ def web(request: pytest.FixtureRequest, agent: Daemon, busybox_reference: str) -
         pytest.skip(f"{request.param} isn't installed")
     body = {
         "image": busybox_reference, "plain_http": True, "args": ["sleep", "1000"], "runtime": request.param,
-        "stop_timeout": 0,
+        "stop_timeout": 0, "log_size": 1_000_000,
     }  # fmt: skip
     agent.put(WEB, body)
     yield agent
@@ -115,6 +116,37 @@ async def test_piped_stdin_stays_open_over_clients_and_agents(web: Daemon, clien
         ]  # fmt: skip
     assert (await client.execs.get("web", view.id)).exit_code == 4
     await client.execs.remove("web", "pipe")
+
+
+@pytest.mark.faults
+@one_runtime
+def test_a_start_that_an_agent_dies_of(web: Daemon) -> None:
+    """It is as if it had not been, or it runs and is found."""
+    web.kill()
+    start_fatally(web, "exec.launched", left=([], 0, 0, 0))
+    start_fatally(web, "exec.started", left=([], 0, 0, 0))
+    web.start()
+    assert left_of_starts(web) == (["s"], 1, 1, 1)
+    web.delete(f"{WEB}/execs/s", force=True)
+    assert left_of_starts(web) == ([], 0, 0, 0)
+
+
+def start_fatally(web: Daemon, armed: str, left: tuple[list[str], int, int, int]) -> None:
+    """Have the next agent, which finds this left of the one before, die at a step of starting an exec."""
+    web.start(TRICORN_FAILPOINTS=f"{armed}=kill")
+    assert left_of_starts(web) == left
+    with suppress(OSError, http.client.HTTPException):
+        web.post(f"{WEB}/execs", {"args": ["sleep", "1234"], "id": "s"})
+    assert web.wait_exit() == -signal.SIGKILL
+
+
+def left_of_starts(web: Daemon) -> tuple[list[str], int, int, int]:
+    """The execs that the agent knows, and how many processes, directories and logs there are of them."""
+    names = [view["id"] for view in web.get(f"{WEB}/execs")["items"]]
+    running = [each["args"] for each in web.get(f"{WEB}/processes")["items"]]
+    directories = list(web.state.glob(f"bundles/{NS}/web/exec/*"))
+    logs = list(web.root.glob(f"containers/{NS}/web/execs/*"))
+    return names, running.count(["sleep", "1234"]), len(directories), len(logs)
 
 
 async def test_an_end_without_an_agent_is_told_by_the_next(web: Daemon, client: Client) -> None:
@@ -260,10 +292,6 @@ async def test_the_log_is_bounded(web: Daemon, client: Client) -> None:
     count = 40_000
     script = f"read x; seq 1 {count}; read x"
     await client.execs.start("web", ExecStart(("sh", "-c", script), id="much", stdin=True))
-    # as small as an agent before this one may have had it
-    record = next(web.state.glob(f"bundles/{NS}/web/exec/much/kept.json"))
-    record.write_text(json.dumps({**json.loads(record.read_text()), "log_size": 100_000}))
-    await kill_agent(web)
     received = bytearray()
     async with client.execs.attach("web", "much") as session:
         await session.send_stdin(b"go\n")

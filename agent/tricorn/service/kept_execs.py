@@ -90,9 +90,13 @@ class ExecService:
         rootfs = self._lifecycle.bundles.rootfs(namespace, container_id)
         process = await self._specs.exec_process(container, request, rootfs)
         kept = self._record(ref, wanted)
-        await self._execs.add(ref, exec_id, process, Stdio(terminal=wanted.terminal), kept)
-        item = self._execs.get(namespace, container_id, exec_id)
-        await self._start(item)
+        try:
+            await self._execs.add(ref, exec_id, process, Stdio(terminal=wanted.terminal), kept)
+            item = self._execs.get(namespace, container_id, exec_id)
+            await self._execs.start(item)
+        except BaseException:
+            await self._take_back(ref, kept)
+            raise
         return _view(item)
 
     def _record(self, ref: BundleRef, wanted: ExecStart) -> KeptExec:
@@ -101,13 +105,12 @@ class ExecService:
             min(ref.log_size or limits.EXEC_LOG_SIZE, limits.EXEC_LOG_SIZE), limits.EXEC_LOG_FILES,
         )  # fmt: skip
 
-    async def _start(self, item: Exec) -> None:
-        try:
-            await self._execs.start(item)
-        except BaseException:  # nobody learns its id
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
-                await self._execs.remove(item)
-            raise
+    async def _take_back(self, ref: BundleRef, kept: KeptExec) -> None:
+        """Forget one that nobody was told of, unless it runs: then the list tells of it."""
+        for item in self._execs.list(ref.namespace, ref.id):
+            if item.kept is kept and item.status is not TaskStatus.RUNNING:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+                    await self._execs.remove(item)
 
     async def list(self, namespace: str, container_id: str) -> list[ExecView]:
         """Return what runs beside the container's own process, and what ended and is kept."""

@@ -24,14 +24,20 @@ for name, value in settings.items():
 '
 }
 
-# ansible-test downloads the bootstrap of pip from a site of its own; this one takes the bundled pip to get
-# the wanted one from the index.
+# ansible-test downloads the bootstrap of pip from a site of its own, for each of ten environments; this one takes
+# the bundled pip to get the wanted one from the index, once, and gives the others a copy.
 bootstrap() {
   cat <<'PYTHON'
-import subprocess, sys
-subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
-wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--quiet", *wanted]))
+import os, shutil, subprocess, sys, sysconfig
+wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
+kept = os.path.join(os.path.dirname(os.path.abspath(__file__)), "-".join(["bootstrapped", *sorted(wanted)]))
+if not os.path.isdir(kept):
+    shutil.rmtree(kept + ".half", ignore_errors=True)
+    subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.check_call([*install, "--target", kept + ".half", *wanted])
+    os.rename(kept + ".half", kept)
+shutil.copytree(kept, sysconfig.get_path("purelib"), dirs_exist_ok=True)
 PYTHON
 }
 

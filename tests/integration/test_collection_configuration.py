@@ -83,3 +83,19 @@ def test_a_part_of_the_configuration(agent: Daemon, ansible: Ansible, tmp_path: 
     assert "password_file" in played.output  # the diff
     assert [path.name for path in tmp_path.glob("etc/**/*") if path.is_file()] == ["config.toml"]
     assert agent.get("/v1/version")  # it was sent SIGHUP, and goes on
+
+
+def test_a_node_is_cordoned_and_opened(agent: Daemon, ansible: Ansible) -> None:
+    check = {"keywords": {"check_mode": True, "diff": True}}
+    disks = {"reason": "new disks"}
+    ansible.play_examples(agent.socket_path, "cordon")
+    played = ansible.play(
+        agent.socket_path,
+        task("cordon", **disks, **check), task("cordon", **disks), task("cordon", **disks),
+        task("cordon", reason="new memory"), task("node_info"),
+        task("cordon", state="absent", **check), task("cordon", state="absent"), task("cordon", state="absent"),
+    )  # fmt: skip
+    assert played.changed == [True, True, False, True, False, True, True, False], played.output
+    assert played.results[0]["diff"]["after"] == {"cordoned": True, **disks}
+    assert played.results[4]["node"]["cordon"]["reason"] == "new memory"
+    assert agent.get("/v1/node/cordon")["cordoned"] is False

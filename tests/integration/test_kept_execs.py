@@ -149,6 +149,7 @@ def left_of_starts(web: Daemon) -> tuple[list[str], int, int, int]:
     return names, running.count(["sleep", "1234"]), len(directories), len(logs)
 
 
+@one_runtime
 async def test_an_end_without_an_agent_is_told_by_the_next(web: Daemon, client: Client) -> None:
     view = await client.execs.start(
         "web", ExecStart(("sh", "-c", "read x; echo bye; sleep 1; exit 6"), stdin=True)

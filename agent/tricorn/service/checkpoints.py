@@ -10,7 +10,7 @@ import structlog
 from attrs import define, evolve, field
 
 from tricorn import limits
-from tricorn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.errors import AlreadyExists, InvalidArgument
 from tricorn.failpoints import failpoint
 from tricorn.fs.diffing import upper_directory
 from tricorn.model import checkpoints, ids
@@ -44,23 +44,17 @@ from tricorn.rules.checkpoint_index import (
     parts_of,
 )
 from tricorn.rules.runtime_names import shown_runtime
-from tricorn.rules.user_namespaces import (
-    is_automatic,
-    require_no_maps,
-    require_same_owners,
-    wanted_maps,
-)
-from tricorn.service.archives import NothingElse
+from tricorn.rules.user_namespaces import is_automatic, require_no_maps, require_same_owners, wanted_maps
 from tricorn.service.catalog import Catalog, ResolvedImage
+from tricorn.service.checkpoint_bases import CheckpointBases
 from tricorn.service.diff import DiffService
 from tricorn.service.dumps import Dumper, Taken
 from tricorn.service.held_lease import held_lease
-from tricorn.service.layers import PullRequest
 from tricorn.service.lifecycle import Lifecycle, created_of
 from tricorn.service.made_content import ContentMaker
 from tricorn.service.policy import PolicyGate
 from tricorn.service.progress import Reporter
-from tricorn.service.pull_wide import Unpack, Wide, WidePuller
+from tricorn.service.pull_wide import WidePuller
 from tricorn.service.revival import Revival, Reviver
 from tricorn.service.snapshots import SnapshotService
 from tricorn.service.specs import SpecFactory
@@ -94,12 +88,12 @@ class CheckpointService:
         self._snapshots = snapshots
         self._diff = diff
         self._catalog = catalog
-        self._wide = wide
         self._gate = gate
         self._dumper = dumper
         self._reviver = reviver
         self._specs = specs
         self._machine = machine
+        self.bases = CheckpointBases(db, snapshots, catalog, wide, machine)
 
     # ------------------------------------------------------------ checkpoint
     async def checkpoint(
@@ -116,7 +110,7 @@ class CheckpointService:
         container, _ = await self._lifecycle.records(namespace, container_id)
         if not request.replace:
             await self._db.read(partial(_require_free, namespace, name))
-        made = _Made(await self._base_of(namespace, container) if request.base else None)
+        made = _Made(await self.bases.of_container(namespace, container) if request.base else None)
         options = _options(request)
         async with held_lease(self._db, namespace, "checkpoint") as lease:
 
@@ -143,17 +137,6 @@ class CheckpointService:
             name, str(made.target.digest), container_id, container.image, size,
             round(taken.frozen * 1000), {part.media_type: str(part.digest) for part in made.parts},
         )  # fmt: skip
-
-    async def _base_of(self, namespace: str, container: Container) -> Descriptor | None:
-        """Return the image that a container was made from, None if its name stands for another one now."""
-        image = await self._db.read(lambda tx: tx.images.find(namespace, container.image))
-        if image and container.image_digest in ("", str(image.target.digest)):
-            return image.target
-        raise FailedPrecondition(
-            f"the image of container {container.id} is not here any more",
-            why=f"{container.image or 'it'} is gone, or stands for another image",
-            hint="leave the image out of the checkpoint (`--no-image`), or pull it again",
-        )
 
     async def _changes(self, namespace: str, container: Container, lease: str) -> Descriptor:
         """Return the layer of what a container changed in its file system."""
@@ -241,9 +224,9 @@ class CheckpointService:
             runtime=desired.runtime or await self._reviver.runtime(await self._default_runtime(namespace)),
         )  # fmt: skip
         ids.labels(desired.labels)
-        base = await self._base(namespace, parts, desired)
+        base = await self.bases.of_checkpoint(namespace, parts, desired)
         await self._gate.require_container(namespace, base, desired.image)
-        image = await self._unpacked(namespace, base, desired)
+        image = await self.bases.unpacked(namespace, base, desired)
         return parts, image, await self._commanded(namespace, parts, image, desired)
 
     async def _commanded(
@@ -290,48 +273,6 @@ class CheckpointService:
         assert isinstance(document, Index), "its media type says so"
         return document
 
-    async def _base(self, namespace: str, parts: Parts, desired: ContainerDesired) -> Image:
-        """Return the image to restore on: by the digest in the checkpoint, whatever a name stands for now."""
-        name = str(Reference.parse(desired.image, "container.image"))
-        named = await self._db.read(lambda tx: tx.images.find(namespace, name))
-        if parts.base is None:
-            if named is None:
-                raise NotFound(
-                    f"image {name} does not exist in namespace {namespace}",
-                    why="the checkpoint holds no image of its own",
-                    hint=f"`tricorn -n {namespace} image pull {name}` brings it",
-                )
-            return named
-        if named and desired.image != parts.name and named.target.digest != parts.base.digest:
-            raise InvalidArgument(
-                f"the checkpoint was made of another image than {name}",
-                why=f"it is {parts.base.digest}, not {named.target.digest}", field="container.image",
-            )  # fmt: skip
-        return Image(name, evolve(parts.base, platform=None))
-
-    async def _unpacked(self, namespace: str, base: Image, desired: ContainerDesired) -> ResolvedImage:
-        """Return the image, unpacked; no name is written for it."""
-        snapshotter = desired.snapshotter or await self._snapshots.default_in(namespace)
-        resolve = partial(self._catalog.resolve, namespace, base, self._machine, snapshotter)
-        found = await resolve()
-        if found.unpacked:
-            return found
-        if found.missing:
-            raise FailedPrecondition(
-                f"the image of the checkpoint is not complete: {found.missing[0]} is missing",
-                hint=f"`tricorn -n {namespace} image pull {base.name}@{base.target.digest}` brings it",
-            )
-        async with held_lease(self._db, namespace, "restore", content=(str(base.target.digest),)) as lease:
-            pull = PullRequest(
-                namespace, Reference.parse(base.name), self._machine, "", source=NothingElse(), lease=lease
-            )
-            unpack = Unpack(self._machine, snapshotter)
-            wide = Wide(pull, (self._machine,), [unpack], _no_names)
-            await self._wide.pull(wide, base.target, Reporter())
-            return await resolve()
-
-    base_of, unpacked = _base_of, _unpacked  # for migrations, which need the same of an image
-
     async def _fill(self, namespace: str, rw: Descriptor | None, mounts: Sequence[FilesystemMount]) -> None:
         if rw is not None:
             await self._diff.apply(namespace, rw, mounts)
@@ -359,7 +300,3 @@ def _options(request: CheckpointRequest) -> DumpOptions:
 def _require_free(namespace: str, name: str, tx: Transaction) -> None:
     if tx.images.find(namespace, name):
         raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
-
-
-def _no_names(_: Descriptor) -> Sequence[Image]:
-    return ()

@@ -355,7 +355,7 @@ class Arrivals:
         desired = evolve(offer.container, state="started", pull="never", runtime=runtime)
         base = Image(str(Reference.parse(desired.image, "image")), evolve(offer.image, platform=None))
         await self._parts.gate.require_container(offer.namespace, base, desired.image)
-        return desired, await self._parts.checkpoints.unpacked(offer.namespace, base, desired)
+        return desired, await self._parts.checkpoints.bases.unpacked(offer.namespace, base, desired)
 
     async def _runtime(self, offer: Offer) -> str:
         wanted = await self._parts.snapshots.defaults.runtime(offer.namespace)

@@ -87,7 +87,7 @@ class Departure:
         namespace = self.migration.namespace
         self.report.report("preflight", self.migration.node)
         await self.parts.runtime.can_checkpoint(ref.runtime)
-        target = await self.parts.checkpoints.base_of(namespace, container)
+        target = await self.parts.checkpoints.bases.of_container(namespace, container)
         if target is None:
             raise FailedPrecondition(f"container {container.id} was made of no image that could go along")
         # what the target looks for the image by; nothing else of it is used where a client made the spec

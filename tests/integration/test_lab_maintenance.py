@@ -132,7 +132,7 @@ def test_peers_leave(peers: Lab) -> None:
         peers.run("n1", "ls -d /etc/tricorn/peers /etc/tricorn/conf.d/peers.toml 2>/dev/null || true") == ""
     )
     eventually(lambda: peers.attempt("n1", "tricorn info").returncode == 0)
-    assert json.loads(peers.run("n1", "tricorn info --json"))["peers"] == {}
+    assert not json.loads(peers.run("n1", "tricorn info --json")).get("peers")
     assert peers.attempt("n1", "ss -Hltn sport = :5443").stdout.strip() == ""
     assert pid(peers, "n1", "lab") == before != 0
     assert changes(peers.play("peers", limit="n1", peers_state="absent"), "n1") == 0

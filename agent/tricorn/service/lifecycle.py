@@ -70,8 +70,8 @@ class Lifecycle:
         self.supervisor = supervisor
         self.locks = KeyedLock()
         self.health_of: Callable[[str, str], HealthView | None] = lambda _, __: None
-        self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
         self.forget_execs: Callable[[str, str], None] = lambda _, __: None  # their task is gone
+        self.join: Callable[[str, str, bytes], bytes] | None = None  # what fits a spec into its sandbox
         self.networks: AttachmentService | None = None
         self.cordon = Cordon()  # those who start something new ask it first
         self.owners: UserNamespaces | None = None  # without it only mappings that are asked for are made
@@ -242,9 +242,9 @@ class Lifecycle:
             undo.push_async_callback(shielded, self.bundles.remove, namespace, container_id)
             if task:
                 await self._runtime.delete(self.bundles.ref(namespace, container, task), created_of(task))
+                self.forget_execs(namespace, container_id)
             if task or not self.bundles.ready(namespace, container_id):
                 await self.bundles.remove(namespace, container_id)
-                self.forget_execs(namespace, container_id)
                 failpoint("start.cleared")
                 await self.mount(namespace, container)
             failpoint("start.mounted")
@@ -321,9 +321,9 @@ class Lifecycle:
             intent = await self._db.write(forget)
             failpoint("delete.recorded")
             self.supervisor.expect_no_more(namespace, container_id)
+            self.forget_execs(namespace, container_id)
 
             ref = self.bundles.ref(namespace, container, task)
-            self.forget_execs(namespace, container_id)
             clear = partial(self.clear, ref, created_of(task), data)
             await self.clear_up(namespace, container_id, clear, intent, wait=wait)
 

@@ -112,7 +112,7 @@ def neighbour_packets(mac: bytes, address: str) -> list[bytes]:
 
 def internet_checksum(data: bytes) -> int:
     """Return the checksum of RFC 1071 of an even number of bytes."""
-    total = sum(word for (word,) in struct.iter_unpack("!H", data))
+    total: int = sum(word for (word,) in struct.iter_unpack("!H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -45,6 +45,7 @@ umoci            reads and builds images, to be compared with
 procps           ps, for looking at processes
 LIST
   [ "$STAGE" = demo ] || ! browser_wanted || echo 'chromium-headless-shell  shows the page that tricorn fleet makes'
+  [ "$STAGE" = demo ] || [ "${CI:-}" != true ] || echo 'vagrant  validates the Vagrantfile; it brings 40 packages of Ruby'
   [ "$STAGE" != bench ] || cat <<'LIST'
 containerd       the peer that the benchmark measures beside us
 isal             igzip, with which containerd decompresses fastest

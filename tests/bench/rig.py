@@ -6,6 +6,7 @@ import contextlib
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal
 from attrs import Factory, define, frozen
 
 FILESYSTEM_SIZE = "32G"  # sparse
+_LEAVING = 10.0  # seconds that what a side started may take to end
 Kind = Literal["wall", "cpu", "peak"]
 
 
@@ -76,11 +78,23 @@ class CpuMeter:
         return sum(map(_usage, self._places()))
 
     def remove(self) -> None:
-        """Remove the cgroups, empty by now, in every hierarchy that runtimes made them in."""
+        """Remove the cgroups, in every hierarchy that runtimes made them in, once what was in them has ended."""
+        deadline = time.monotonic() + _LEAVING
+        while (left := self._remove()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if left:
+            print(f"these cgroups stay, something runs in them: {', '.join(left)}", file=sys.stderr)
+
+    def _remove(self) -> list[str]:
+        """Return those that can't be removed yet."""
+        left = []
         for place in [*self._places(), *self._elsewhere()]:
             for parent, _, _ in sorted(os.walk(place), reverse=True):
-                with contextlib.suppress(OSError):
+                try:
                     os.rmdir(parent)
+                except OSError:
+                    left.append(parent)
+        return left
 
 
 def _usage(place: Path) -> float:

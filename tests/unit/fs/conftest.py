@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tricorn.fs import mounts, trees
+from tricorn.fs.extraction import ExtractorPool
 from tricorn_testing.tar_bytes import tree_state
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ExtractorPool]:
+    async with ExtractorPool() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Layers through the real extractor: the fork server, the confined child, growth, bombs and kills."""
+"""Layers through the real extractor: compressions, growth, damage, bombs, what is counted."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - other processes are watched here, and nothing tells of their changes
+# ruff: noqa: ASYNC110 - other processes are watched here, and nothing tells of their changes
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ import gzip
 import hashlib
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,72 +17,13 @@ import trio
 import zstandard
 
 from tricorn import limits
-from tricorn.errors import Internal, InvalidArgument, NotFound, ResourceExhausted, TricornError
+from tricorn.errors import InvalidArgument, ResourceExhausted, TricornError
 from tricorn.fs import trees
-from tricorn.fs.extraction import ExtractorPool
 from tricorn.model.records import Usage
-from tricorn.ports import ExtractResult
-from tricorn_testing.tar_bytes import END, header, member, padded, pax_records, tree_state
+from tricorn_testing.extracting import TAR, extract, gone, zstd
+from tricorn_testing.tar_bytes import END, header, member, pax_records
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[ExtractorPool]:
-    async with ExtractorPool() as running:
-        yield running
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def server_of(pool: ExtractorPool) -> int:
-    assert pool._server is not None
-    return pool._server.pid
-
-
-async def gone(pool: ExtractorPool) -> bool:
-    """Wait until the server has no child, zombies included."""
-    with trio.move_on_after(60):
-        while children_of(server_of(pool)):
-            await trio.sleep(0.01)
-    return not children_of(server_of(pool))
-
-
-async def extract(
-    pool: ExtractorPool, tmp_path: Path, target: Path, blob: bytes, compression: str = "", form="overlay"
-) -> ExtractResult:
-    source = tmp_path / "blob"
-    source.write_bytes(blob)
-    with trio.fail_after(60):
-        async with pool.start(str(source), str(target), compression, form) as extraction:
-            extraction.grew(len(blob) // 2)
-            return await extraction.finish(len(blob))
-
-
-TAR = (
-    member(b"./", kind=b"5", mode=0o755)
-    + member(b"etc/", kind=b"5", mode=0o755)
-    + member(b"etc/passwd", b"root:x:0:0::/:\n", mode=0o644)
-    + member(b"big", random.Random(1).randbytes(1_500_000), uid=1000, gid=1000, mode=0o4755)
-    + member(b"dev/null", kind=b"3", major=1, minor=3, mode=0o666)
-    + pax_records(
-        {b"SCHILY.xattr.security.capability": bytes.fromhex("0100000200040000000000000000000000000000")}
-    )
-    + member(b"ping", b"x", mode=0o755)
-    + pax_records({b"SCHILY.xattr.user.note": b"v"})
-    + member(b"link", kind=b"2", link=b"/etc/passwd")
-    + member(b"etc/.wh.gone")
-    + member(b"etc/.wh..wh..opq")
-    + END
-    + bytes(5000)
-)
-
-
-def zstd(data: bytes, **parameters: int) -> bytes:
-    compressor = zstandard.ZstdCompressor(**parameters).compressobj()
-    return compressor.compress(data) + compressor.flush()
 
 
 FORMS = {
@@ -299,163 +235,6 @@ async def test_a_zstd_window_over_the_limit_is_refused(pool, tmp_path, target):
         await extract(pool, tmp_path, target, zstd(TAR, compression_params=parameters), "zstd")
 
 
-async def test_leaving_kills_the_child(pool, tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    async with pool.start(str(source), str(target), "") as extraction:
-        extraction.grew(5000)
-        with trio.fail_after(60):
-            while extraction.consumed < 5000:
-                await trio.sleep(0.01)
-        (child,) = children_of(server_of(pool))
-    assert not Path(f"/proc/{child}/fd").exists() or await gone(pool)
-    assert await gone(pool)
-    assert extraction.consumed == 0
-
-
-async def test_cancellation_kills_the_child(pool, tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    with trio.CancelScope() as scope:
-        async with pool.start(str(source), str(target), "") as extraction:
-            extraction.grew(5000)
-            scope.cancel()
-            await trio.sleep_forever()
-    assert scope.cancelled_caught
-    assert await gone(pool)
-    assert pool.statistics() == {
-        "running": 0,
-        "waiting": 0,
-        "started": 1,
-        "finished": 0,
-        "server_restarts": 0,
-    }
-
-
-async def test_the_end_of_the_pool_ends_server_and_children(tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    with trio.fail_after(30):
-        async with ExtractorPool() as pool:
-            server = server_of(pool)
-        assert not Path(f"/proc/{server}").exists()
-        async with ExtractorPool() as pool, pool.start(str(source), str(target), "") as extraction:
-            extraction.grew(100)
-            server = server_of(pool)
-            (child,) = children_of(server)
-            await pool._stop_server()
-            assert not Path(f"/proc/{server}").exists()
-            while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text():
-                await trio.sleep(0.01)
-
-
-AGENT = """
-import sys, trio
-from pathlib import Path
-from tricorn.fs import trees
-from tricorn.fs.extraction import ExtractorPool
-async def main():
-    async with ExtractorPool() as pool, pool.start(sys.argv[1], sys.argv[2], "") as extraction:
-        extraction.grew(5000)
-        while extraction.consumed < 5000:
-            await trio.sleep(0.01)
-        server = pool._server.pid
-        child = Path(f"/proc/{server}/task/{server}/children").read_text()
-        print(f"{server} {child}", file=sys.stderr, flush=True)
-        await trio.sleep_forever()
-trio.run(main)
-"""
-
-
-def test_the_death_of_the_agent_ends_server_and_children(tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    command = [sys.executable, "-c", AGENT, str(source), str(target)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as agent:
-        assert agent.stderr is not None
-        processes = [int(word) for word in agent.stderr.readline().split()]
-        agent.kill()
-    assert len(processes) == 2
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}/exe").exists() for pid in processes):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-async def test_a_killed_child_is_told(pool, tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    async with pool.start(str(source), str(target), "") as extraction:
-        extraction.grew(5000)
-        (child,) = children_of(server_of(pool))
-        os.kill(child, signal.SIGKILL)
-        with trio.fail_after(60), pytest.raises(TricornError, match="died"):
-            await extraction.finish(len(TAR))
-
-
-async def test_a_killed_server_is_replaced(pool, tmp_path, target):
-    os.kill(server_of(pool), signal.SIGKILL)
-    assert (await extract(pool, tmp_path, target, TAR)).entries == 9
-    assert pool.statistics()["server_restarts"] <= 1
-
-
-async def test_layers_go_side_by_side_and_no_more_than_the_limit(tmp_path):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    peak = 0
-    async with ExtractorPool(parallel=2) as pool:
-
-        async def one(name: str) -> None:
-            nonlocal peak
-            directory = tmp_path / name
-            directory.mkdir()
-            async with pool.start(str(source), str(directory), "") as extraction:
-                peak = max(peak, pool.statistics()["running"])
-                await trio.sleep(0.05)
-                await extraction.finish(len(TAR))
-
-        with trio.fail_after(60):
-            async with trio.open_nursery() as nursery:
-                for index in range(6):
-                    nursery.start_soon(one, str(index))
-        assert pool.statistics()["finished"] == 6
-    assert peak == 2
-    states = [tree_state(tmp_path / str(index)) for index in range(6)]
-    assert all(state.keys() == states[0].keys() for state in states)
-
-
-async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    async with pool.start(str(source), str(target), "", "apply") as extraction:
-        extraction.grew(2000)
-        with trio.fail_after(30):
-            while extraction.consumed < 2000:
-                await trio.sleep(0.01)
-            (child,) = children_of(server_of(pool))
-            while confinement_of(child)[0]["Seccomp"] == "0":  # the other process may be faster
-                await trio.sleep(0.01)
-        (unpacking,) = children_of(child)
-        status, links = confinement_of(child)
-        its_status, its_links = confinement_of(unpacking)
-        assert os.readlink(f"/proc/{child}/root") == os.readlink(f"/proc/{unpacking}/root") == str(target)
-        await extraction.finish(len(TAR))
-    # chown, dac_override, fowner, fsetid, mknod, setfcap
-    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 1 | 2 | 8 | 16 | 1 << 27 | 1 << 31
-    assert int(status["CapBnd"], 16) & ~int(status["CapPrm"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
-    assert status["Seccomp"] == "2"
-    files = {link for link in links if link.startswith("/")}
-    assert {link for link in files if not link.startswith(f"{target}/")} == {"/dev/null", str(target)}
-    assert len(links - files) == 3  # the sockets for the result and to what unpacks, the pipe of free slots
-    assert {its_status[key] for key in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
-    assert its_status["NoNewPrivs"] == "1"
-    assert its_status["Seccomp"] == "2"
-    its_files = {link for link in its_links if link.startswith("/")}
-    assert its_files == {"/dev/null", str(source)}
-    assert len(its_links - its_files) == 3  # the pipe of progress, the socket and the pipe to what applies
-
-
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 async def test_a_layer_that_is_unpacked_faster_than_applied_waits_for_free_slots(
     pool, tmp_path, target, compression
@@ -498,56 +277,6 @@ def usage_of(target: Path) -> Usage:
         return Usage(*trees.disk_usage(parent, target.name))
     finally:
         os.close(parent)
-
-
-def confinement_of(child: int) -> tuple[dict[str, str], set[str]]:
-    """Return what the kernel says of a process, and what its descriptors are."""
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
-    return status, {os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")}
-
-
-async def test_an_unpacking_process_that_is_killed_is_told_and_leaves_nothing(pool, tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    async with pool.start(str(source), str(target), "", "apply") as extraction:
-        extraction.grew(2000)
-        with trio.fail_after(30):
-            while extraction.consumed < 2000:
-                await trio.sleep(0.01)
-        (child,) = children_of(server_of(pool))
-        (unpacking,) = children_of(child)
-        os.kill(unpacking, signal.SIGKILL)
-        with pytest.raises(Internal, match="unpacking of the layer died"):
-            await extraction.finish(len(TAR))
-    assert await gone(pool)
-
-
-async def test_a_killed_extractor_takes_its_unpacking_process_with_it(pool, tmp_path, target):
-    source = tmp_path / "blob"
-    source.write_bytes(TAR)
-    async with pool.start(str(source), str(target), "", "apply") as extraction:
-        extraction.grew(2000)
-        with trio.fail_after(30):
-            while extraction.consumed < 2000:
-                await trio.sleep(0.01)
-        assert children_of(children_of(server_of(pool))[0])
-    assert await gone(pool)
-
-
-async def test_wrong_requests_are_told(pool, tmp_path, target):
-    with pytest.raises(InvalidArgument, match="compression"):
-        async with pool.start("/nonexistent", str(target), "xz"):
-            pass
-    with pytest.raises(NotFound):
-        async with pool.start(str(tmp_path / "missing"), str(target), ""):
-            pass
-    (tmp_path / "s").symlink_to(target)
-    source = tmp_path / "blob"
-    source.touch()
-    with pytest.raises(TricornError):
-        async with pool.start(str(source), str(tmp_path / "s"), ""):
-            pass
-    assert padded(b"") == b""
 
 
 async def test_a_full_file_system_is_told(pool, tmp_path, mounted):

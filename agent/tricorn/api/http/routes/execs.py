@@ -6,12 +6,13 @@ from typing import Any
 
 from tricorn.api.http.bodies import Empty, ResizeRequest
 from tricorn.api.http.query import Query
-from tricorn.api.http.replies import Channel, Lines, Upgraded
+from tricorn.api.http.replies import Channel, Upgraded
+from tricorn.api.http.routes.output import STATE, attach_route, lines_of, log_route
 from tricorn.api.http.routing import Call, Route, Shape
 from tricorn.api.http.stdio import run_attach_exec
-from tricorn.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from tricorn.errors import AlreadyExists, NotFound, ResourceExhausted
 from tricorn.model.execs import ExecStart, ExecView
-from tricorn.model.requests import ExitView, KillRequest, LogLine
+from tricorn.model.requests import ExitView, KillRequest
 from tricorn.rules.authorise import Role
 
 
@@ -66,11 +67,7 @@ async def attach(call: Call) -> object:
 
 
 async def logs(call: Call) -> object:
-    query = call.query
-    lines = call.services.execs.logs(
-        *_where(call), follow=query["follow"], tail=query["tail"], since=query["since"], until=query["until"]
-    )
-    return Lines(aiter(lines))
+    return lines_of(call, call.services.execs.logs, *_where(call))
 
 
 async def remove(call: Call) -> object:
@@ -80,19 +77,12 @@ async def remove(call: Call) -> object:
 
 _ALL = "/v1/{ns}/containers/{id}/execs"
 _ONE = f"{_ALL}/{{exec}}"
-_STATE = (NotFound, FailedPrecondition)
 _REPLAY = Query("replay", "flag", "from the beginning of what is kept of its output", default=False)
 _FORCE = Query("force", "flag", "kill it first if it runs", default=False)
-_LOGS = (
-    Query("follow", "flag", "go on until it ends", default=False),
-    Query("tail", "integer", "only so many lines from the end"),
-    Query("since", "time", "only lines from this time on"),
-    Query("until", "time", "only lines up to this time; with follow, go on until then"),
-)
 
 
 def _verb(name: str, handler: Any, summary: str, **more: Any) -> Route:
-    settings = {"result": Empty, "role": Role.OPERATE, "errors": _STATE, **more}
+    settings = {"result": Empty, "role": Role.OPERATE, "errors": STATE, **more}
     return Route("POST", f"{_ONE}/{name}", handler, summary, **settings)
 
 
@@ -107,7 +97,7 @@ ROUTES = (
         body=ExecStart,
         role=Role.OPERATE,
         status=201,
-        errors=(*_STATE, AlreadyExists, ResourceExhausted),
+        errors=(*STATE, AlreadyExists, ResourceExhausted),
     ),
     Route("GET", _ONE, get, "Look at an exec", ExecView, errors=(NotFound,)),
     Route(
@@ -118,35 +108,12 @@ ROUTES = (
         Empty,
         query=(_FORCE,),
         role=Role.OPERATE,
-        errors=_STATE,
+        errors=STATE,
     ),
     Route("GET", f"{_ONE}/wait", wait, "Wait until it has ended", ExitView, endless=True, errors=(NotFound,)),
     _verb("kill", kill, "Send a signal to its process", body=KillRequest),
     _verb("resize", resize, "Set the size of its terminal", body=ResizeRequest),
     _verb("close-stdin", close_stdin, "End its standard input"),
-    # Attach hands out stdin: more than reading, although it is a GET.
-    Route(
-        "GET",
-        f"{_ONE}/attach",
-        attach,
-        "Its stdio over the frame protocol",
-        None,
-        Shape.UPGRADE,
-        query=(_REPLAY,),
-        role=Role.OPERATE,
-        endless=True,
-        upgradable=True,
-        errors=_STATE,
-    ),
-    Route(
-        "GET",
-        f"{_ONE}/logs",
-        logs,
-        "What it has written",
-        LogLine,
-        Shape.LINES,
-        query=_LOGS,
-        endless=True,
-        errors=_STATE,
-    ),
+    attach_route(_ONE, attach, _REPLAY),
+    log_route(_ONE, logs),
 )

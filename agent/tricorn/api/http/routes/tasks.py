@@ -7,10 +7,11 @@ from typing import Any
 
 from tricorn.api.http.bodies import Empty, Pids, ResizeRequest
 from tricorn.api.http.query import Query
-from tricorn.api.http.replies import Channel, Lines, Upgraded
+from tricorn.api.http.replies import Channel, Upgraded
+from tricorn.api.http.routes.output import STATE, attach_route, lines_of, log_route
 from tricorn.api.http.routing import Call, Route, Scope, Shape
 from tricorn.api.http.stdio import run_attach, run_exec
-from tricorn.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from tricorn.errors import DeadlineExceeded, InvalidArgument
 from tricorn.model.health import HealthView
 from tricorn.model.requests import (
     ContainerView,
@@ -20,7 +21,6 @@ from tricorn.model.requests import (
     KillRequest,
     LimitsUpdate,
     LimitsView,
-    LogLine,
     StopRequest,
     WaitView,
 )
@@ -88,19 +88,7 @@ async def attach(call: Call) -> object:
 
 
 async def logs(call: Call) -> object:
-    query = call.query
-    return Lines(
-        aiter(
-            call.services.tasks.logs(
-                call.namespace,
-                call.path["id"],
-                follow=query["follow"],
-                tail=query["tail"],
-                since=query["since"],
-                until=query["until"],
-            )
-        )
-    )
+    return lines_of(call, call.services.tasks.logs, call.namespace, call.path["id"])
 
 
 async def update(call: Call) -> object:
@@ -153,17 +141,10 @@ _WAIT = (
     Query("timeout", "number", "seconds to wait; without it, for ever"),
 )
 _START = Query("start", "flag", "attach first, then start", default=False)
-_LOGS = (
-    Query("follow", "flag", "go on until the container ends", default=False),
-    Query("tail", "integer", "only so many lines from the end"),
-    Query("since", "time", "only lines from this time on"),
-    Query("until", "time", "only lines up to this time; with follow, go on until then"),
-)
-_STATE = (NotFound, FailedPrecondition)
 
 
 def _verb(name: str, handler: Any, summary: str, **more: Any) -> Route:
-    settings = {"result": ContainerView, "role": Role.OPERATE, "errors": _STATE, **more}
+    settings = {"result": ContainerView, "role": Role.OPERATE, "errors": STATE, **more}
     return Route("POST", f"{_ONE}/{name}", handler, summary, **settings)
 
 
@@ -192,7 +173,7 @@ ROUTES = (
         ExitView,
         query=(_CONDITION,),
         endless=True,
-        errors=_STATE,
+        errors=STATE,
     ),
     Route(
         "GET",
@@ -203,34 +184,11 @@ ROUTES = (
         Shape.LIST,
         query=_WAIT,
         endless=True,
-        errors=(*_STATE, DeadlineExceeded),
+        errors=(*STATE, DeadlineExceeded),
     ),
-    # Attach hands out stdin, and may start the container: more than reading, although it is a GET.
-    Route(
-        "GET",
-        f"{_ONE}/attach",
-        attach,
-        "Its own stdio over the frame protocol",
-        None,
-        Shape.UPGRADE,
-        query=(_START,),
-        role=Role.OPERATE,
-        endless=True,
-        upgradable=True,
-        errors=_STATE,
-    ),
-    Route(
-        "GET",
-        f"{_ONE}/logs",
-        logs,
-        "What it has written",
-        LogLine,
-        Shape.LINES,
-        query=_LOGS,
-        endless=True,
-        errors=_STATE,
-    ),
-    Route("GET", f"{_ONE}/stats", stats, "Figures of its cgroup", dict, errors=_STATE),
+    attach_route(_ONE, attach, _START),
+    log_route(_ONE, logs),
+    Route("GET", f"{_ONE}/stats", stats, "Figures of its cgroup", dict, errors=STATE),
     Route(
         "GET",
         "/v1/{ns}/stats",
@@ -239,7 +197,7 @@ ROUTES = (
         ContainerSample,
         Shape.LIST,
         query=(Query("container", "texts", "only these; may be repeated", default=()),),
-        errors=_STATE,
+        errors=STATE,
     ),
     Route(
         "GET",
@@ -257,7 +215,7 @@ ROUTES = (
         "Its processes, as the node sees them",
         ProcessInfo,
         Shape.LIST,
-        errors=_STATE,
+        errors=STATE,
     ),
     Route(
         "GET",
@@ -270,7 +228,7 @@ ROUTES = (
             Query("timeout", "number", "seconds to wait for that", default=60.0),
         ),
         endless=True,
-        errors=(*_STATE, DeadlineExceeded),
+        errors=(*STATE, DeadlineExceeded),
     ),
-    Route("GET", f"{_ONE}/pids", pids, "Its processes, by the node's numbers", Pids, errors=_STATE),
+    Route("GET", f"{_ONE}/pids", pids, "Its processes, by the node's numbers", Pids, errors=STATE),
 )

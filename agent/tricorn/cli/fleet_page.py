@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from tricorn.cli import fleet_pictures as pictures
 from tricorn.cli.figures import duration, short_digest, size
 from tricorn.cli.fleet_style import STYLE
-from tricorn.cli.fleet_tables import image_holders, status
+from tricorn.cli.fleet_tables import image_holders, state, status
 from tricorn.cli.markup import Markup, element, joined
 from tricorn.fleet.views import FleetView, NodeView
 
@@ -42,6 +42,11 @@ def _header(view: FleetView, title: str) -> Markup:
         (size(sum(used)) if used else "-", "memory", False),
         (", ".join(versions) or "-", "agent" if len(versions) < 2 else "agents", len(versions) > 1),
         (str(len(view.drift)), "differences", bool(view.drift)),
+        *(
+            [(str(cordoned), "cordoned", False)]
+            if (cordoned := sum(node.cordoned for node in view.nodes))
+            else ()
+        ),
     )
     made = [
         element("li", element("b", figure), text, class_="bad" if bad else None)
@@ -61,7 +66,7 @@ def _sections(view: FleetView) -> Iterable[Markup]:
     yield _section("Memory", element("div", pictures.memory(view), class_="panel"), _memory_legend())
     yield _section("Pull times", element("div", pictures.pulls(view), class_="panel"), _pull_legend())
     yield _section("Differences", _drift(view))
-    yield _section("Nodes", _nodes(view))
+    yield _section("Nodes", _nodes(view, drifted))
     yield _section("Containers", _containers(view))
     yield _section("Images", _images(view))
 
@@ -71,13 +76,21 @@ def _section(title: str, *content: Markup) -> Markup:
 
 
 def _card(node: NodeView, *, drifts: bool) -> Markup:
-    word, shade = ("differs", "differs") if drifts else ("ok", "ok")
-    if not node.reached:
-        word = shade = "lost"
-    head = element("h3", element("span", node.name), element("span", word, class_=f"tag {shade}"))
+    tags = element("span", *_tags(node, drifts=drifts), class_="tags")
+    head = element("h3", element("span", node.name), tags)
     told = node.address if not node.reached else f"{len(node.containers)} containers, {_size(node.memory)}"
+    why = element("p", f"Cordoned: {node.cordon_reason}") if node.cordon_reason else ""
     text = element("p", told, class_="soft")
-    return element("li", head, pictures.cells(node), text, class_="card" if node.reached else "card lost")
+    return element("li", head, pictures.cells(node), text, why, class_=_card_class(node))
+
+
+def _tags(node: NodeView, *, drifts: bool) -> Iterable[Markup]:
+    words = ["cordoned"] * node.cordoned + ["differs"] * drifts if node.reached else ["lost"]
+    return [element("span", word, class_=f"tag {word}") for word in words or ["ok"]]
+
+
+def _card_class(node: NodeView) -> str:
+    return "card lost" if not node.reached else "card cordoned" if node.cordoned else "card"
 
 
 def _memory_legend() -> Markup:
@@ -107,17 +120,18 @@ def _drift(view: FleetView) -> Markup:
     return _table(("Node", "Kind", "Namespace", "Name", "Difference"), rows, "No node differs.")
 
 
-def _nodes(view: FleetView) -> Markup:
+def _nodes(view: FleetView, drifted: Container[str]) -> Markup:
     rows = [
         (
             node.name, node.address, ", ".join(node.groups), node.version or "-",
             *(_counts(node) if node.reached else ("-",) * 4), node.kernel, f"{node.seconds * 1000:.0f} ms",
+            state(node, drifts=node.name in drifted),
         )
         for node in view.nodes
     ]  # fmt: skip
     columns = (
         "Node", "Address", "Groups", "Agent", "Running", "Images", "Agent's memory", "Up", "Kernel",
-        "Asked in",
+        "Asked in", "State",
     )  # fmt: skip
     return _table(columns, rows, "There are no nodes.")
 

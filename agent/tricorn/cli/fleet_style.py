@@ -38,9 +38,12 @@ p { margin: 4px 0; }
 .card p { font-size: 13px; overflow-wrap: anywhere; }
 .card svg { display: block; margin: 8px 0; width: 100%; max-width: 220px; height: auto; }
 .card.lost { border-color: var(--failed); border-style: dashed; }
+.card.cordoned { border-color: var(--created); border-style: dashed; }
+.tags { display: flex; flex-wrap: wrap; justify-content: flex-end; gap: 4px; flex: none; }
 .tag { flex: none; align-self: flex-start; font-size: 11px; font-weight: 600; border-radius: 99px;
   padding: 1px 8px; border: 1px solid; }
-.tag.ok { color: var(--running); } .tag.differs { color: var(--paused); } .tag.lost { color: var(--failed); }
+.tag.ok { color: var(--running); } .tag.cordoned { color: var(--created); }
+.tag.differs { color: var(--paused); } .tag.lost { color: var(--failed); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; color: var(--soft);
   margin: 10px 0 0; padding: 0; list-style: none; }
 .legend svg { width: 14px; height: 14px; vertical-align: -2px; margin-right: 5px; }

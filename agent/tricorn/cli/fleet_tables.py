@@ -22,7 +22,7 @@ def nodes(view: FleetView) -> None:
 def _node(node: NodeView, *, drifts: bool) -> tuple[str, ...]:
     address = node.address or "-"
     if not node.reached:
-        return node.name, address, "-", "-", "-", "-", "-", "not reached"
+        return node.name, address, "-", "-", "-", "-", "-", state(node, drifts=drifts)
     return (
         node.name, address, node.version, f"{node.running}/{len(node.containers)}", str(len(node.images)),
         _size(node.memory), duration(node.uptime), state(node, drifts=drifts),
@@ -30,7 +30,9 @@ def _node(node: NodeView, *, drifts: bool) -> tuple[str, ...]:
 
 
 def state(node: NodeView, *, drifts: bool) -> str:
-    """Return a node's state in a few words: `ok`, `differs`, `cordoned (new disks), differs`."""
+    """Return a node's state in a few words: `ok`, `cordoned (new disks), differs`, `not reached`."""
+    if not node.reached:
+        return "not reached"
     reason = f" ({node.cordon_reason})" if node.cordon_reason else ""
     found = [f"cordoned{reason}"] if node.cordoned else []
     return ", ".join([*found, *(["differs"] if drifts else [])]) or "ok"

@@ -38,13 +38,15 @@ def node(number: int) -> NodeView:
 
 
 def fleet(count: int = 5) -> FleetView:
-    """Return nodes of which the second runs what is hostile, the third differs, and the last isn't reached."""
+    """Return nodes of which the second is hostile, the third differs and is cordoned, the last isn't reached."""
     nodes = [node(number) for number in range(1, count + 1)]
     hostile = container(HOSTILE, image=QUOTES, health=HOSTILE)
     nodes[1] = evolve(
         nodes[1],
         groups=(QUOTES,),
         kernel=HOSTILE,
+        cordoned=True,
+        cordon_reason=HOSTILE,
         containers=(
             hostile,
             container("ill", health="unhealthy"),
@@ -55,7 +57,10 @@ def fleet(count: int = 5) -> FleetView:
         ),
     )
     changed = container("web", image_digest=OTHER, settings={"env": {"A": "other"}}, config="d")
-    nodes[2] = evolve(nodes[2], version="0.0.9", containers=(changed, *nodes[2].containers[1:]))
+    nodes[2] = evolve(
+        nodes[2], version="0.0.9", cordoned=True, cordon_reason="new disks",
+        containers=(changed, *nodes[2].containers[1:]),
+    )  # fmt: skip
     nodes[-1] = NodeView(
         f"n{count}", ("nodes",), f"10.89.77.{10 + count}", error=f"it can't be reached: {QUOTES}"
     )

@@ -62,6 +62,16 @@ def test_each_node_and_container_is_there_for_all_eyes() -> None:
     assert outline.attributes["scope"] == {"col", "row"}
 
 
+def test_a_cordoned_node_is_seen_to_be_with_its_reason() -> None:
+    text = page(fleet(), "Fleet")
+    assert "<b>2</b>cordoned" in text
+    assert '<span class="tag cordoned">cordoned</span><span class="tag differs">differs</span>' in text
+    assert "<p>Cordoned: new disks</p>" in text
+    assert "<td>cordoned (new disks), differs</td>" in text
+    open_ones = FleetView("", tuple(evolve(node, cordoned=False, cordon_reason="") for node in fleet().nodes))
+    assert "cordoned</" not in page(open_ones, "Fleet")
+
+
 def test_a_fleet_of_which_nothing_is_known() -> None:
     text = page(FleetView("2026-11-22T12:00:00+00:00", ()), "Fleet")
     for part in (

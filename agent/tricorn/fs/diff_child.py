@@ -57,9 +57,9 @@ def answer(request: Mapping[str, Any], left: int, right: int, output: int) -> di
 class LayerPipe:
     """Hashes what is put into it, compresses it and writes it to a descriptor, in a thread of its own."""
 
-    def __init__(self, output: int, compression: str) -> None:
+    def __init__(self, output: int, compression: str, *, dense: bool = False) -> None:
         self._output = output
-        self._compressor = compressor(compression)
+        self._compressor = compressor(compression, dense=dense)
         self._chunks: queue.Queue[bytes] = queue.Queue(_QUEUED_CHUNKS)
         self._hash = hashlib.sha256()
         self._size = 0

@@ -26,7 +26,7 @@ def answer(request: Mapping[str, Any], source: int, root: int, output: int) -> d
     confine.keep_capabilities(frozenset())
     seccomp.install()
     gc.disable()
-    pipe = LayerPipe(output, request["compression"])
+    pipe = LayerPipe(output, request["compression"], dense=True)
     try:
         for chunk in _unpacked(source, request["declared"]):
             pipe.put(chunk)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tricorn.__main__ import cli
+from tricorn.agent_command import cli
 from tricorn.config import load
 from tricorn.config_files import put
 from tricorn.directories import holder, root_lock

@@ -48,7 +48,9 @@ ALLOWED = {
     "assembly": SERVICE | {"config", "assembly"},
     "app": SERVICE | {"config", "assembly"},
     "daemon": {"app", "api", "config", "directories", "logs", "memory", "systemd"},
-    "__main__": {"config", "config_files", "daemon", "directories", "lean_logging", "store"},
+    "class_code": set(),
+    "agent_command": {"class_code", "config", "config_files", "daemon", "directories", "lean_logging", "store"},
+    "__main__": {"agent_command", "class_code"},
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tricorn.__main__ import cli
+from tricorn.agent_command import cli
 from tricorn.errors import FailedPrecondition, NotFound
 from tricorn.store.connection import connect, database_path, migrate, prepare
 from tricorn.store.db import Database

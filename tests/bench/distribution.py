@@ -14,6 +14,7 @@ from typing import Final
 
 import floors
 import shapes
+from attrs import evolve
 from containerd_peer import ContainerdPeer
 from footprint import watching
 from rig import Bound, Ceiling, Measurement, Series, stopwatch
@@ -71,7 +72,7 @@ def pull(stage: Stage) -> Iterator[Measurement]:
 def _pull(stage: Stage, shape: Shape) -> Measurement:
     result = Measurement(f"pull-{shape.name}-{shape.compression}", f"pull + unpack of {shape.title}", "s")
     reference = shape.push(stage.registry)
-    floor = floors.measure(shape, stage.ground)
+    floor = floors.measure(shape, stage.registry, stage.ground)
     gzip = shape.compression == "gzip"
 
     def contender(side: Side, rounds: Rounds = None) -> Contender:
@@ -94,7 +95,17 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
     result.side(FLOOR).add_round([floor.wall], floor.cpu)
     result.notes.append(floor.describe())
     _bind(result, (NEW, PARALLEL), WALL.get(shape.name), CPU.get(shape.name))
+    if of_bounds := ", ".join(_beneath(result)):
+        result.notes.append(f"the floor alone is {of_bounds}")
     return result
+
+
+def _beneath(result: Measurement) -> Iterator[str]:
+    """Tell what no pull could do better than, in the terms of the bounds."""
+    for bound in result.bounds:
+        if isinstance(bound, Bound):
+            floor = evolve(bound, ours=FLOOR)
+            yield f"{floor.measured(result.series):.2f} × the {bound.of} time of {bound.theirs}"
 
 
 def _bind(result: Measurement, peers: Sequence[str], wall: float | None, cpu: float | None) -> None:

@@ -37,7 +37,16 @@ class Shape:
 
     def push(self, registry: Registry) -> str:
         """Push it where it isn't there yet; return the reference that pulls it."""
-        return registry.push(self.layout, "1", f"bench/{self.layout.path.name}:1")
+        return registry.push(self.layout, "1", f"{self.repository}:1")
+
+    @property
+    def repository(self) -> str:
+        return f"bench/{self.layout.path.name}"
+
+    def addresses(self, registry: Registry) -> list[str]:
+        """Return where a registry that it was pushed to gives its packed layers."""
+        place = f"http://{registry.address}/v2/{self.repository}/blobs"
+        return [f"{place}/sha256:{blob.name}" for blob in self.blobs()]
 
     def blobs(self) -> list[Path]:
         """Return the files of its packed layers."""

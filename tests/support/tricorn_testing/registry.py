@@ -59,6 +59,7 @@ class Registry:
     """A registry that answers on `address` (host:port), plain HTTP, no password."""
 
     address: str
+    process: int = 0  # its id, of those that were started here
 
     def push(self, layout: ImageLayout, tag: str, name: str) -> str:
         """Push what `tag` names in the layout as `name` (repository:tag).
@@ -162,11 +163,12 @@ def wait_for(registry: Registry, timeout: float = 15.0) -> None:
 @contextlib.contextmanager
 def running_registry(directory: Path, *, deletes: bool = True) -> Iterator[Registry]:
     """Run a registry with its data in `directory` for the length of the context."""
-    registry = Registry(f"127.0.0.1:{free_port()}")
-    config = write_config(directory, registry.address, deletes=deletes)
+    address = f"127.0.0.1:{free_port()}"
+    config = write_config(directory, address, deletes=deletes)
     with open(directory / "registry.log", "wb") as log:
         command = [registry_program(), "serve", str(config)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    registry = Registry(address, process.pid)
     try:
         wait_for(registry)
         yield registry

@@ -26,6 +26,9 @@ _KEPT_FREE: Final = 16 << 20
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _CAPABILITIES: Final = Struct("=6I")  # effective, permitted, inheritable: low words, then high words
 
+_header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+_held = ctypes.create_string_buffer(_CAPABILITIES.size)
+
 CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = 0, 1, 2, 3, 4
 SYS_ADMIN, MKNOD, SETFCAP = 21, 27, 31
 _LAST_CAPABILITY: Final = 63
@@ -79,6 +82,14 @@ def limit_resources(open_files: int = _OPEN_FILES) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
+def silence() -> None:
+    """Put the standard streams of this process on /dev/null."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
+
+
 def close_all_but(*kept: int) -> None:
     """Close every other descriptor of this process."""
     first = 0
@@ -101,14 +112,12 @@ def keep_capabilities(kept: frozenset[int]) -> None:
         if capability not in kept and _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             break  # past the kernel's last one, or not allowed to shrink the set: exec gains nothing anyway
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    held = ctypes.create_string_buffer(_CAPABILITIES.size)
-    if _libc.capget(header, held) < 0:
+    if _libc.capget(_header, _held) < 0:
         raise OSError(ctypes.get_errno(), "capget")
-    _, permitted_low, _, _, _permitted_high, _ = _CAPABILITIES.unpack(held.raw)
+    _, permitted_low, _, _, _permitted_high, _ = _CAPABILITIES.unpack_from(_held)
     low = permitted_low & sum(1 << capability for capability in kept)
-    wanted = ctypes.create_string_buffer(_CAPABILITIES.pack(low, low, 0, 0, 0, 0), _CAPABILITIES.size)
-    if _libc.capset(header, wanted) < 0:
+    _CAPABILITIES.pack_into(_held, 0, low, low, 0, 0, 0, 0)
+    if _libc.capset(_header, _held) < 0:
         raise OSError(ctypes.get_errno(), "capset")
 
 

@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from tricorn.errors import Internal, ResourceExhausted, TricornError
@@ -31,6 +32,7 @@ _REQUEST_SIZE: Final = 65536
 _DESCRIPTORS: Final = 4
 
 _confined_user = False
+_unpackers: dict[int, int] = {}  # of each extractor, while both run
 _OTHER_JOBS: Final = {
     "diff": diff_child.answer, "repack": repack_child.answer, "copy": copy_child.answer,
 }  # fmt: skip
@@ -72,16 +74,28 @@ def _warm_up() -> None:
     hashlib.sha256(b"").hexdigest()
     global _confined_user  # noqa: PLW0603 - asked once, while there is a /proc
     _confined_user = in_user_namespace()
+    for names in (seccomp.LAYER, seccomp.COMPUTE, seccomp.COPY):
+        seccomp.prepare(names)
     gc.collect()
     gc.freeze()
 
 
 def _reap() -> None:
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            _part(pid)
     except ChildProcessError:
         pass
+
+
+def _part(ended: int) -> None:
+    """Let no unpacking process outlive the extractor that it works for."""
+    unpacker = _unpackers.pop(ended, 0)
+    if unpacker:
+        os.kill(unpacker, signal.SIGKILL)  # not reaped so far, so the number is still its own
+        return
+    for extractor in [extractor for extractor, its in _unpackers.items() if its == ended]:
+        del _unpackers[extractor]
 
 
 def _take_request(requests: socket.socket) -> bool:
@@ -99,9 +113,16 @@ def _take_request(requests: socket.socket) -> bool:
 
 def _fork(request: dict[str, Any], descriptors: list[int]) -> None:
     server = os.getpid()
+    unpacked = None
+    if "job" not in request:
+        source, target, progress, _ = descriptors
+        unpacked = unpacking.start(source, progress, target, request["compression"])
     pid = os.fork()
     if not pid:
-        _extractor(request, descriptors, server)
+        _extractor(request, descriptors, unpacked, server)
+    if unpacked is not None:
+        unpacked.leave()
+        _unpackers[pid] = unpacked.process
     pidfd = os.pidfd_open(pid)
     try:
         with socket.socket(fileno=os.dup(descriptors[3])) as result:
@@ -113,12 +134,19 @@ def _fork(request: dict[str, Any], descriptors: list[int]) -> None:
 
 
 # ------------------------------------------------------------------ one extractor
-def _extractor(request: dict[str, Any], descriptors: list[int], server: int) -> NoReturn:
+def _extractor(
+    request: dict[str, Any], descriptors: list[int], unpacked: Unpacked | None, server: int
+) -> NoReturn:
     status = 1
     try:
         confine.die_with_parent(server)
-        source, target, progress, result = _keep_only(descriptors)
-        answer = _answer(request, source, target, progress)
+        if unpacked is None:
+            source, target, progress, result = _keep_only(descriptors)
+            answer = _told(lambda: _OTHER_JOBS[request["job"]](request, source, target, progress))
+        else:
+            target, result, *link = _keep_only([descriptors[1], descriptors[3], *unpacked.descriptors])
+            unpacked.descriptors = link
+            answer = _told(lambda: _apply(unpacked, target, request["whiteouts"]))
         _send(result, json.dumps(answer).encode())
         status = 0
     finally:
@@ -126,30 +154,30 @@ def _extractor(request: dict[str, Any], descriptors: list[int], server: int) -> 
 
 
 def _keep_only(descriptors: list[int]) -> list[int]:
-    """Close all but the standard streams (on /dev/null) and the request's descriptors."""
+    """Close all but the standard streams (on /dev/null) and `descriptors`; return the numbers of these."""
     signal.set_wakeup_fd(-1)
-    null = os.open(os.devnull, os.O_RDWR)
-    high = [os.dup2(fd, 100 + index) for index, fd in enumerate((null, null, null, *descriptors))]
-    low = [os.dup2(fd, index, inheritable=False) for index, fd in enumerate(high)]
-    os.closerange(len(low), os.sysconf("SC_OPEN_MAX"))
-    return low[3:]
+    confine.silence()
+    high = [os.dup2(fd, 100 + index) for index, fd in enumerate(descriptors)]
+    low = [os.dup2(fd, 3 + index, inheritable=False) for index, fd in enumerate(high)]
+    os.closerange(3 + len(low), os.sysconf("SC_OPEN_MAX"))
+    return low
 
 
-def _answer(request: dict[str, Any], source: int, target: int, progress: int) -> dict[str, Any]:
+def _apply(unpacked: Unpacked, target: int, form: Any) -> dict[str, Any]:
+    confine.enter_root(target)
+    confine.limit_resources()
+    confine.forbid_tracing()
+    # Only the opaque mark, a `trusted.` attribute, takes this wide a capability.
+    more = {confine.SYS_ADMIN} if form == "overlay" else set()
+    confine.keep_capabilities(_CAPABILITIES | more)
+    seccomp.install()
+    return extract(unpacked, target, form)
+
+
+def _told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `work` does, or the document of the error that it met."""
     try:
-        other = _OTHER_JOBS.get(request.get("job", ""))
-        if other is not None:
-            return other(request, source, target, progress)
-        form = request["whiteouts"]
-        confine.enter_root(target)
-        confine.limit_resources()
-        confine.forbid_tracing()
-        unpacked = unpacking.start(source, progress, request["compression"])
-        # Only the opaque mark, a `trusted.` attribute, takes this wide a capability.
-        more = {confine.SYS_ADMIN} if form == "overlay" else set()
-        confine.keep_capabilities(_CAPABILITIES | more)
-        seccomp.install()
-        return extract(unpacked, target, form)
+        return work()
     except TricornError as error:
         return {"error": error.problem()}
     except MemoryError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -39,7 +40,7 @@ _ALLOWED: Final[dict[str, tuple[int, int]]] = {
 }  # fmt: skip
 # Files of a container are replaced by renaming; a layer is applied without.
 COPY: Final = frozenset(_ALLOWED)
-_LAYER: Final = COPY - {"renameat", "renameat2"}
+LAYER: Final = COPY - {"renameat", "renameat2"}
 # What takes no more than descriptors it was lent, memory and threads.
 COMPUTE: Final = frozenset({
     "read", "write", "lseek", "pread64", "futex", "close", "mmap", "munmap", "mprotect", "mremap", "madvise",
@@ -65,7 +66,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def program(machine: str, names: Collection[str] = _LAYER) -> bytes | None:
+def program(machine: str, names: Collection[str] = LAYER) -> bytes | None:
     """Return the BPF program for a machine type as `uname` names it, None for one not known."""
     if machine not in _ARCHITECTURES:
         return None
@@ -88,19 +89,34 @@ def program(machine: str, names: Collection[str] = _LAYER) -> bytes | None:
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
 
 
-def install(names: Collection[str] = _LAYER) -> None:
+@cache
+def prepare(names: frozenset[str] = LAYER) -> Callable[[], int] | None:
+    """Build all that `install` takes, once: a process that forks many children does so before it forks them,
+    since every page of memory that a child writes to costs it a fault. None where there are no filters.
+    """
+    code = program(os.uname().machine, names)
+    if code is None:
+        return None
+    buffer = ctypes.create_string_buffer(code, len(code))
+    argument = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
+    # A handle of its own, as argument types belong to a handle's function.
+    call = ctypes.CDLL(None, use_errno=True).prctl
+    call.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
+    address = ctypes.addressof(argument)
+
+    def filter_calls(_kept: tuple[object, ...] = (buffer, argument)) -> int:
+        return int(call(_PR_SET_SECCOMP, _MODE_FILTER, address, 0, 0))
+
+    return filter_calls
+
+
+def install(names: frozenset[str] = LAYER) -> None:
     """Let this process make the calls of `names` only, for good; threads inherit it. Needs no_new_privs.
 
     Does nothing on a machine type or kernel that knows no filters. Raises OSError.
     """
-    code = program(os.uname().machine, names)
-    if code is None:
-        return
-    buffer = ctypes.create_string_buffer(code, len(code))
-    argument = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(argument), 0, 0) < 0:
+    filter_calls = prepare(names)
+    if filter_calls is not None and filter_calls() < 0:
         code_number = ctypes.get_errno()
         if code_number != errno.EINVAL:  # built without CONFIG_SECCOMP_FILTER
             raise OSError(code_number, "seccomp")

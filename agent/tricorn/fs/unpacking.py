@@ -17,6 +17,7 @@ import mmap
 import os
 import queue
 import select
+import signal
 import socket
 import struct
 import threading
@@ -39,11 +40,29 @@ _PACKET: Final = 65536
 class Unpacked:
     """What the unpacking process makes of a layer, as the process sees it that applies it."""
 
-    def __init__(self, slots: mmap.mmap, link: int, freed: int) -> None:
-        self._slots = memoryview(slots)
+    def __init__(self, memory: mmap.mmap, link: int, freed: int, process: int) -> None:
+        self._memory = memory
+        self._slots = memoryview(memory)
         self._link = link
         self._freed = freed
         self._end: dict[str, Any] = {}
+        self.process = process
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What the process that applies the layer keeps open, and may give other numbers."""
+        return [self._link, self._freed]
+
+    @descriptors.setter
+    def descriptors(self, numbers: list[int]) -> None:
+        self._link, self._freed = numbers
+
+    def leave(self) -> None:
+        """Close everything here: another process, forked since, goes on with it."""
+        self._slots.release()
+        self._memory.close()
+        os.close(self._link)
+        os.close(self._freed)
 
     def chunks(self) -> Iterator[memoryview]:
         """Yield the bytes of the tar, each chunk valid until the next is asked for.
@@ -84,32 +103,36 @@ def _told(problem: dict[str, Any]) -> TricornError:
     return cls(str(problem.get("what")), why=str(problem.get("why", "")), hint=str(problem.get("hint", "")))
 
 
-def start(source: int, progress: int, compression: str) -> Unpacked:
-    """Fork the unpacking process, which ends with this one, and lend it the growing file.
+def start(source: int, progress: int, root: int, compression: str) -> Unpacked:
+    """Fork the unpacking process, which ends with this one, and lend it the growing file; `root` is the
+    directory that it gets for a file system.
 
-    To be called before this process has threads, capabilities less or a filter of its calls.
+    Called by the server of extractors for the process that it forks next, rather than by that: after a fork
+    either side pays for each page that it writes to, and the server has the fewest to write to.
     """
-    slots = mmap.mmap(-1, _SLOTS * _SLOT)
+    memory = mmap.mmap(-1, _SLOTS * _SLOT)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     freed_read, freed_write = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
-    if not os.fork():
-        ours.close()
-        os.close(freed_write)
-        _run(_Slots(slots, theirs.detach(), freed_read), source, progress, compression, parent)
+    process = os.fork()
+    if not process:
+        _run(_Slots(memory, theirs.detach(), freed_read), source, progress, root, compression, parent)
     theirs.close()
     os.close(freed_read)
-    os.close(source)
-    os.close(progress)
-    return Unpacked(slots, ours.detach(), freed_write)
+    return Unpacked(memory, ours.detach(), freed_write, process)
 
 
 # ------------------------------------------------------------------ the process
-def _run(slots: _Slots, source: int, progress: int, compression: str, parent: int) -> NoReturn:
+def _run(slots: _Slots, source: int, progress: int, root: int, compression: str, parent: int) -> NoReturn:
     status = 1
     try:
         confine.die_with_parent(parent)
+        signal.set_wakeup_fd(-1)
+        confine.silence()
+        confine.enter_root(root)
         confine.close_all_but(0, 1, 2, slots.link, slots.freed, source, progress)
+        confine.limit_resources()
+        confine.forbid_tracing()
         confine.keep_capabilities(frozenset())
         seccomp.install(seccomp.COMPUTE)
         gc.disable()

@@ -16,6 +16,7 @@ from tricorn_testing.tar_bytes import END, member, pax_records
 
 
 def children_of(pid: int) -> list[int]:
+    """Return them in the order of their births: of a layer, what unpacks it comes before what applies it."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

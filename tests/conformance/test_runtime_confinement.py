@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tricorn.errors import FailedPrecondition
 from tricorn.model.requests import Rlimit
 from tricorn_testing.containers import Node, running_node
 
@@ -44,3 +46,13 @@ async def test_defaults(node: Node) -> None:
         "mem": "no", "zero": "yes", "sysctl": "no", "trigger": "no", "masked": "0", "firmware": "0",
         "files": "64 128", "mount": "no", "unshare": "no",
     }, errors  # fmt: skip
+
+
+async def test_a_link_in_the_place_of_dev_leads_no_runtime_to_the_nodes_files(
+    node: Node, tmp_path: Path
+) -> None:
+    (node.rootfs / "dev").rmdir()
+    (node.rootfs / "dev").symlink_to(f"../../../../../../../../../..{tmp_path}")
+    with pytest.raises(FailedPrecondition, match="/dev in it is a symbolic link"):
+        await node.start("true")
+    assert os.listdir(tmp_path) == []

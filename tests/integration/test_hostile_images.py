@@ -126,3 +126,25 @@ def test_a_malformed_request_is_one_problem_document(agent: Daemon) -> None:
             agent.put("/v1/default/images", body)
         assert caught.value.status == 400
         assert caught.value.problem["field"] == field
+
+
+def test_a_link_in_the_place_of_dev_reaches_no_file_of_the_node(
+    agent: Daemon, registry: Registry, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    layout = ImageLayout(tmp_path / "layout")
+    trap = (
+        LayerBuilder().whiteout("dev").layer(),
+        LayerBuilder().symlink("dev", f"../../../..{outside}").layer(),
+    )
+    layout.tag("x", layout.add_image([busybox_layer(), *trap], {"Cmd": ["true"]}))
+    reference = registry.push(layout, "x", "hostile/dev:1")
+    for runtime in ("crun", "runc"):
+        with pytest.raises(ApiError, match="/dev in it is a symbolic link") as caught:
+            agent.put(
+                f"/v1/hostile/containers/{runtime}",
+                {"image": reference, "plain_http": True, "runtime": runtime, "state": "started"},
+            )
+        assert caught.value.problem["code"] == "FailedPrecondition"
+    assert not list(outside.iterdir())

@@ -33,6 +33,7 @@ from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
 from tricorn.runtime.release import WITH_FIFO, follows_hooks, release
+from tricorn.runtime.root_checks import require_plain_root
 from tricorn.runtime.sealed import SealedPrograms
 from tricorn.runtime.seccomp_cache import SeccompCache
 from tricorn.runtime.watch import Watcher
@@ -183,6 +184,7 @@ class ConmonRuntime(Checkpoints, KeptExecs):
             os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
         self._creating += 1
         try:
+            require_plain_root(bundle.path, config)
             with self._attachments.expected():
                 return await self._create_filtered(ref, runtime, bundle, config)
         except BaseException:

@@ -115,4 +115,5 @@ def _networks(config: Config, workers: Workers, lifecycle: Lifecycle, specs: Spe
     )
     lifecycle.networks = attachments
     specs.fit_network = attachments.fitted
-    return NetworkService(db, attachments, bridges, cni, tag=tag, pool=config.network.pool)
+    pools = config.network
+    return NetworkService(db, attachments, bridges, cni, tag=tag, pool=pools.pool, pool6=pools.pool6)

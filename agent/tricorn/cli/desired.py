@@ -90,10 +90,12 @@ def health(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def port(text: str) -> dict[str, Any]:
-    """Return the Port of `127.0.0.1:8080:80/udp`; a bare number is published under itself."""
+    """Return the Port of `127.0.0.1:8080:80/udp`, `[::1]:8080:80`; a bare number is published as itself."""
     places, _, protocol = text.partition("/")
-    *address, host, container = places.split(":") if ":" in places else (places, places)
-    if len(address) > 1 or not host.isdecimal() or not container.isdecimal():
+    address, places = _bracketed(places)
+    *before, host, container = places.split(":") if ":" in places else (places, places)
+    address += before
+    if len(address) > 1 or "[" in places or not host.isdecimal() or not container.isdecimal():
         raise InvalidArgument(
             f"{text!r} isn't [ADDRESS:]HOST:CONTAINER", hint="write for example 8080:80", field="--publish"
         )
@@ -105,6 +107,12 @@ def port(text: str) -> dict[str, Any]:
     if protocol:
         made["protocol"] = protocol
     return made | ({"address": address[0]} if address else {})
+
+
+def _bracketed(text: str) -> tuple[list[str], str]:
+    """Return the address in brackets that a text begins with, as those of IPv6 are written, and the rest."""
+    inside, bracket, rest = text.removeprefix("[").partition("]:")
+    return ([inside], rest) if text.startswith("[") and bracket and inside else ([], text)
 
 
 def _after(names: Sequence[str]) -> dict[str, str]:

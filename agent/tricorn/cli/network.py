@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from tricorn.cli.figures import age, labels, pairs
 from tricorn.cli.output import each, emit_json, listing
 from tricorn.cli.settings import Settings, command
 from tricorn.client import network_calls as calls
+from tricorn.errors import InvalidArgument
 
 network_command = click.Group("network", help="Make, look at and remove networks of the node.")
 
@@ -28,21 +30,36 @@ def ls(settings: Settings, quiet: bool, filters: tuple[str, ...]) -> None:
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
     created = item.get("created_at")
     return (
-        item["name"], item["driver"], item["subnet"] or "-", item["gateway"] or "-",
+        item["name"], item["driver"], _both(item, "subnet"), _both(item, "gateway"),
         str(len(item["containers"])), age(created) if created else "-", labels(item.get("labels")),
     )  # fmt: skip
+
+
+def _both(item: dict[str, Any], key: str) -> str:
+    return ", ".join(filter(None, (item[key], item.get(f"{key}6")))) or "-"
 
 
 _CREATE = """\
 tricorn network create front
 tricorn network create back --subnet 10.40.0.0/24 --mtu 1400 --no-masquerade
+tricorn network create dual --ipv6
+tricorn network create wide --subnet 10.41.0.0/24 --subnet 2001:db8:41::/64
+tricorn network create six --no-ipv4 --ipv6
 tricorn network create ci --for 'ci-*' --dns 10.0.0.53 -l team=build
 tricorn run --network front -p 8080:80 docker.io/library/nginx"""
 
 
 @command("create", examples=_CREATE)
-@click.option("--subnet", metavar="CIDR", help="IPv4; a free one of the agent's pool otherwise.")
-@click.option("--gateway", metavar="ADDRESS", help="The node's address in it. [default: the first one]")
+@click.option(
+    "--subnet", "subnets", multiple=True, metavar="CIDR",
+    help="Of IPv4 or IPv6, or one of each; free ones of the agent's pools otherwise.",
+)  # fmt: skip
+@click.option(
+    "--gateway", "gateways", multiple=True, metavar="ADDRESS",
+    help="The node's address in a subnet. [default: the first one]",
+)  # fmt: skip
+@click.option("--ipv4/--no-ipv4", default=None, help="[default: with IPv4]")
+@click.option("--ipv6/--no-ipv6", default=None, help="[default: with IPv6 if --subnet names some]")
 @click.option("--mtu", type=int, metavar="BYTES", help="[default: the kernel's]")
 @click.option("--masquerade/--no-masquerade", default=None, help="Go out under the node's address.")
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="In place of the node's name servers.")
@@ -57,6 +74,8 @@ def create(settings: Settings, name: str, label: tuple[str, ...], plan: bool, **
     """Make a network, or bring one that is there to this description."""
     desired = {key: value for key, value in options.items() if value not in (None, ())}
     desired = {key: list(value) if isinstance(value, tuple) else value for key, value in desired.items()}
+    desired |= _of_families("subnet", desired.pop("subnets", ()))
+    desired |= _of_families("gateway", desired.pop("gateways", ()))
     if label:
         desired["labels"] = pairs(label, "--label")
     change = settings.door.call(calls.put_network(name, desired, plan=plan))
@@ -67,6 +86,22 @@ def create(settings: Settings, name: str, label: tuple[str, ...], plan: bool, **
             click.echo(f"{action['verb']} {action['object']}: {action['reason']}")
     else:
         click.echo(name)
+    for warning in () if settings.json else change.get("warnings") or ():
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _of_families(key: str, texts: Sequence[str]) -> dict[str, str]:
+    """Return subnets or gateways by the names that the API has for those of IPv4 and of IPv6."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name = f"{key}6" if ":" in text else key
+        if name in found:
+            family = "IPv6" if ":" in text else "IPv4"
+            raise InvalidArgument(
+                f"a network has one {key} of {family}", why=f"{found[name]}, {text}", field=f"--{key}"
+            )
+        found[name] = text
+    return found
 
 
 @command("inspect", examples="tricorn network inspect front\ntricorn network inspect cni:podnet")

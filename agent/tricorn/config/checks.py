@@ -53,8 +53,22 @@ def _check_networks(network: Networks) -> None:
         ) from None
     if pool.prefixlen > 30:
         raise InvalidArgument(f"{pool} has no room for a network", field="network.pool")
+    if network.pool6:
+        _check_pool6(network.pool6)
     _absolute("network.cni_lists", network.cni_lists)
     _absolute("network.cni_plugins", *filter(None, network.cni_plugins.split(":")))
+
+
+def _check_pool6(text: str) -> None:
+    field, hint = "network.pool6", "such as fd12:3456:789a::/48; without one the agent makes its own"
+    try:
+        pool = ipaddress.IPv6Network(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            "network.pool6 must be an IPv6 subnet", why=str(error), hint=hint, field=field
+        ) from None
+    if pool.prefixlen > 126:
+        raise InvalidArgument(f"{pool} has no room for a network", hint=hint, field=field)
 
 
 def _check_user_namespaces(found: UserNamespaceConfig) -> None:

@@ -151,11 +151,13 @@ class Content:
 
 @frozen
 class Networks:
-    """`pool` is where networks get their subnets from that name none. `cni_lists` is the directory of CNI
-    configuration lists (*.conflist), `cni_plugins` are directories of plugins, separated by colons.
+    """`pool` is where networks get their subnets from that name none, `pool6` those of IPv6: by default
+    unique local addresses of the node's own (RFC 4193). `cni_lists` is the directory of CNI configuration
+    lists (*.conflist), `cni_plugins` are directories of plugins, separated by colons.
     """
 
     pool: str = "10.90.0.0/16"
+    pool6: str = ""
     cni_lists: str = "/etc/cni/net.d"
     cni_plugins: str = "/usr/lib/cni:/opt/cni/bin"
 

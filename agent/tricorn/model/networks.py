@@ -15,7 +15,9 @@ CNI: str = "cni:"  # what the names of networks begin with that plugins make
 
 @frozen
 class Port:
-    """`host`, a port of the node at `address` ("": at all of its addresses), leads to `container`."""
+    """`host`, a port of the node at `address` ("": at all of its addresses, 0.0.0.0 and ::: at all of a
+    family), leads to `container`.
+    """
 
     container: int
     host: int
@@ -25,17 +27,24 @@ class Port:
 
 @frozen
 class NetworkDesired:
-    """Body of `PUT /v1/networks/{network}`: a bridge of the node with a subnet of its own.
+    """Body of `PUT /v1/networks/{network}`: a bridge of the node with a subnet of its own, or one of IPv4 and
+    one of IPv6.
 
     Without `subnet` a new network gets a free one of the configured pool and an old one keeps its; `gateway`
-    is the bridge's address, by default the subnet's first. `mtu` 0 is the kernel's default. `masquerade` lets
-    containers reach what is beyond the node under its address. `dns` replaces the node's name servers.
-    `namespaces` are patterns of those whose containers may join.
+    is the bridge's address, by default the subnet's first; `subnet6` and `gateway6` likewise. `ipv4` and
+    `ipv6` tell which it has: without them an old network stays as it is, and a new one has IPv4, and IPv6 if
+    a `subnet6` is named. `mtu` 0 is the kernel's default. `masquerade` lets containers reach what is beyond
+    the node under its address. `dns` replaces the node's name servers. `namespaces` are patterns of those
+    whose containers may join.
     """
 
     state: Literal["present", "absent"] = "present"
     subnet: str = ""
     gateway: str = ""
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    subnet6: str = ""
+    gateway6: str = ""
     mtu: int = 0
     masquerade: bool = True
     dns: tuple[str, ...] = ()
@@ -45,7 +54,9 @@ class NetworkDesired:
 
 @frozen
 class Network:
-    """The record of a network that the agent makes."""
+    """The record of a network that the agent makes. `subnet` and `gateway` are of IPv4, `subnet6` and
+    `gateway6` of IPv6; a network has both of a pair or none, and has at least one pair.
+    """
 
     name: str
     subnet: str
@@ -58,13 +69,16 @@ class Network:
     labels: Mapping[str, str] = Factory(dict)
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    subnet6: str = ""
+    gateway6: str = ""
 
 
 @frozen
 class Attachment:
     """A container's place in a network, written down before anything of it is made.
 
-    `address` is in the network's subnet; `interface` is the container's, `host_interface` its other end.
+    `address` and `address6` are in the network's subnets; `interface` is the container's, `host_interface`
+    its other end.
     `cni` is the configuration list that made it, `result` what the plugins answered.
     """
 
@@ -77,6 +91,12 @@ class Attachment:
     host_interface: str = ""
     cni: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
+    address6: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those that the agent gave it."""
+        return tuple(filter(None, (self.address, self.address6)))
 
 
 class NetworkKind(StrEnum):
@@ -114,6 +134,7 @@ class AttachmentView:
     host_interface: str = ""
     netns: str = ""
     ports: tuple[Port, ...] = ()
+    gateway6: str = ""
 
 
 @frozen
@@ -137,6 +158,8 @@ class NetworkView:
     driver: Literal["bridge", "cni"]
     subnet: str = ""
     gateway: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
     mtu: int = 0
     masquerade: bool = False
     dns: tuple[str, ...] = ()

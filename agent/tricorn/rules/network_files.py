@@ -18,17 +18,23 @@ def hosts_text(addresses: Sequence[str], names: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def resolver_text(of_node: str, servers: Sequence[str] = (), search: Sequence[str] = ()) -> str:
+def resolver_text(
+    of_node: str, servers: Sequence[str] = (), search: Sequence[str] = (), addresses: Sequence[str] = ()
+) -> str:
     """Return /etc/resolv.conf: the node's, with `servers` in place of its own.
 
-    The node's own without those only the node itself can ask: servers on its loopback.
+    The node's own without those only the node itself can ask: servers on its loopback and, for a container
+    with `addresses`, those of a family that it has none of, and those behind an interface of the node.
     """
+    families = {":" in address for address in addresses}
     kept = []
     for line in of_node.splitlines():
         words = line.split()
         if not words or words[0][0] in "#;":
             continue
         if words[0] == "nameserver" and (servers or len(words) < 2 or _is_loopback(words[1])):
+            continue
+        if words[0] == "nameserver" and families and _is_beyond(words[1], families):
             continue
         if words[0] in {"search", "domain"} and search:
             continue
@@ -43,6 +49,10 @@ def _is_loopback(text: str) -> bool:
         return ipaddress.ip_address(text.partition("%")[0]).is_loopback
     except ValueError:
         return True
+
+
+def _is_beyond(text: str, families: set[bool]) -> bool:
+    return "%" in text or (":" in text) not in families
 
 
 def has_server(text: str) -> bool:

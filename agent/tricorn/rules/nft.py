@@ -10,12 +10,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from tricorn.model.networks import Network, Port
+from tricorn.rules.networks import places_of
 
 DEFAULT_ROOT: Final = "/var/lib/tricorn"
-_DNAT: Final = (
-    "fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @addressed",
-    "fib daddr type local dnat ip to meta l4proto . th dport map @ports",
-)
+_DNAT: Final = {
+    4: (
+        "fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @addressed",
+        "fib daddr type local dnat ip to meta l4proto . th dport map @ports",
+    ),
+    6: (
+        "fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @addressed6",
+        "fib daddr type local dnat ip6 to meta l4proto . th dport map @ports6",
+    ),
+}
+_TYPES: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 Published = tuple[str, Port]  # a container's address, and what leads to it
 
 
@@ -36,14 +44,14 @@ def table_text(table: str, networks: Sequence[Network], published: Sequence[Publ
     if not networks:
         return remove_text(table)
     bridges = ", ".join(f'"{network.bridge}"' for network in networks)
+    # a kernel without IPv6 takes no rules of it
+    families = [4, 6] if any(network.subnet6 for network in networks) else [4]
+    dnat = [rule for version in families for rule in _DNAT[version]]
     lines = [
-        *_map("ports", "inet_proto . inet_service", [_everywhere(*item) for item in published]),
-        *_map(
-            "addressed", "ipv4_addr . inet_proto . inet_service", [_addressed(*item) for item in published]
-        ),
+        *(line for version in families for line in _maps(version, published)),
         *_chain("raw", "filter", "prerouting", -300, _loopback(bridges)),
-        *_chain("prerouting", "nat", "prerouting", -100, _DNAT),
-        *_chain("output", "nat", "output", -100, _DNAT),
+        *_chain("prerouting", "nat", "prerouting", -100, dnat),
+        *_chain("output", "nat", "output", -100, dnat),
         *_chain("postrouting", "nat", "postrouting", 100, [r for n in networks for r in _outgoing(n)]),
         *_chain("forward", "filter", "forward", 0, _apart(networks, bridges)),
     ]
@@ -51,19 +59,28 @@ def table_text(table: str, networks: Sequence[Network], published: Sequence[Publ
     return f"{remove_text(table)}table inet {table} {{\n{body}}}\n"
 
 
-def _map(name: str, key: str, elements: Sequence[str]) -> list[str]:
-    found = [element for element in elements if element]
-    content = [f"  elements = {{ {', '.join(found)} }}"] if found else []
-    return [f"map {name} {{", f"  type {key} : ipv4_addr . inet_service", *content, "}"]
+def _maps(version: int, published: Sequence[Published]) -> list[str]:
+    """Return the maps of a family, from ports at all addresses of the node and from those at one of them."""
+    everywhere, addressed = [], []
+    for target, port in published:
+        families, address = places_of(port)
+        if version not in families or (":" in target) != (version == 6):
+            continue
+        leads = f"{port.protocol} . {port.host} : {target} . {port.container}"
+        if address:
+            addressed.append(f"{address} . {leads}")
+        else:
+            everywhere.append(leads)
+    kind, suffix = _TYPES[version], "" if version == 4 else "6"
+    return [
+        *_map(f"ports{suffix}", f"inet_proto . inet_service : {kind}", everywhere),
+        *_map(f"addressed{suffix}", f"{kind} . inet_proto . inet_service : {kind}", addressed),
+    ]
 
 
-def _everywhere(target: str, port: Port) -> str:
-    return "" if port.address else f"{port.protocol} . {port.host} : {target} . {port.container}"
-
-
-def _addressed(target: str, port: Port) -> str:
-    where = f"{port.address} . {port.protocol} . {port.host}"
-    return f"{where} : {target} . {port.container}" if port.address else ""
+def _map(name: str, types: str, elements: Sequence[str]) -> list[str]:
+    content = [f"  elements = {{ {', '.join(elements)} }}"] if elements else []
+    return [f"map {name} {{", f"  type {types} . inet_service", *content, "}"]
 
 
 def _chain(name: str, kind: str, hook: str, priority: int, rules: Sequence[str]) -> list[str]:
@@ -80,13 +97,20 @@ def _loopback(bridges: str) -> list[str]:
 
 def _outgoing(network: Network) -> list[str]:
     bridge = network.bridge
-    rules = [
-        # a published port asked for from the node itself, or from a container of the same network
-        f'ip saddr 127.0.0.0/8 oifname "{bridge}" masquerade',
-        f'ip saddr {network.subnet} oifname "{bridge}" ct status dnat masquerade',
-    ]
-    if network.masquerade:
-        rules.append(f'ip saddr {network.subnet} oifname != "{bridge}" masquerade')
+    rules = []
+    for word, loopback, subnet in (
+        ("ip", "127.0.0.0/8", network.subnet),
+        ("ip6", "::1", network.subnet6),
+    ):
+        if not subnet:
+            continue
+        rules += [
+            # a published port asked for from the node itself, or from a container of the same network
+            f'{word} saddr {loopback} oifname "{bridge}" masquerade',
+            f'{word} saddr {subnet} oifname "{bridge}" ct status dnat masquerade',
+        ]
+        if network.masquerade:
+            rules.append(f'{word} saddr {subnet} oifname != "{bridge}" masquerade')
     return rules
 
 

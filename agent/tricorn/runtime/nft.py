@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from contextlib import suppress
@@ -66,19 +67,22 @@ def allow_forwarding(bridge: str) -> bool:
     that published ports lead there; return whether forwarding had to be turned on.
     """
     with suppress(FileNotFoundError):
-        _write_setting(f"net/ipv4/conf/{bridge}/route_localnet", "1")
+        write_setting(f"net/ipv4/conf/{bridge}/route_localnet", "1")
     with open("/proc/sys/net/ipv4/ip_forward", encoding="ascii") as file:
         if file.read().strip() == "1":
             return False
-    _write_setting("net/ipv4/ip_forward", "1")
+    write_setting("net/ipv4/ip_forward", "1")
     return True
 
 
-def _write_setting(name: str, value: str) -> None:
+def write_setting(name: str, value: str) -> None:
+    """Write a setting below /proc/sys. PermissionDenied; FileNotFoundError."""
     try:
         with open(f"/proc/sys/{name}", "w", encoding="ascii") as file:
             file.write(value)
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EACCES, errno.EROFS}:
+            raise
         raise PermissionDenied(
             f"{name.replace('/', '.')} can't be set to {value}",
             hint="set it by sysctl(8), or give the agent /proc/sys",

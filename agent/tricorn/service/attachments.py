@@ -24,6 +24,7 @@ from tricorn.model.requests import ContainerDesired
 from tricorn.rules import cni as cni_rules
 from tricorn.rules import networks as rules
 from tricorn.rules.network_files import joined
+from tricorn.rules.network_subnets import take_addresses, with_prefix
 from tricorn.rules.nft import table_text
 from tricorn.runtime import network as kernel
 from tricorn.runtime import nft
@@ -68,7 +69,7 @@ class AttachmentService:
         choice = rules.check_container(desired.network, desired.ports)
         if choice.kind is NetworkKind.BRIDGE:
             network = await self._db.look(lambda tx: tx.networks.get(choice.name))
-            rules.admit(network, namespace)
+            rules.admit(network, namespace, desired.ports)
         elif choice.kind is NetworkKind.CNI:
             config = await trio.to_thread.run_sync(self.plugins.cni.find, choice.name)
             cni_rules.check_ports(config, desired.ports)
@@ -140,9 +141,8 @@ class AttachmentService:
         self, namespace: str, container: Container, choice: NetworkChoice,
         addresses: Sequence[str] = (),
     ) -> Attachment:  # fmt: skip
-        """Write a place down, with an address and ports that nobody else has. With `addresses`, each with the
-        length of its prefix, it has those, of a network of the agent's own the first: Conflict when another
-        has it.
+        """Write a place down, with addresses and ports that nobody else has. With `addresses`, each with the
+        length of its prefix, it has those: Conflict when another has one.
         """
         desired = structure({**container.desired}, ContainerDesired, "the stored request")
         place = Attachment(
@@ -158,11 +158,8 @@ class AttachmentService:
 
         def reserve(tx: Transaction) -> Attachment:
             network = tx.networks.get(choice.name)
-            rules.admit(network, namespace)
-            if addresses:
-                wanted = addresses[0]
-                return tx.attachments.create(place, lambda taken: rules.take_address(network, wanted, taken))
-            return tx.attachments.create(place, lambda taken: rules.choose_address(network, taken))
+            rules.admit(network, namespace, place.ports)
+            return tx.attachments.create(place, lambda taken: take_addresses(network, addresses, taken))
 
         return await self._db.write(reserve)
 
@@ -284,11 +281,14 @@ class AttachmentService:
     def shown(self, place: Attachment, network: Network | None) -> AttachmentView:
         """Return a place as clients see it."""
         addresses, gateway = tuple(cni_rules.addresses(place.result)), cni_rules.gateway(place.result)
+        gateway6 = ""
         if network:
-            addresses, gateway = (rules.with_prefix(network, place.address),), network.gateway
+            addresses = tuple(with_prefix(network, address) for address in place.addresses)
+            gateway, gateway6 = network.gateway, network.gateway6
         return AttachmentView(
             place.namespace, place.container, place.network, addresses, gateway, place.interface,
             place.host_interface, self.places.netns(place.namespace, place.container), place.ports,
+            gateway6,
         )  # fmt: skip
 
 

@@ -15,9 +15,10 @@ from tricorn.errors import TricornError
 from tricorn.failpoints import failpoint
 from tricorn.model.networks import Attachment, Network
 from tricorn.rules import cni as cni_rules
-from tricorn.rules.networks import cni_id, mac_of, with_prefix
+from tricorn.rules.network_subnets import mac_of, with_prefix
+from tricorn.rules.networks import cni_id
 from tricorn.runtime import network as kernel
-from tricorn.runtime import nft
+from tricorn.runtime import network_ipv6, nft
 from tricorn.runtime.cni import Cni, Place
 from tricorn.service.network_places import NetworkPlaces
 from tricorn.store.db import Database
@@ -47,13 +48,14 @@ class BridgeMaker:
         await kernel.plug(
             kernel.Plug(
                 netns=path, bridge=network.bridge, host_interface=place.host_interface,
-                interface=place.interface, address=with_prefix(network, place.address),
-                mac=mac_of(place.address), gateway=network.gateway, mtu=network.mtu,
+                interface=place.interface,
+                addresses=tuple(with_prefix(network, address) for address in place.addresses),
+                mac=mac_of(place.addresses[0]), gateways=_gateways(network), mtu=network.mtu,
             )
         )  # fmt: skip
         failpoint("network.plugged")
         await self._places.write_files(
-            place.namespace, place.container, hostname=hostname, addresses=[place.address],
+            place.namespace, place.container, hostname=hostname, addresses=place.addresses,
             servers=network.dns,
         )  # fmt: skip
         return place
@@ -64,18 +66,31 @@ class BridgeMaker:
 
     async def ensure_bridge(self, network: Network) -> None:
         """Make a network's bridge, unless it is there. Unimplemented, PermissionDenied."""
+        gateways = _gateways(network)
         wanted = kernel.Bridge(
-            network.bridge, with_prefix(network, network.gateway), mac_of(network.gateway), network.mtu,
-            f"tricorn {network.name}",
+            network.bridge, tuple(with_prefix(network, address) for address in gateways),
+            mac_of(gateways[0]), network.mtu, f"tricorn {network.name}",
         )  # fmt: skip
         async with self._bridges:
             await kernel.ensure_bridge(wanted)
-            if await trio.to_thread.run_sync(nft.allow_forwarding, network.bridge):
-                log.info("the kernel forwards packets from now on", setting="net.ipv4.ip_forward")
+            await trio.to_thread.run_sync(_allow_forwarding, network)
 
     async def remove_bridge(self, name: str) -> bool:
         async with self._bridges:
             return await kernel.remove_link(name)
+
+
+def _gateways(network: Network) -> tuple[str, ...]:
+    return tuple(filter(None, (network.gateway, network.gateway6)))
+
+
+def _allow_forwarding(network: Network) -> None:
+    if network.subnet and nft.allow_forwarding(network.bridge):
+        log.info("the kernel forwards packets from now on", setting="net.ipv4.ip_forward")
+    kept = network_ipv6.allow_forwarding() if network.subnet6 else None
+    if kept is not None:
+        setting = "net.ipv6.conf.all.forwarding"
+        log.info("the kernel forwards packets from now on", setting=setting, accept_ra=list(kept))
 
 
 class CniMaker:

@@ -17,6 +17,7 @@ from tricorn.model.records import Container
 from tricorn.model.requests import ContainerDesired
 from tricorn.rules import cni as cni_rules
 from tricorn.rules import networks as rules
+from tricorn.rules.network_subnets import take_addresses
 from tricorn.rules.open_sockets import FILES, Needs, needs_of
 from tricorn.rules.plan import canonical
 from tricorn.runtime import network_hold
@@ -103,7 +104,7 @@ class NetworkMoves:
 
     # ------------------------------------------------------------ at the target
     async def foresee(self, coming: Arriving) -> bool:
-        """Return whether a container would keep its address here.
+        """Return whether a container would keep its addresses here.
 
         As `AttachmentService.admit`; Conflict for a port that is taken, or for the address, if it must have
         it; Unimplemented for a plugin that is missing.
@@ -154,10 +155,10 @@ class NetworkMoves:
         await network_hold.own_at_once(path)
 
 
-def _take(coming: Arriving, tx: Transaction) -> str:
+def _take(coming: Arriving, tx: Transaction) -> tuple[str, str]:
     network = tx.networks.get(coming.choice.name)
-    taken = {place.address for place in tx.attachments.list_all(network.name)}
-    return rules.take_address(network, coming.addresses[0], taken)
+    taken = {address for place in tx.attachments.list_all(network.name) for address in place.addresses}
+    return take_addresses(network, coming.addresses, taken)
 
 
 def _check_ports(coming: Arriving, tx: Transaction) -> None:

@@ -64,7 +64,7 @@ class NetworkPlaces:
         }
 
         def write() -> None:
-            texts["resolv.conf"] = resolver_text(_resolver_of_node(), servers, search)
+            texts["resolv.conf"] = resolver_text(_resolver_of_node(), servers, search, addresses)
             directory = os.path.dirname(self.netns(namespace, container))
             for name, text in texts.items():
                 path = os.path.join(directory, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -21,10 +22,11 @@ from tricorn.model.networks import (
     PluginView,
 )
 from tricorn.model.requests import Action, Change
+from tricorn.rules import network_subnets as subnets
 from tricorn.rules import networks as rules
 from tricorn.rules.cni import ConfigList
 from tricorn.runtime import network as kernel
-from tricorn.runtime import nft
+from tricorn.runtime import network_ipv6, nft
 from tricorn.runtime.cni import Cni
 from tricorn.service.attachments import AttachmentService
 from tricorn.service.network_making import BridgeMaker
@@ -33,11 +35,17 @@ from tricorn.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 _POLL = 0.05  # seconds between looks at containers that are on their way out
-_SHOWN = ("subnet", "gateway", "mtu", "masquerade", "dns", "namespaces", "labels")
+_CUT_OFF = (
+    "published ports don't answer at ::1, but at all other addresses of the node: "
+    "net.bridge.bridge-nf-call-ip6tables is 1"
+)
+_SHOWN = ("subnet", "gateway", "subnet6", "gateway6", "mtu", "masquerade", "dns", "namespaces", "labels")
 
 
 class NetworkService:
-    """Networks belong to the node; `pool` is where subnets come from that nobody names."""
+    """Networks belong to the node; `pool` and `pool6` are where subnets come from that nobody names: without
+    `pool6` those of IPv6 are of the node's own unique local addresses.
+    """
 
     def __init__(
         self,
@@ -48,6 +56,7 @@ class NetworkService:
         *,
         tag: str,
         pool: str,
+        pool6: str = "",
     ) -> None:
         self._db = db
         self.attachments = attachments
@@ -55,6 +64,7 @@ class NetworkService:
         self._cni = cni
         self._tag = tag
         self._pool = pool
+        self._pool6 = pool6
 
     # ------------------------------------------------------------ looking
     async def list(self, filters: Sequence[str] = ()) -> list[NetworkView]:
@@ -112,15 +122,15 @@ class NetworkService:
         """Make sure that a network is there as described, or that it isn't.
 
         InvalidArgument; Conflict for a subnet that is in use; FailedPrecondition while containers are in a
-        network that would go or get other addresses; Unimplemented for a kernel without bridges and a node
-        without nft.
+        network that would go or get other addresses; Unimplemented for a kernel without bridges, or without
+        IPv6 if the network has it, and a node without nft.
         """
         if name.startswith(CNI):
             raise InvalidArgument(
                 f"network {name} is a configuration list", why="its file is where it is changed",
                 hint=f"put a .conflist into {self._cni.lists}, or remove it", field="network",
             )  # fmt: skip
-        rules.check_name(name)
+        subnets.check_name(name)
         if desired.state == "absent":
             return await self._absent(name, plan=plan)
         current = await self._db.read(lambda tx: tx.networks.find(name))
@@ -128,18 +138,22 @@ class NetworkService:
             await self._wait_for_leavers(name)
         foreign = await self._foreign(current, desired)
         change, wanted = await self._db.read(lambda tx: self._planned(tx, name, desired, foreign))
+        if change.changed and wanted.subnet6:
+            network_ipv6.need()
         if plan or not change.changed:
             return change
         if current is None:
             nft.program()  # before there is a network that nothing could use
         change, wanted = await self._db.write(lambda tx: self._store(tx, name, desired, foreign))
         await self._realise(current, wanted)
-        log.info("network changed", network=name, subnet=wanted.subnet)
+        log.info("network changed", network=name, subnet=wanted.subnet, subnet6=wanted.subnet6)
+        if wanted.subnet6 and network_ipv6.loopback_is_cut_off():
+            return evolve(change, warnings=(_CUT_OFF,))
         return change
 
     async def _foreign(self, current: Network | None, desired: NetworkDesired) -> Sequence[str]:
         """Return the subnets of interfaces that aren't the agent's, if a new subnet must not meet them."""
-        if current and desired.subnet in {"", current.subnet}:
+        if current and not subnets.may_move(current, desired):
             return []
         found = await kernel.host_interfaces()
         return [
@@ -153,10 +167,11 @@ class NetworkService:
         self, tx: Transaction, name: str, desired: NetworkDesired, foreign: Sequence[str]
     ) -> tuple[Change, Network]:
         current = tx.networks.find(name)
-        others = [network.subnet for network in tx.networks.list_all() if network.name != name]
-        wanted = rules.complete(
-            name, desired, current, pool=self._pool, taken=[*others, *foreign],
-            bridge=rules.bridge_name(self._tag, name),
+        kept = [network for network in tx.networks.list_all() if network.name != name]
+        others = [text for network in kept for text in (network.subnet, network.subnet6) if text]
+        wanted = subnets.complete(
+            name, desired, current, pool=self._pool, pool6=self._pool6 or _own_pool(self._tag),
+            taken=[*others, *foreign], bridge=rules.bridge_name(self._tag, name),
         )  # fmt: skip
         before = _summary(current)
         if current and rules.same(wanted, current):
@@ -222,6 +237,14 @@ class NetworkService:
         with trio.move_on_after(limits.CLEANUP_DEADLINE):
             while await self._db.read(leaving):  # noqa: ASYNC110 - nothing else tells
                 await trio.sleep(_POLL)
+
+
+def _own_pool(tag: str) -> str:
+    """Return the unique local addresses of this agent, which are the same whenever it asks."""
+    machine = ""
+    with suppress(OSError), open("/etc/machine-id", encoding="ascii", errors="replace") as file:
+        machine = file.read(64).strip()
+    return subnets.ula_prefix(f"tricorn {machine} {tag}")
 
 
 def _users(tx: Transaction, name: str) -> list[str]:

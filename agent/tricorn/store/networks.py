@@ -71,18 +71,22 @@ class Attachments:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def create(self, attachment: Attachment, choose: Callable[[set[str]], str] | None = None) -> Attachment:
-        """Record a container's place. With `choose` it gets the address that returns of those not taken.
+    def create(
+        self, attachment: Attachment, choose: Callable[[set[str]], tuple[str, str]] | None = None
+    ) -> Attachment:
+        """Record a container's place. With `choose` it gets the addresses that returns of those not taken.
 
         AlreadyExists for a container that has one, Conflict for a port that another has.
         """
         if choose:
-            attachment = evolve(attachment, address=choose(self._addresses(attachment.network)))
+            address, address6 = choose(self._addresses(attachment.network))
+            attachment = evolve(attachment, address=address, address6=address6)
         key = (attachment.namespace, attachment.container)
         try:
             self._session.run_aside(
-                "INSERT INTO attachments VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?)",
                 *key, attachment.network, attachment.address or None, to_json(attachment),
+                attachment.address6 or None,
             )  # fmt: skip
         except sqlite3.IntegrityError:
             raise AlreadyExists(f"container {key[1]} of namespace {key[0]} is in a network already") from None
@@ -102,13 +106,11 @@ class Attachments:
             )
 
     def _addresses(self, network: str) -> set[str]:
-        rows = self._session.all(
-            "SELECT address FROM attachments WHERE network = ? AND address IS NOT NULL", network
-        )
-        return {row[0] for row in rows}
+        rows = self._session.all("SELECT address, address6 FROM attachments WHERE network = ?", network)
+        return {address for row in rows for address in row if address}
 
     def replace(self, attachment: Attachment) -> None:
-        """Store what has become of a place; its address and ports stay. NotFound."""
+        """Store what has become of a place; its addresses and ports stay. NotFound."""
         if not self._session.run_aside(
             "UPDATE attachments SET data = ? WHERE namespace = ? AND container = ?",
             to_json(attachment), attachment.namespace, attachment.container,
@@ -144,15 +146,17 @@ class Attachments:
         return [_attachments.decode(row[0]) for row in rows]
 
     def published(self) -> list[tuple[str, str, Port]]:
-        """Return (network, address, port) of all published ports of the agent's own networks."""
+        """Return (network, address, port) of all published ports of the agent's own networks, for each of a
+        container's addresses.
+        """
         rows = self._session.all(
             "SELECT DISTINCT namespace, container FROM published ORDER BY namespace, container"
         )
         found = []
         for namespace, container in rows:
             place = self.find(namespace, container)
-            if place and place.address:
-                found += [(place.network, place.address, port) for port in place.ports]
+            if place:
+                found += [(place.network, text, port) for text in place.addresses for port in place.ports]
         return found
 
 

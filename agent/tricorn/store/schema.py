@@ -153,7 +153,12 @@ _MIGRATIONS_OF_CONTAINERS: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
+_SECOND_ADDRESSES: Final = (
+    "ALTER TABLE attachments ADD COLUMN address6 TEXT",
+    "CREATE UNIQUE INDEX attachments_address6 ON attachments (network, address6) WHERE address6 IS NOT NULL",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _FIRST, _CONTAINERS_AS_MESSAGES, _SANDBOXES, _VERIFICATIONS, _SCRUBBING, _SANDBOX_INSTANCES, _NETWORKS,
-    _MIGRATIONS_OF_CONTAINERS,
+    _MIGRATIONS_OF_CONTAINERS, _SECOND_ADDRESSES,
 )  # fmt: skip

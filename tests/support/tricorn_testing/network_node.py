@@ -27,6 +27,7 @@ from tricorn_testing.waiting import eventually
 
 IMAGE = "docker.io/library/busybox:1"
 NODE, WORLD = "198.51.100.1", "198.51.100.2"
+NODE6, WORLD6 = "2001:db8:51::1", "2001:db8:51::2"
 _TIMEOUT = 30.0
 
 
@@ -114,6 +115,8 @@ def _connect(netns: str, world: str) -> None:
         f"link add uplink netns {node_name} type veth peer name uplink netns {world_name}",
         f"-n {node_name} addr add {NODE}/24 dev uplink",
         f"-n {world_name} addr add {WORLD}/24 dev uplink",
+        f"-n {node_name} addr add {NODE6}/64 dev uplink nodad",
+        f"-n {world_name} addr add {WORLD6}/64 dev uplink nodad",
         f"-n {node_name} link set uplink up",
         f"-n {world_name} link set uplink up",
     ):
@@ -131,7 +134,8 @@ def _archive(directory: Path) -> Path:
 @contextlib.contextmanager
 def greeter(netns: str, address: str, port: int) -> Iterator[None]:
     """In a network namespace, tell whoever connects which address he comes from."""
-    listener = inside(netns, lambda: socket.create_server((address, port)))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = inside(netns, lambda: socket.create_server((address, port), family=family))
 
     def serve() -> None:
         with contextlib.suppress(OSError):

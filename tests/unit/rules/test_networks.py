@@ -1,27 +1,16 @@
-"""Networks: what a container may ask for, subnets and addresses, names of interfaces."""
+"""Networks: what a container may ask for, who may join, names of interfaces."""
 
 from __future__ import annotations
 
 import pytest
 from attrs import evolve
 
-from tricorn.errors import (
-    Conflict,
-    FailedPrecondition,
-    InvalidArgument,
-    PermissionDenied,
-    ResourceExhausted,
-)
-from tricorn.model.networks import Network, NetworkDesired, NetworkKind, Port
+from tricorn.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from tricorn.model.networks import Network, NetworkKind, Port
 from tricorn.rules import networks
-from tricorn.rules.networks import check_container, complete, parse_network
+from tricorn.rules.networks import check_container, meet, parse_network, port_text
 
 FRONT = Network("front", "10.40.0.0/29", "10.40.0.1", "tb0")
-
-
-def made(current: Network | None = None, taken: tuple[str, ...] = (), **desired: object) -> Network:
-    wanted = NetworkDesired(**desired)  # type: ignore[arg-type]
-    return complete("front", wanted, current, pool="10.90.0.0/23", taken=taken, bridge="tb0")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +49,9 @@ def test_ports_need_a_network_and_places_of_their_own() -> None:
         ("front", [Port(80, 0)], "ports[0].host"),
         ("front", [Port(65536, 1)], "ports[0].container"),
         ("front", [Port(80, 80, "tcp", "localhost")], "ports[0].address"),
+        ("front", [Port(80, 80, "tcp", "fe80::1%eth0")], "ports[0].address"),
+        ("front", [Port(80, 80, "tcp", "::ffff:192.0.2.1")], "ports[0].address"),
+        ("front", [Port(80, 80, "tcp", "::1"), Port(80, 80, "tcp", "0:0::1")], "ports[1]"),
         ("front", [Port(80, 8080), Port(81, 8080, "tcp", NODE)], "ports[1]"),
     ):
         with pytest.raises(InvalidArgument) as caught:
@@ -70,52 +62,46 @@ def test_ports_need_a_network_and_places_of_their_own() -> None:
 NODE = "192.0.2.1"
 
 
-def test_a_network_is_completed() -> None:
-    found = made()
-    assert (found.subnet, found.gateway, found.bridge) == ("10.90.0.0/24", "10.90.0.1", "tb0")
-    assert made(taken=("10.90.0.7/32",)).subnet == "10.90.1.0/24"
-    assert made(subnet="10.1.0.0/16", gateway="10.1.2.3").gateway == "10.1.2.3"
-    with pytest.raises(ResourceExhausted):
-        made(taken=("10.90.0.0/16",))
-
-
-def test_what_is_left_out_is_kept() -> None:
-    current = evolve(FRONT, gateway="10.40.0.3")
-    assert made(current).gateway == "10.40.0.3"
-    assert made(current, subnet="10.40.0.0/29").gateway == "10.40.0.3"
-    assert made(current, subnet="10.41.0.0/29").gateway == "10.41.0.1"
-
-
 @pytest.mark.parametrize(
-    ("desired", "field"),
+    ("one", "other", "met"),
     [
-        ({"subnet": "10.0.0.1/24"}, "subnet"),
-        ({"subnet": "fd00::/64"}, "subnet"),
-        ({"subnet": "10.0.0.0/31"}, "subnet"),
-        ({"subnet": "127.0.0.0/24"}, "subnet"),
-        ({"subnet": "10.0.0.0/24", "gateway": "10.0.1.1"}, "gateway"),
-        ({"subnet": "10.0.0.0/24", "gateway": "10.0.0.255"}, "gateway"),
-        ({"mtu": 100}, "mtu"),
-        ({"dns": ("resolver",)}, "dns"),
-        ({"namespaces": ()}, "namespaces"),
+        ("", "::1", True),
+        ("", "0.0.0.0", True),
+        ("0.0.0.0", NODE, True),
+        ("0.0.0.0", "::", False),
+        ("0.0.0.0", "::1", False),
+        ("::", "2001:db8::1", True),
+        ("::1", "2001:db8::1", False),
+        ("2001:db8::1", "2001:DB8:0::1", True),
     ],
 )
-def test_malformed_descriptions_are_refused(desired: dict[str, object], field: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        made(**desired)
-    assert caught.value.field == field
+def test_ports_meet_at_addresses_of_one_family(one: str, other: str, met: bool) -> None:
+    ports = [Port(80, 80, "tcp", address) for address in (one, other)]
+    assert meet(*ports) == meet(*reversed(ports)) == met
 
 
-def test_a_taken_subnet_is_refused() -> None:
-    with pytest.raises(Conflict, match="is in use"):
-        made(taken=("10.40.0.0/24",), subnet="10.40.0.128/25")
+def test_ports_are_written_as_they_are_given() -> None:
+    assert port_text(Port(80, 8080, "tcp", "::1")) == "[::1]:8080:80/tcp"
+    assert port_text(Port(80, 8080, "udp", NODE)) == "192.0.2.1:8080:80/udp"
+    assert port_text(Port(80, 8080)) == "8080:80/tcp"
+
+
+def test_ports_need_addresses_of_their_family() -> None:
+    six = evolve(FRONT, subnet="", gateway="", subnet6="fd00::/64", gateway6="fd00::1")
+    networks.admit(FRONT, "default", [Port(80, 80), Port(80, 80, "tcp", NODE)])
+    networks.admit(six, "default", [Port(80, 80), Port(80, 80, "tcp", "::1")])
+    for network, address, family in ((FRONT, "::1", 6), (six, "0.0.0.0", 4)):
+        with pytest.raises(FailedPrecondition, match=f"has no IPv{family} addresses") as caught:
+            networks.admit(network, "default", [Port(80, 80, "tcp", address)])
+        assert f"--ipv{family}" in caught.value.hint
 
 
 def test_nothing_changes_under_containers() -> None:
     networks.must_stay(FRONT, evolve(FRONT, labels={"a": "b"}, masquerade=False), ["default/a"])
     networks.must_stay(FRONT, evolve(FRONT, mtu=1400), [])
-    with pytest.raises(FailedPrecondition, match="default/a"):
-        networks.must_stay(FRONT, evolve(FRONT, mtu=1400), ["default/a"])
+    for change in ({"mtu": 1400}, {"subnet6": "fd00::/64", "gateway6": "fd00::1"}):
+        with pytest.raises(FailedPrecondition, match="default/a"):
+            networks.must_stay(FRONT, evolve(FRONT, **change), ["default/a"])
 
 
 def test_networks_are_for_namespaces() -> None:
@@ -123,15 +109,6 @@ def test_networks_are_for_namespaces() -> None:
     networks.admit(evolve(FRONT, namespaces=("ci-*",)), "ci-7")
     with pytest.raises(PermissionDenied, match="ci-"):
         networks.admit(evolve(FRONT, namespaces=("ci-*",)), "default")
-
-
-def test_addresses_are_given_once() -> None:
-    taken: set[str] = set()
-    for _ in range(5):
-        taken.add(networks.choose_address(FRONT, taken))
-    assert taken == {f"10.40.0.{last}" for last in range(2, 7)}
-    with pytest.raises(ResourceExhausted, match="no address left"):
-        networks.choose_address(FRONT, taken)
 
 
 def test_names_fit_the_kernel_and_tell_agents_apart() -> None:
@@ -142,4 +119,3 @@ def test_names_fit_the_kernel_and_tell_agents_apart() -> None:
     assert len(names) == 6
     assert all(len(name) <= 15 for name in names)
     assert networks.cni_id("a", "b") != networks.cni_id("c", "b")
-    assert networks.mac_of("10.40.0.2") == "02:54:0a:28:00:02"

@@ -30,6 +30,35 @@ def test_ports_lead_to_containers() -> None:
     assert "elements = { 192.0.2.1 . udp . 53 : 10.40.0.3 . 53 }" in text
 
 
+DUAL = evolve(FRONT, subnet6="fd40::/64", gateway6="fd40::1")
+
+
+def test_ports_lead_to_addresses_of_both_families() -> None:
+    ports = [
+        (address, port)
+        for address in ("10.40.0.2", "fd40::2")
+        for port in (
+            Port(80, 8080), Port(81, 8081, "tcp", "::"), Port(82, 8082, "tcp", "0.0.0.0"),
+            Port(83, 8083, "udp", "0:0:0::1"),
+        )
+    ]  # fmt: skip
+    text = table_text("tricorn", [DUAL], ports)
+    assert "elements = { tcp . 8080 : 10.40.0.2 . 80, tcp . 8082 : 10.40.0.2 . 82 }" in text
+    assert "elements = { tcp . 8080 : fd40::2 . 80, tcp . 8081 : fd40::2 . 81 }" in text
+    assert "elements = { ::1 . udp . 8083 : fd40::2 . 83 }" in text
+    assert text.count("elements") == 3
+
+
+def test_ipv6_goes_out_under_the_nodes_address_and_only_where_there_is_some() -> None:
+    text = table_text("tricorn", [BACK, DUAL], [])
+    assert 'ip6 saddr fd40::/64 oifname != "tbfront" masquerade' in text
+    assert 'ip6 saddr ::1 oifname "tbfront" masquerade' in text
+    assert "ip6" not in table_text("tricorn", [BACK, FRONT], [])
+    six = table_text("tricorn", [evolve(DUAL, subnet="", gateway="", masquerade=False)], [])
+    assert "ip saddr" not in six
+    assert 'oifname != "tbfront" masquerade' not in six
+
+
 def test_networks_are_kept_apart_and_go_out_if_they_may() -> None:
     text = table_text("tricorn", [BACK, FRONT], [])
     assert 'iifname "tbback" oifname != "tbback" oifname { "tbback", "tbfront" } drop' in text

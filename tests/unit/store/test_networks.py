@@ -7,7 +7,7 @@ from attrs import evolve
 
 from tricorn.errors import AlreadyExists, Conflict, NotFound
 from tricorn.model.networks import Attachment, Network, Port
-from tricorn.rules.networks import choose_address
+from tricorn.rules.network_subnets import choose_addresses
 from tricorn.store.transaction import Transaction
 
 FRONT = Network("front", "10.40.0.0/29", "10.40.0.1", "tb0", labels={"a": "b"}, dns=("10.0.0.53",))
@@ -15,7 +15,7 @@ PLACE = Attachment("n", "c1", "front", ports=(Port(80, 8080),), host_interface="
 
 
 def add(tx: Transaction, place: Attachment) -> Attachment:
-    return tx.attachments.create(place, lambda taken: choose_address(FRONT, taken))
+    return tx.attachments.create(place, lambda taken: choose_addresses(FRONT, taken))
 
 
 def test_life_of_a_network(tx: Transaction) -> None:
@@ -42,6 +42,21 @@ def test_an_address_is_given_once(tx: Transaction) -> None:
     tx.attachments.delete("n", "c1")
     tx.attachments.delete("n", "c1")
     assert add(tx, evolve(PLACE, container="c3")).address == "10.40.0.2"
+
+
+def test_an_address_of_ipv6_is_given_once(tx: Transaction) -> None:
+    six = evolve(FRONT, subnet="", gateway="", subnet6="fd40::/64", gateway6="fd40::1")
+    first, second = (
+        tx.attachments.create(
+            evolve(PLACE, container=name, ports=ports), lambda taken: choose_addresses(six, taken)
+        )
+        for name, ports in (("c1", PLACE.ports), ("c2", ()))
+    )
+    assert (first.addresses, second.addresses) == (("fd40::2",), ("fd40::3",))
+    assert tx.attachments.published() == [("front", "fd40::2", Port(80, 8080))]
+    assert tx.attachments.find("n", "c2") == second
+    with pytest.raises(AlreadyExists):
+        tx.attachments.create(evolve(second, container="c3"))
 
 
 @pytest.mark.parametrize(

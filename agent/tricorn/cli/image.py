@@ -9,7 +9,7 @@ import click
 from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, short_digest, size
-from tricorn.cli.image_moves import export, import_, push, tag
+from tricorn.cli.image_moves import export, import_, pinned, push, tag
 from tricorn.cli.image_work import check, convert, label, referrers, usage
 from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json, emit_several, listing
@@ -22,6 +22,7 @@ _PULL = """\
 tricorn image pull alpine
 tricorn image pull --platform linux/arm64 docker.io/library/redis:7
 tricorn image pull --also-platform linux/arm64 registry.example/app:1
+tricorn image pull --all-platforms --no-unpack registry.example/app:1
 tricorn image pull --plain-http 127.0.0.1:5000/app:1
 tricorn image pull --detach redis:7
 echo $TOKEN | tricorn image pull --username me --password-stdin registry.example/app"""
@@ -33,6 +34,7 @@ echo $TOKEN | tricorn image pull --username me --password-stdin registry.example
     "--also-platform", "platforms", multiple=True, metavar="OS/ARCH",
     help="Bring the content for this one, too, to push or export it.",
 )  # fmt: skip
+@click.option("--all-platforms", is_flag=True, help="Bring the content for all that the image has.")
 @click.option("--plain-http", is_flag=True, help="Pull without TLS.")
 @click.option("--always", is_flag=True, help="Ask the registry even if the image is there.")
 @click.option("--snapshotter", metavar="NAME", help="Unpack for this snapshotter.")
@@ -44,6 +46,8 @@ echo $TOKEN | tricorn image pull --username me --password-stdin registry.example
 @click.argument("reference", shell_complete=complete.images)
 def pull(settings: Settings, reference: str, how: str, detach: bool, **options: Any) -> None:
     """Fetch and unpack an image unless it is there; prints its name and digest."""
+    if options["platforms"] and options["all_platforms"]:
+        raise click.UsageError("--also-platform and --all-platforms exclude each other")
     body = pull_request(reference, options)
     if auth := login_of(options):
         body["auth"] = auth
@@ -63,7 +67,7 @@ def pull(settings: Settings, reference: str, how: str, detach: bool, **options: 
     after = change.get("after") or {}
     for warning in change.get("warnings") or ():
         click.echo(f"tricorn: {warning}", err=True)
-    click.echo(f"{after.get('name', reference)}@{after['digest']}" if "digest" in after else reference)
+    click.echo(pinned(after.get("name", reference), after["digest"]) if "digest" in after else reference)
 
 
 def pull_request(reference: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +75,8 @@ def pull_request(reference: str, options: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"reference": reference, "pull": "always" if options["always"] else "missing"}
     if options.get("platforms"):
         body["platforms"] = list(options["platforms"])
-    for name in ("platform", "plain_http", "snapshotter"):
-        if options[name]:
+    for name in ("platform", "all_platforms", "plain_http", "snapshotter"):
+        if options.get(name):
             body[name] = options[name]
     if options["no_unpack"]:
         body["unpack"] = False

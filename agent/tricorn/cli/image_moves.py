@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
+from tricorn.errors import InvalidArgument, ResourceExhausted
 
 _CHUNK: Final = 1 << 20
 
@@ -50,7 +52,12 @@ def push(settings: Settings, image: str, reference: str | None, how: str, **opti
     if settings.json:
         emit_json(result)
     else:
-        click.echo(f"{result['reference']}@{result['digest']}")
+        click.echo(pinned(result["reference"], result["digest"]))
+
+
+def pinned(name: str, digest: str) -> str:
+    """Return a reference to exactly this; a name may have its digest already."""
+    return name if "@" in name else f"{name}@{digest}"
 
 
 @command("tag", examples="tricorn image tag redis:7 registry.example/team/cache:1")
@@ -129,24 +136,50 @@ def _written(path: str) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as file:
+        with _naming(path), open(path, "wb") as file:
             yield file
         return
     partial = f"{path}.partial"
     try:
-        with open(partial, "wb") as file:
-            yield file
-        os.replace(partial, path)
+        with _naming(path):
+            with open(partial, "wb") as file:
+                yield file
+            os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(partial)
         raise
 
 
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Give errors of a file its name; those of the agent's door are typed already."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        kind = ResourceExhausted if full else InvalidArgument
+        raise kind(f"{path} can't be written", why=error.strerror or "") from None
+
+
+@contextlib.contextmanager
+def _archive(path: str) -> Iterator[tuple[Iterator[bytes], int]]:
+    """Give the bytes of an archive and how many they are, 0 where that isn't known."""
+    if os.path.isdir(path):
+        from tricorn.cli.layout_directory import LayoutDirectory
+
+        layout = LayoutDirectory(path)
+        yield layout.pieces(), layout.size
+        return
+    with uploads.opened(path) as file:
+        yield uploads.pieces(file), uploads.size_of(path)
+
+
 _IMPORT: Final = """\
 tricorn image import redis.tar
 docker save app:1 | tricorn image import
-tricorn image import --base-name registry.example/app layout.tar.gz"""
+tricorn image import --base-name registry.example/app layout.tar.gz
+tricorn image import --base-name registry.example/app ./layout"""
 
 
 @command("import", examples=_IMPORT)
@@ -158,13 +191,15 @@ tricorn image import --base-name registry.example/app layout.tar.gz"""
 @progress.progress_options
 @click.argument("file", default="-", type=click.Path(allow_dash=True))
 def import_(settings: Settings, file: str, how: str, **options: Any) -> None:
-    """Read images from an archive (OCI layout or `docker save`); prints their names and digests."""
+    """Read images from an archive (OCI layout or `docker save`) or a layout's directory; prints their names
+    and digests.
+    """
     if options["platform"] and options["all_platforms"]:
         raise click.UsageError("--platform and --all-platforms exclude each other")
     if file == "-" and sys.stdin.isatty():
         raise click.UsageError("give the archive's file, or pipe it in")
     with (
-        uploads.opened(file) as source,
+        _archive(file) as (pieces, size),
         progress.display(how) as report,
         progress.watching(settings, report) as operation,
     ):
@@ -176,11 +211,11 @@ def import_(settings: Settings, file: str, how: str, **options: Any) -> None:
             unpack=not options["no_unpack"],
             compress=options["compress"],
             operation=operation,
-            size=uploads.size_of(file) if operation else 0,
+            size=size if operation else 0,
         )
-        result = settings.door.upload(call, uploads.pieces(source))
+        result = settings.door.upload(call, pieces)
     if settings.json:
         emit_json(result)
         return
     for image in result["images"]:
-        click.echo(f"{image['name']}@{image['digest']}")
+        click.echo(pinned(image["name"], image["digest"]))

@@ -27,11 +27,13 @@ from tricorn.model.requests import ImageView, LayerView
 from tricorn.ports import ContentStore
 from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, diff_ids_of
+from tricorn.service.image_parts import parts_of
 from tricorn.service.snapshots import SnapshotService
 from tricorn.store.db import Database
 
 _CACHED_DOCUMENTS: Final = 256
 _FEW: Final = 32  # rows that may be looked up on the loop
+_NAMED: Final = 8  # names in an error
 
 
 @frozen
@@ -104,8 +106,10 @@ class Catalog:
         self._listings = _Cache[_Listing]()
         self._configs = _Cache[_Config]()
 
-    async def find(self, namespace: str, name: str) -> Image:
-        """Return the image that `name` (familiar or full, a digest, or the start of one) stands for."""
+    async def find(self, namespace: str, name: str, *, only: bool = False) -> Image:
+        """Return the image that `name` (familiar or full, a digest, or the start of one) stands for. With
+        `only`, a digest must not have several names: which of them is meant can't be told.
+        """
         full = _full_name(name)
         images = await self._db.read(lambda tx: tx.images.list(namespace))
         for image in images:
@@ -113,7 +117,16 @@ class Catalog:
                 return image
         matches = {i.target.digest: i for i in images if _names_digest(i, name)}
         if len(matches) == 1:
-            return next(iter(matches.values()))
+            (image,) = matches.values()
+            names = [each.name for each in images if each.target.digest == image.target.digest]
+            if only and len(names) > 1:
+                raise InvalidArgument(
+                    f"{name!r} is the digest of {len(names)} images",
+                    why=", ".join(names[:_NAMED]),
+                    hint="say which of them by its name",
+                    field="name",
+                )
+            return image
         if matches:
             raise InvalidArgument(f"{name!r} is the start of several images' digests", field="name")
         raise NotFound(
@@ -163,6 +176,15 @@ class Catalog:
             unpacked=bool(there) or not chain,
             raw_config=read.raw,
         )  # fmt: skip
+
+    async def complete(self, namespace: str, image: Image) -> bool:
+        """Tell whether the image's content is here for all platforms that it has."""
+        parts = await parts_of(self._content, namespace, image.target)
+        if parts.problem:
+            return False
+        return await self._db.read(
+            lambda tx: all(tx.content.find(namespace, digest) for digest in parts.blobs)
+        )
 
     async def _listing(self, namespace: str, descriptor: Descriptor) -> _Listing:
         known = self._listings.get(descriptor)

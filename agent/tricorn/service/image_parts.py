@@ -18,11 +18,11 @@ from tricorn.model.oci import (
     parse_image_config,
     parse_image_document,
 )
+from tricorn.ports import ContentStore
 from tricorn.rules.chains import chain_ids, diff_ids_of, nondistributable
 from tricorn.rules.conversion import is_image
 from tricorn.rules.platforms import IndexBudget
 from tricorn.service.image_tree import Choice, everything
-from tricorn.store.content import ContentStore
 
 
 @define

@@ -63,6 +63,8 @@ class ImageService:
         `pull: always` asks the registry in either case; `missing` asks it only when something is missing.
         """
         reference = Reference.parse(desired.reference)
+        if desired.platforms and desired.all_platforms:
+            raise InvalidArgument("platforms and all_platforms exclude each other", field="platforms")
         if desired.state == "absent":
             return await self._absent(namespace, str(reference), plan=plan)
         request = await self._request(namespace, reference, desired)
@@ -78,7 +80,7 @@ class ImageService:
             return Change(bool(actions), actions, shown, after)
         if action:
             descriptor = target or await self._puller.resolve(request)
-            image = await self._pull(request, descriptor, desired.platforms, before, report or Reporter())
+            image = await self._pull(request, descriptor, desired, before, report or Reporter())
         else:
             image = await self._db.write(
                 lambda tx: tx.images.update_labels(namespace, str(reference), labels)
@@ -89,18 +91,20 @@ class ImageService:
         self,
         request: PullRequest,
         target: Descriptor,
-        others: Sequence[str],
+        desired: ImageDesired,
         before: ResolvedImage | None,
         reporter: Reporter,
     ) -> Image:
-        """Pull for one platform and unpack; with `others`, their content comes along."""
-        if not others:
+        """Pull for one platform and unpack; the content of others that are wanted comes along."""
+        others = desired.platforms
+        if not others and not desired.all_platforms:
             return await self._puller.pull(request, target, reporter)
         unpacks = [Unpack(request.platform, request.snapshotter)] if request.snapshotter else []
         labels = {**(before.image.labels if before else {}), **request.labels}
         image = Image(str(request.reference), target, labels)
         wanted = [request.platform, *(platforms.parse(each, self._platform) for each in others)]
-        wide = Wide(request, list(dict.fromkeys(wanted)), unpacks, lambda _: [image])
+        chosen = [] if desired.all_platforms else list(dict.fromkeys(wanted))
+        wide = Wide(request, chosen, unpacks, lambda _: [image])
         (stored,) = await WidePuller(self._puller, self._snapshots).pull(wide, target, reporter)
         return stored
 
@@ -133,7 +137,7 @@ class ImageService:
         """Return the transfer that is needed, if any, and its target where that is known already."""
         name = f"image/{request.reference}"
         there = before is not None and not before.missing
-        there = there and await self._have(request.namespace, before, desired.platforms)
+        there = there and await self._have(request.namespace, before, desired)
         whole = before is not None and there and (before.unpacked or not request.snapshotter)
         if desired.pull == "never":
             if before is None:
@@ -155,17 +159,21 @@ class ImageService:
             return Action("pull", name, f"the registry has {target.digest.short}"), target
         return (None if whole else Action("pull", name, "incomplete")), target
 
-    async def _have(self, namespace: str, image: ResolvedImage | None, platform_names: Sequence[str]) -> bool:
-        """Whether the content of an image is here for these platforms."""
-        for text in platform_names if image else ():
+    async def _have(self, namespace: str, image: ResolvedImage | None, desired: ImageDesired) -> bool:
+        """Whether the content of an image is here for the other platforms that are wanted."""
+        if image is None:
+            return False
+        if desired.all_platforms:
+            return await self._catalog.complete(namespace, image.image)
+        for text in desired.platforms:
             platform = platforms.parse(text, self._platform)
             try:
-                found = await self._catalog.resolve(namespace, image.image, platform)  # type: ignore[union-attr]
+                found = await self._catalog.resolve(namespace, image.image, platform)
             except TricornError:
                 return False
             if found.missing:
                 return False
-        return image is not None
+        return True
 
     async def ensure(
         self, namespace: str, desired: ImageDesired, report: Reporter | None = None
@@ -190,8 +198,10 @@ class ImageService:
         return image.target.digest if image else ""
 
     async def delete(self, namespace: str, name: str, *, sync: bool = False, plan: bool = False) -> Change:
-        """Forget an image's name; its content goes with the next collection, with `sync` at once."""
-        image = await self._catalog.find(namespace, name)
+        """Forget an image's name; its content goes with the next collection, with `sync` at once.
+        InvalidArgument for a digest that several names have.
+        """
+        image = await self._catalog.find(namespace, name, only=True)
         return await self._absent(namespace, image.name, plan=plan, sync=sync)
 
     async def tag(self, namespace: str, name: str, reference: str) -> ImageView:

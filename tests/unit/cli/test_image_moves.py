@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tricorn.cli.layout_directory import LayoutDirectory
 from tricorn.errors import DataLoss, NotFound, Unauthenticated
 
 RESULT = {"reference": "docker.io/library/redis:7", "digest": "sha256:" + "a" * 64}
@@ -132,3 +134,53 @@ def test_a_file_that_is_not_there(tricorn: Any, tmp_path: Path) -> None:
     done = tricorn("image", "import", str(tmp_path / "none.tar"))
     assert done.status == 2
     assert "can't be read" in done.err
+
+
+def layout_of(path: Path) -> Path:
+    """Make a layout as umoci does, beside other things."""
+    (path / "blobs/sha256").mkdir(parents=True)
+    for name in ("oci-layout", "index.json", "notes.txt", "blobs/sha256/aa", "blobs/sha256/bb"):
+        (path / name).write_bytes(name.encode() * 300)
+    (path / "blobs/sha256/link").symlink_to("/etc/shadow")
+    return path
+
+
+def test_import_of_a_layouts_directory(agent: Any, tricorn: Any, tmp_path: Path) -> None:
+    """Nothing but the layout goes, and no link is followed."""
+    layout = layout_of(tmp_path / "layout")
+    agent.answer(f"POST {ARCHIVE}", IMAGES)
+    assert tricorn("image", "import", "-q", str(layout)).status == 0
+    data = agent.requests[0].data
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    names = ("oci-layout", "index.json", "blobs/sha256/aa", "blobs/sha256/bb")
+    assert found == {name: (layout / name).read_bytes() for name in names}
+    assert len(data) == LayoutDirectory(str(layout)).size
+
+
+def test_a_directory_that_is_no_layout(agent: Any, tricorn: Any, tmp_path: Path) -> None:
+    done = tricorn("image", "import", "-q", str(tmp_path))
+    assert (done.status, "is no OCI layout" in done.err, agent.requests) == (2, True, [])
+
+
+def test_a_layout_that_shrinks_meanwhile(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path / "layout")
+    made = LayoutDirectory(str(layout))
+    (layout / "blobs/sha256/bb").write_bytes(b"")
+    with pytest.raises(DataLoss):
+        list(made.pieces())
+
+
+def test_an_export_to_nowhere(agent: Any, tricorn: Any, tmp_path: Path) -> None:
+    agent.raw(f"GET {ARCHIVE}?name=x", b"tar")
+    target = tmp_path / "none/out.tar"
+    done = tricorn("image", "export", "-q", "-o", str(target), "x")
+    assert (done.status, done.err) == (2, f"tricorn: {target} can't be written: No such file or directory\n")
+    full = tricorn("image", "export", "-q", "-o", "/dev/full", "x")
+    assert (full.status, "can't be written: No space left" in full.err) == (7, True)
+
+
+def test_a_name_with_its_digest_is_not_given_another(agent: Any, tricorn: Any) -> None:
+    name = f"docker.io/library/redis@{RESULT['digest']}"
+    agent.stream(PUSH, {"result": {**RESULT, "reference": name}})
+    assert tricorn("image", "push", "-q", "redis:7").out == f"{name}\n"

@@ -36,6 +36,7 @@ class ImageDesired:
     pull: PullPolicy = "missing"
     platform: str = ""  # the node's own when empty
     platforms: tuple[str, ...] = ()  # others whose content comes, too, and stays packed
+    all_platforms: bool = False  # the content of all that the image has comes, too
     plain_http: bool = False
     auth: RegistryAuth | None = None
     snapshotter: str = ""

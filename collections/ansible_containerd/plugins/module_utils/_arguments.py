@@ -32,6 +32,7 @@ IMAGE = dict(
     name={"type": "str", "required": True, "aliases": ["reference"]},
     state={"type": "str", "choices": ["present", "latest", "absent"], "default": "present"},
     platforms={"type": "list", "elements": "str"},
+    all_platforms={"type": "bool", "default": False},
     verify={"type": "bool", "default": False},
     unpack={"type": "bool", "default": True},
     labels={"type": "dict"},
@@ -261,7 +262,11 @@ _LOGIN_TOGETHER = [("registry_username", "registry_password")]
 _ONE_CHOICE = [("platform", "all_platforms")]
 
 MODULES = {
-    "image": {"argument_spec": IMAGE, "required_together": _LOGIN_TOGETHER},
+    "image": {
+        "argument_spec": IMAGE,
+        "required_together": _LOGIN_TOGETHER,
+        "mutually_exclusive": [("platforms", "all_platforms")],
+    },
     "image_info": {"argument_spec": INFO, "mutually_exclusive": [("name", "filters")]},
     "image_push": {"argument_spec": IMAGE_PUSH, "required_together": _LOGIN_TOGETHER},
     "image_tag": {"argument_spec": IMAGE_TAG},

@@ -67,6 +67,8 @@ def image(options):
     body.update(reference=options["name"], state="present")
     if options["state"] == "latest":
         body["pull"] = "always"
+    if options["all_platforms"]:
+        body["all_platforms"] = True
     if options["labels"] is not None:
         body["labels"] = texts("labels", options["labels"])
     return body

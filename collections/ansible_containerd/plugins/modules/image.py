@@ -39,8 +39,14 @@ options:
     description:
       - Further platforms, such as V(linux/arm64), whose content comes along and stays packed.
       - An image that is to be pushed or exported for several platforms needs this.
+      - Mutually exclusive with O(all_platforms).
     type: list
     elements: str
+  all_platforms:
+    description:
+      - Bring the content for all platforms that the image has; only the node's own, or O(platform), is unpacked.
+    type: bool
+    default: false
   verify:
     description:
       - Ask the node's image policy first, in check mode too, and fail unless one of its rules allows the image.
@@ -83,6 +89,12 @@ EXAMPLES = r"""
     name: registry.example.org/team/web:1
     platforms: [linux/amd64, linux/arm64]
     verify: true
+
+- name: Bring all of an image to export it
+  tricorn.containerd.image:
+    name: registry.example.org/team/web:1
+    all_platforms: true
+    unpack: false
 
 - name: Remove an image
   tricorn.containerd.image:

@@ -33,6 +33,12 @@ def test_an_image_carries_credentials_and_labels():
     assert body["platform"] == "linux/arm64"
 
 
+def test_an_image_for_all_platforms_names_none():
+    assert _desired.image(options("image", name="redis", all_platforms=True))["all_platforms"] is True
+    both = ArgumentSpecValidator(**MODULES["image"]).validate({"name": "a", "platforms": ["b/c"], "all_platforms": True})
+    assert "mutually exclusive" in both.error_messages[0]
+
+
 def test_a_container_holds_what_was_given_and_no_more():
     assert _desired.container(options("container", name="c", image="redis")) == {
         "image": "redis", "state": "started", "pull": "missing", "plain_http": False,

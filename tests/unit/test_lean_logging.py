@@ -18,7 +18,9 @@ except ZeroDivisionError:
     structlog.get_logger().exception("told")
 loaded = {name.partition(".")[0] for name in sys.modules}
 print(sorted(loaded & {"rich", "pygments", "greenlet", "pyroute2", "trio_asyncio", "cryptography", "h2"}))
-import greenlet, rich.console
+assert "asyncio" not in sys.modules, sorted(sys.modules)
+import asyncio.events, greenlet, rich.console
+asyncio.run(asyncio.sleep(0))
 """
 
 

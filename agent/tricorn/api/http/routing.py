@@ -63,7 +63,7 @@ class About:
 
     ready: Callable[[], bool]
     metrics: Callable[[], Awaitable[bytes]]
-    document: bytes  # OpenAPI, as JSON
+    document: Callable[[], Awaitable[bytes]]  # OpenAPI, as JSON
 
 
 @frozen

@@ -13,7 +13,7 @@ from attrs import define, evolve
 from tricorn.api.http.audit import Audit
 from tricorn.api.http.codec import decode_body, encode, refuse_body
 from tricorn.api.http.connection import BodyReader, Connection
-from tricorn.api.http.openapi import build_document
+from tricorn.api.http.description import Description
 from tricorn.api.http.problems import UpgradeRequired, mistake
 from tricorn.api.http.query import parse_query
 from tricorn.api.http.replies import Lines, Reply, Streamed, Upgraded, Whole, problem
@@ -51,7 +51,7 @@ class HttpApi:
         self._services = services
         self._metrics = metrics
         self._router = Router(ROUTES)
-        self._about = About(ready, metrics.render, encode(build_document(ROUTES, version)))
+        self._about = About(ready, metrics.render, Description(version).document)
         self._connections: Connections[Connection] = Connections()
         metrics.watch("http", self.statistics)
 

@@ -23,7 +23,7 @@ async def metrics(call: Call) -> object:
 
 
 async def document(call: Call) -> object:
-    return Whole(200, call.about.document)
+    return Whole(200, await call.about.document())
 
 
 async def version(call: Call) -> object:

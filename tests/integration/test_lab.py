@@ -57,6 +57,27 @@ def test_a_second_run_changes_nothing(fleet: Lab, polite_image: str) -> None:
     output = fleet.play("lab", limit="registry,n2", lab_image=polite_image, lab_restart_policy="always")
     assert changes(output, "n2") == 0, output
     assert changes(output, "registry") == 0, output
+    assert "Look at the node" in output
+    assert "Write the configuration" not in output, "one look tells that all is in place"
+
+
+def test_what_somebody_has_undone_is_seen_and_done_again(fleet: Lab) -> None:
+    """One look at the node stands for many tasks: each of these undoes what another of them would do."""
+    undo = (
+        "chmod 600 /etc/tricorn/config.toml; systemctl -q disable tricornd-shutdown; chmod 700 /etc/tricorn/hosts.d;"
+        "echo '# x' | tee -a /etc/tricorn/hosts.d/*/hosts.toml >>/etc/systemd/system/tricornd.service;"
+        "ln -sfn /bin/true /usr/local/bin/tricorn"
+    )
+    look = (
+        "stat -c %a /etc/tricorn/config.toml /etc/tricorn/hosts.d; systemctl is-enabled tricornd-shutdown;"
+        "md5sum /etc/tricorn/hosts.d/*/hosts.toml /etc/systemd/system/tricornd.service; tricorn --version"
+    )
+    before, container = fleet.run("n2", look), fleet.run("n2", "tricorn inspect lab | grep '\"pid\"'")
+    fleet.run("n2", undo)
+    output = fleet.play("lab", limit="n2")
+    assert changes(output, "n2") >= 6, output
+    assert fleet.run("n2", look) == before
+    assert fleet.run("n2", "tricorn inspect lab | grep '\"pid\"'") == container
 
 
 def run(fleet: Lab, command: str) -> str:

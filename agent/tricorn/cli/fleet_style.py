@@ -21,7 +21,7 @@ h1 { font-size: 28px; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 34px 0 10px; }
 p { margin: 4px 0; }
 .soft, footer { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px;
   margin: 20px 0 0; padding: 0; list-style: none; }
 .tiles li, .card, .panel { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .tiles li { padding: 12px 14px; }

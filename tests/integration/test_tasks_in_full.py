@@ -206,3 +206,17 @@ async def _read_until(session: Session, wanted: bytes) -> None:
     with trio.fail_after(60):
         while wanted not in seen:
             seen += (await anext(session))[1]
+
+
+# ---------------------------------------------------------------- what the node can't grant
+def test_the_answer_to_a_creation_tells_what_was_lowered(
+    agent: Daemon, place: str, busybox_reference: str
+) -> None:
+    capabilities = {item["name"]: item["available"] for item in agent.get("/v1/info")["capabilities"]}
+    desired = {"image": busybox_reference, "rlimits": [{"type": "nproc", "soft": 1 << 40, "hard": 1 << 40}]}
+    made = agent.post(f"/v1/{place}/containers", {"name": "much", "desired": desired})
+    try:
+        assert bool(made["warnings"]) != capabilities["rlimits"]
+        assert agent.get(f"/v1/{place}/containers/much")["warnings"] == []
+    finally:
+        agent.delete(f"/v1/{place}/containers/much")

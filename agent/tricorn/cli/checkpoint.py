@@ -10,7 +10,7 @@ import click
 from tricorn.cli import complete, progress, uploads
 from tricorn.cli.container_options import OPTIONS
 from tricorn.cli.desired import container as desired_container
-from tricorn.cli.output import clean, emit_json
+from tricorn.cli.output import clean, emit_json, warn
 from tricorn.cli.settings import Command, Settings, command
 from tricorn.client.checkpoint_calls import checkpoint_container, import_checkpoint, restore_checkpoint
 
@@ -154,4 +154,5 @@ def restore(settings: Settings, reference: str, name: str, how: str, **options: 
     if settings.json:
         emit_json(made)
     else:
+        warn(made)
         click.echo(made["id"])

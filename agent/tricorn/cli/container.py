@@ -12,10 +12,11 @@ from tricorn.cli.checkpoint import checkpoint
 from tricorn.cli.commit import commit
 from tricorn.cli.door import calls
 from tricorn.cli.figures import age, labels, parse_duration, truncate
-from tricorn.cli.output import attempt, each, emit_json, emit_several, table
+from tricorn.cli.output import attempt, each, each_at_once, emit_json, emit_several, table
 from tricorn.cli.settings import Settings, command
 from tricorn.cli.wait import wait
 from tricorn.errors import NotFound
+from tricorn.exchange import Call
 
 _names = click.argument(
     "names", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete.containers
@@ -94,7 +95,7 @@ def start(settings: Settings, names: tuple[str, ...]) -> int:
 def stop(settings: Settings, timeout: str | None, names: tuple[str, ...]) -> int:
     """Ask containers to stop; they are killed when they don't in time."""
     body = {} if timeout is None else {"timeout": parse_duration(timeout, "--timeout")}
-    return _steer(settings, names, "stop", body)
+    return each_at_once(settings, names, lambda name: calls.action(settings.namespace, name, "stop", body))
 
 
 @command("kill", examples="tricorn kill web\ntricorn kill -s HUP --all web")
@@ -141,13 +142,11 @@ def resume(settings: Settings, names: tuple[str, ...]) -> int:
 def rm(settings: Settings, force: bool, timeout: str | None, names: tuple[str, ...]) -> int:
     """Remove containers and their files."""
     seconds = None if timeout is None else parse_duration(timeout, "--timeout")
-    return each(
-        settings,
-        names,
-        lambda name: settings.door.call(
-            calls.delete_container(settings.namespace, name, force=force, stop_timeout=seconds)
-        ),
-    )
+
+    def request(name: str) -> Call:
+        return calls.delete_container(settings.namespace, name, force=force, stop_timeout=seconds)
+
+    return each_at_once(settings, names, request)
 
 
 @command("inspect", examples="tricorn inspect web\ntricorn inspect web | jq .task")

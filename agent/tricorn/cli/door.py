@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from tricorn.exchange import (
 )
 
 ReportLine = Callable[[dict[str, Any]], None]
+AT_ONCE = 8  # calls of one command; further ones wait for the first of these
 
 __all__ = ["Door", "calls"]
 
@@ -48,12 +50,32 @@ class Door:
 
     def call(self, call: Call) -> Any:
         """Send `call` and return its JSON answer (None for an empty one)."""
-        body = self.read(call)
+        self.send(call)
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Return the JSON answer to the call that was sent (None for an empty one)."""
+        body = self._whole()
         return decode(body) if body else None
 
     def read(self, call: Call) -> bytes:
         """Send `call` and return the whole body of its answer."""
-        head = self._begin(call)
+        self.send(call)
+        return self._whole()
+
+    def ask_ahead(self, calls: Iterable[Call]) -> Iterator[Callable[[], Any]]:
+        """Send calls over connections of their own, `AT_ONCE` of them under way at a time; yield for each, in
+        their order, what waits for its JSON answer.
+        """
+        under_way: deque[Callable[[], Any]] = deque()
+        for call in calls:
+            under_way.append(_Asked(self.path, call))
+            if len(under_way) == AT_ONCE:
+                yield under_way.popleft()
+        yield from under_way
+
+    def _whole(self) -> bytes:
+        head = self._head()
         body = Body()
         for chunk in self._chunks():
             body.add(chunk)
@@ -126,6 +148,11 @@ class Door:
         return taken, self._exchange.trailing
 
     def _begin(self, call: Call) -> Head:
+        self.send(call)
+        return self._head()
+
+    def send(self, call: Call) -> None:
+        """Send `call`, whose `answer` is to be taken before another is sent."""
         link = self._connected()
         data = self._exchange.request(call)
         try:
@@ -134,6 +161,8 @@ class Door:
             raise self._slow() from error
         except OSError as error:
             raise gone() from error
+
+    def _head(self) -> Head:
         head = self._step()
         assert isinstance(head, Head)
         return head
@@ -162,6 +191,26 @@ class Door:
 
     def _slow(self) -> TricornError:
         return Unavailable(f"the agent at {self.path} doesn't answer", why=f"waited {self._timeout:g} s")
+
+
+class _Asked:
+    """A call that was sent over a connection of its own; called, it waits for the answer."""
+
+    def __init__(self, path: str, call: Call) -> None:
+        self._door = Door(path)
+        self._refused: TricornError | None = None
+        try:
+            self._door.send(call)
+        except TricornError as error:
+            self._refused = error
+
+    def __call__(self) -> Any:
+        try:
+            if self._refused:
+                raise self._refused
+            return self._door.answer()
+        finally:
+            self._door.close()
 
 
 def connect(path: str, timeout: float | None = None) -> socket.socket:

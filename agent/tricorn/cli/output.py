@@ -10,6 +10,7 @@ import click
 
 from tricorn.cli.settings import Settings
 from tricorn.errors import TricornError
+from tricorn.exchange import Call
 
 _STYLES: Final = {"running": "green", "paused": "yellow", "failed": "red", "created": "cyan"}
 
@@ -17,6 +18,12 @@ _STYLES: Final = {"running": "green", "paused": "yellow", "failed": "red", "crea
 def complain(error: TricornError) -> None:
     """Print an error on one line of stderr."""
     click.echo(f"tricorn: {clean(' '.join(error.one_line().split()))}", err=True)
+
+
+def warn(answer: dict[str, Any]) -> None:
+    """Print an answer's warnings, each on one line of stderr."""
+    for warning in answer.get("warnings") or ():
+        click.echo(f"tricorn: {clean(warning)}", err=True)
 
 
 def emit_json(value: Any) -> None:
@@ -39,8 +46,7 @@ def print_made(settings: Settings, result: dict[str, Any]) -> None:
     if settings.json:
         emit_json(result)
         return
-    for warning in result.get("warnings") or ():
-        click.echo(f"tricorn: {warning}", err=True)
+    warn(result)
     click.echo(f"{result['reference']}@{result['digest']}")
 
 
@@ -130,6 +136,14 @@ def each(settings: Settings, names: Sequence[str], act: Callable[[str], Any], *,
     if settings.json:
         _emit_answers(answers, names)
     return status
+
+
+def each_at_once(settings: Settings, names: Sequence[str], request: Callable[[str], Call]) -> int:
+    """Like `each` with the call that `request` makes of each name, several under way at a time: for what may
+    take long. Prints in the order of the names.
+    """
+    answers = settings.door.ask_ahead(map(request, names))
+    return each(settings, names, lambda _: next(answers)())
 
 
 def emit_several(names: Sequence[str], act: Callable[[str], Any]) -> int:

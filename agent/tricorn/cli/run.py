@@ -12,7 +12,7 @@ from tricorn.cli import detach, progress
 from tricorn.cli.container_options import container_options
 from tricorn.cli.desired import container
 from tricorn.cli.door import calls
-from tricorn.cli.output import complain, emit_json
+from tricorn.cli.output import complain, emit_json, warn
 from tricorn.cli.program_errors import program_status
 from tricorn.cli.settings import Settings, command
 from tricorn.cli.stdio import Ending, Foreground, Wishes
@@ -78,6 +78,8 @@ def new_container(settings: Settings, body: dict[str, Any], options: dict[str, A
     call = calls.create_container(settings.namespace, body, name=options["name"] or "", stream=True)
     with progress.display("none" if options["quiet"] else "auto") as report:
         made: dict[str, Any] = settings.door.work(call, report)
+    if not settings.json:
+        warn(made)
     return made
 
 

@@ -46,7 +46,7 @@ def wait(settings: Settings, *, any: bool, state: str, timeout: str | None, name
 
 
 def _exit_of(settings: Settings, id: str) -> Any:
-    answer = settings.door.call(calls.wait(settings.namespace, id))
+    answer = {"id": id, **settings.door.call(calls.wait(settings.namespace, id))}
     if not settings.json:
         click.echo(answer["exit_code"])
     return answer

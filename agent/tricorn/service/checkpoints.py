@@ -206,12 +206,14 @@ class CheckpointService:
                 partial(self._fill, namespace, parts.rw if request.rw else None),
                 partial(self._check, parts.dump, request),
             )
-            await self._lifecycle.create(namespace, request.id, desired, image, start=True, revival=revival)
+            warnings = await self._lifecycle.create(
+                namespace, request.id, desired, image, start=True, revival=revival
+            )
             container, task = await self._lifecycle.records(namespace, request.id)
             ref = self._lifecycle.bundles.ref(namespace, container, task)
             await self._reviver.release(ref, created_of(task))
         log.info("checkpoint restored", namespace=namespace, image=request.image, container=request.id)
-        return container_view(namespace, container, task, ref.log)
+        return evolve(container_view(namespace, container, task, ref.log), warnings=warnings)
 
     async def _wanted(
         self, namespace: str, request: RestoreRequest
@@ -267,7 +269,11 @@ class CheckpointService:
 
     async def _index(self, namespace: str, target: Descriptor) -> Index:
         if target.media_type not in INDEX_TYPES:
-            raise InvalidArgument("the image is no checkpoint", why=f"it is {target.media_type}")
+            raise InvalidArgument(
+                "the image is no checkpoint",
+                why=f"it is {target.media_type}",
+                hint="`tricorn checkpoint CONTAINER IMAGE` makes one, `tricorn run` takes other images",
+            )
         data = await self._content.read(namespace, target.digest, limit=limits.MANIFEST_SIZE)
         document = parse_image_document(data, target.media_type)
         assert isinstance(document, Index), "its media type says so"
@@ -299,4 +305,8 @@ def _options(request: CheckpointRequest) -> DumpOptions:
 
 def _require_free(namespace: str, name: str, tx: Transaction) -> None:
     if tx.images.find(namespace, name):
-        raise AlreadyExists(f"image {name} exists already in namespace {namespace}", field="image")
+        raise AlreadyExists(
+            f"image {name} exists already in namespace {namespace}",
+            hint="choose another name, or take it from that image: --replace (`replace`; in Ansible `force`)",
+            field="image",
+        )

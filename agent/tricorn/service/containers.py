@@ -194,10 +194,10 @@ class ContainerService:
                 )
             await self._db.look(lambda tx: tx.budgets.admit(namespace, "containers"))
             image = await self._images.ensure(namespace, _image_of(desired), report)
-            await self._lifecycle.create(
+            warnings = await self._lifecycle.create(
                 namespace, container_id, desired, image, start=desired.state == "started"
             )
-        return await self._shown(namespace, container_id)
+        return attrs.evolve(await self._shown(namespace, container_id), warnings=warnings)
 
     async def delete(
         self,

@@ -72,6 +72,7 @@ class FakeAgent:
         self.requests: list[Request] = []
         self.failures: list[BaseException] = []
         self.connections = 0
+        self.together: threading.Barrier | None = None  # no request is answered before so many are there
         self._answers: dict[str, tuple[int, str, bytes]] = {}
         self._sessions: dict[str, Script] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -179,6 +180,8 @@ class FakeAgent:
             "application/problem+json",
             json.dumps({"code": "NotFound", "what": f"{request.line} has no answer"}).encode(),
         )
+        if self.together:
+            self.together.wait(30)
         status, kind, body = self._answers.get(request.line, missing)
         head = h11.Response(
             status_code=status, headers=[("Content-Type", kind), ("Transfer-Encoding", "chunked")]

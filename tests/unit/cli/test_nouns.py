@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -155,7 +156,27 @@ def test_several_names_go_on_after_an_error(agent: Any, tricorn: Run) -> None:
         outcome.err
         == "tricorn: container b is running (hint: use rm -f)\ntricorn: container c does not exist\n"
     )
-    assert agent.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [("stop", "POST /v1/default/containers/{}/stop"), ("rm", "DELETE /v1/default/containers/{}")],
+)
+def test_what_may_take_long_is_done_side_by_side(agent: Any, tricorn: Run, command: str, line: str) -> None:
+    names = [f"c{number}" for number in range(8)]
+    for name in reversed(names):
+        agent.answer(line.format(name), {"changed": True})
+    agent.together = threading.Barrier(len(names))
+    outcome = tricorn(command, *names)
+    assert (outcome.status, outcome.out, outcome.err) == (0, "".join(f"{name}\n" for name in names), "")
+
+
+def test_no_more_than_a_few_are_under_way(agent: Any, tricorn: Run) -> None:
+    names = [f"c{number}" for number in range(20)]
+    for name in names:
+        agent.answer(f"POST /v1/default/containers/{name}/stop", {"changed": True})
+    assert tricorn("stop", *names).out.split() == names
+    assert agent.connections == len(names)
 
 
 def test_json_of_one_and_of_several(agent: Any, tricorn: Run) -> None:
@@ -170,6 +191,9 @@ def test_wait_prints_the_codes(agent: Any, tricorn: Run) -> None:
     agent.answer("GET /v1/default/containers/b/wait?condition=stopped", {"exit_code": 0})
     outcome = tricorn("wait", "a", "b")
     assert (outcome.status, outcome.out) == (0, "3\n0\n")
+    assert tricorn("--json", "wait", "a", "b").json == [
+        {"id": "a", "exit_code": 3}, {"id": "b", "exit_code": 0}
+    ]  # fmt: skip
 
 
 def test_inspect_looks_for_containers_then_images(agent: Any, tricorn: Run) -> None:

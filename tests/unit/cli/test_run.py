@@ -51,6 +51,20 @@ def exited(code: int, **fields: Any) -> tuple[FrameKind, Any]:
 
 
 # ---------------------------------------------------------------- run
+@pytest.mark.parametrize("command", [("create",), ("run", "-d")])
+def test_what_the_node_couldnt_grant_is_told(agent: Any, tricorn: Run, command: tuple[str, ...]) -> None:
+    made = {"id": "c1", "warnings": ["RLIMIT_NPROC is 10 instead of 20"]}
+    agent.stream(CREATE, {"result": made})
+    outcome = tricorn(*command, "--name", "c1", "alpine")
+    assert (outcome.status, outcome.out, outcome.err) == (
+        0,
+        "c1\n",
+        "tricorn: RLIMIT_NPROC is 10 instead of 20\n",
+    )
+    outcome = tricorn("--json", *command, "--name", "c1", "alpine")
+    assert (outcome.json, outcome.err) == (made, "")
+
+
 def test_run_streams_and_exits_as_the_container(made: Any, tricorn: Run) -> None:
     made.session(ATTACH, talk(STARTED, (FrameKind.STDOUT, b"out\n"), (FrameKind.STDERR, b"err\n"), exited(7)))
     outcome = tricorn("run", "--name", "c1", "-e", "A=1", "alpine", "sh", "-c", "exit 7")

@@ -58,6 +58,7 @@ class ContainerView:
     log_path: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    warnings: tuple[str, ...] = ()  # of its making, in the answer to that: what the node couldn't grant
 
 
 @frozen

@@ -53,23 +53,49 @@ def _lines(value: Any, depth: int) -> list[str]:
         if isinstance(item, dict) and item:
             lines += [f"{indent}{key}:", *_lines(item, depth + 1)]
         elif isinstance(item, list) and any(isinstance(entry, dict) for entry in item):
-            lines += [f"{indent}{key}:", *(f"{indent}  {_entry(entry)}" for entry in item)]
-        elif isinstance(item, list):
-            lines.append(f"{indent}{key}: {', '.join(str(entry) for entry in item)}")
+            lines.append(f"{indent}{key}:")
+            lines += [f"{indent}  {line}" for entry in item for line in _entry(entry)]
         else:
-            lines.append(f"{indent}{key}: {item}")
+            lines.append(f"{indent}{_field(key, item)}".rstrip())
     return lines
 
 
-def _entry(entry: Any) -> str:
+def _entry(entry: Any) -> list[str]:
+    """Return one of a list as a line, and a line for each of its warnings. What can be used or not says so first."""
     if not isinstance(entry, dict):
-        return str(entry)
-    name = entry.get("name", "")
-    rest = ", ".join(
-        _field(key, item) for key, item in entry.items() if key != "name" and item not in ("", None, [])
-    )
-    return f"{name}: {rest}" if name else rest
+        return [str(entry)]
+    parts = dict(entry)
+    name, warnings = parts.pop("name", ""), parts.pop("warnings", ())
+    usable = parts.pop("usable", parts.pop("available", None))
+    if parts.get("flavour") == name:
+        del parts["flavour"]
+    if parts.get("default") is False:
+        del parts["default"]
+    words = [] if usable is None else ["yes" if usable else "no"]
+    words += _words(parts)
+    line = ", ".join(words)
+    return [f"{name}: {line}" if name else line, *(f"  warning: {warning}" for warning in warnings)]
+
+
+def _words(parts: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for key, item in parts.items():
+        if isinstance(item, dict):
+            words += _words(item)
+        elif key in {"reason", "hint"} and item:
+            words.append(item if key == "reason" else f"hint: {item}")
+        elif item not in ("", None, []):
+            words.append(f"{key} {_text(item)}" if item is not True else key)
+    return words
 
 
 def _field(key: str, item: Any) -> str:
-    return f"{key} {', '.join(str(part) for part in item) if isinstance(item, list) else item}"
+    return f"{key}: {_text(item)}"
+
+
+def _text(item: Any) -> str:
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, list):
+        return ", ".join(map(str, item))
+    return "" if item is None else str(item)

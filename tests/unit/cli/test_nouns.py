@@ -434,6 +434,30 @@ def test_info(agent: Any, tricorn: Run) -> None:
     assert tricorn("--json", "info").json == document
 
 
+def test_info_says_what_can_be_used_and_warns_line_by_line(agent: Any, tricorn: Run) -> None:
+    runtime = {
+        "name": "runc",
+        "usable": True,
+        "reason": "",
+        "warnings": ["old", "very old"],
+        "flavour": "runc",
+    }
+    missing = {"available": False, "reason": "no CRIU", "hint": "install it", "details": {}}
+    agent.answer("GET /v1/info", {
+        "runtimes": [{**runtime, "features": ["default"]}],
+        "snapshotters": [{"name": "native", "usable": True, "default": False}],
+        "capabilities": [
+            {"name": "checkpoint", **missing},
+            {"name": "cgroup", "available": True, "reason": "", "hint": "", "details": {"version": 1, "v2": []}},
+        ],
+    })  # fmt: skip
+    assert tricorn("info").out.splitlines() == [
+        "runtimes:", "  runc: yes, features default", "    warning: old", "    warning: very old",
+        "snapshotters:", "  native: yes",
+        "capabilities:", "  checkpoint: no, no CRIU, hint: install it", "  cgroup: yes, version 1",
+    ]  # fmt: skip
+
+
 def test_version(agent: Any, tricorn: Run) -> None:
     agent.answer("GET /v1/version", {"version": "9.9", "api": "1", "python": "3.11.7", "revision": ""})
     outcome = tricorn("version")

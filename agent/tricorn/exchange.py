@@ -30,7 +30,7 @@ from tricorn.errors import (
     Unimplemented,
     from_problem,
 )
-from tricorn.frames import PROTOCOL
+from tricorn.frames import PROTOCOL, utf8
 
 RECEIVE: Final = 64 * limits.KIB
 
@@ -70,7 +70,7 @@ class Call:
             return self.path
         from urllib.parse import urlencode
 
-        return f"{self.path}?{urlencode(self.query)}"
+        return f"{self.path}?{urlencode([(key, utf8(value)) for key, value in self.query])}"
 
     def headers(self, length: int | None) -> list[tuple[str, str]]:
         headers = [("Host", "tricorn"), ("Accept", "application/x-ndjson" if self.stream else "*/*")]
@@ -235,7 +235,12 @@ class Body:
 
 
 def encode(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """Return the JSON of a request's body; InvalidArgument for what JSON has no way to say."""
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise InvalidArgument("the request holds a number that isn't finite", why="JSON has none") from None
+    return utf8(text)
 
 
 def decode(data: bytes) -> Any:

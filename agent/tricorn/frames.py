@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -65,7 +66,22 @@ def encode(kind: FrameKind, payload: bytes = b"") -> bytes:
 
 def encode_document(kind: FrameKind, document: Mapping[str, Any]) -> bytes:
     """Return one frame with `document` as JSON."""
-    return encode(kind, json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode())
+    return encode(kind, utf8(json.dumps(document, separators=(",", ":"), ensure_ascii=False)))
+
+
+def utf8(text: str) -> bytes:
+    """Return the bytes of `text`; InvalidArgument where a command line, say, gave others than UTF-8's."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end].encode("utf-8", "surrogatepass")
+        with suppress(UnicodeEncodeError):  # how Python shows bytes that are no text
+            bad = error.object[error.start : error.end].encode("utf-8", "surrogateescape")
+        raise InvalidArgument(
+            "the request's text isn't UTF-8",
+            why=f"{bad!r} is in it",
+            hint="the agent takes names and words as UTF-8",
+        ) from None
 
 
 def encode_stream(kind: FrameKind, data: bytes) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tricorn import errors, limits
 from tricorn.client import calls
 from tricorn.exchange import Call, Exchange, Head, Lines, Mark, decode, failure, outcome
+from tricorn.frames import FrameKind, encode_document
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n" + b'{"a": 10}'
 
@@ -62,6 +63,26 @@ def test_a_body_is_json_with_its_length() -> None:
     assert json.loads(body) == {"labels": {"k": "ü"}}
     assert headers["content-length"] == str(len(body))
     assert headers["content-type"] == "application/json"
+
+
+NO_TEXT = "\udcff"  # the byte FF on a command line, as Python has it
+
+
+@pytest.mark.parametrize("bad", [{"cpus": float("nan")}, {"cpus": float("inf")}, [NO_TEXT], {NO_TEXT: 1}])
+def test_what_json_can_not_say_is_refused(bad: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match=r"isn't finite|b'\\xff' is in it"):
+        sent(Call("PUT", "/v1/a", body=bad))
+
+
+@pytest.mark.parametrize("text", [NO_TEXT, "\ud800"])
+def test_names_and_words_that_are_no_text_are_refused(text: str) -> None:
+    for ask in (
+        lambda: calls.path(text),
+        lambda: Call("GET", "/v1/a", (("filter", text),)).target(),
+        lambda: encode_document(FrameKind.EXEC, {"args": [text]}),
+    ):
+        with pytest.raises(errors.InvalidArgument, match="isn't UTF-8"):
+            ask()
 
 
 def test_a_post_without_body_says_so() -> None:

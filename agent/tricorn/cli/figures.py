@@ -31,7 +31,10 @@ def parse_size(text: str, field: str) -> int:
         raise InvalidArgument(
             f"{text!r} isn't a size", hint="write 512m, 1.5g or a number of bytes", field=field
         )
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    try:
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    except OverflowError:
+        raise InvalidArgument(f"{text!r} is too much", field=field) from None
 
 
 def parse_duration(text: str, field: str) -> float:
@@ -47,13 +50,21 @@ def parse_duration(text: str, field: str) -> float:
 def moment(text: str, field: str, now: datetime | None = None) -> str:
     """Return the RFC 3339 time of a duration ago (10m) or of an ISO time; without a zone it is local."""
     if re.fullmatch(r"[\d.]+(ms|[smhd]).*", text):
-        ago = timedelta(seconds=parse_duration(text, field))
-        return ((now or datetime.now(UTC)) - ago).isoformat()
+        return shifted(now or datetime.now(UTC), -parse_duration(text, field), field).isoformat()
     try:
         return datetime.fromisoformat(text).astimezone(UTC).isoformat()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         hint = "write 10m, or a time like 2026-01-31T12:00:00Z"
         raise InvalidArgument(f"{text!r} is neither a duration nor a time", hint=hint, field=field) from error
+
+
+def shifted(now: datetime, seconds: float, field: str) -> datetime:
+    """Return the moment so long after `now`; raise InvalidArgument naming `field` when there is none."""
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError:
+        why = "times are within the years 1 to 9999"
+        raise InvalidArgument("the time is too far off", why=why, field=field) from None
 
 
 def duration(seconds: float) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
 from tricorn.cli import complete, progress
 from tricorn.cli.door import calls
-from tricorn.cli.figures import pairs, parse_duration, short_digest, size
+from tricorn.cli.figures import pairs, parse_duration, shifted, short_digest, size
 from tricorn.cli.output import emit_json, print_made, table
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
@@ -184,5 +184,5 @@ def label(settings: Settings, image: str, labels: tuple[str, ...], expire: str |
 
 
 def _after(text: str) -> str:
-    moment = datetime.now(UTC) + timedelta(seconds=parse_duration(text, "--expire"))
+    moment = shifted(datetime.now(UTC), parse_duration(text, "--expire"), "--expire")
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import click
 from tricorn import __version__
 from tricorn.cli.output import complain
 from tricorn.cli.settings import Settings, global_options
+from tricorn.cli.standard_streams import prepare
 from tricorn.errors import TricornError, Unavailable
 
 VARIABLE: Final = "_TRICORN_COMPLETE"  # set by the completion scripts
@@ -111,6 +113,7 @@ click.version_option(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; nothing is raised but SystemExit by completion."""
+    prepare()
     settings = Settings()
     if VARIABLE in os.environ:
         import_module("tricorn.cli.completion")  # knows what click's own completion doesn't
@@ -130,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:  # a full disk behind stdout; what concerns the agent is a TricornError
         complain(Unavailable("cannot go on", why=str(error)))
+        with suppress(OSError):
+            _silence()
         return 1
     finally:
         settings.close()
@@ -144,5 +149,5 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _silence() -> None:
-    """Point stdout nowhere, so that the interpreter's last flush doesn't complain of the closed pipe."""
+    """Point stdout nowhere, so that the interpreter's last flush complains of no closed pipe or full disk."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from tricorn.exchange import Call
+from tricorn.frames import utf8
 
 
 def segment(name: str) -> str:
     """Return `name` as one path segment, slashes encoded as well."""
     from urllib.parse import quote
 
-    return quote(name, safe="")
+    return quote(utf8(name), safe="")
 
 
 def path(*names: str) -> str:

@@ -9,6 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
+from tricorn.errors import InvalidArgument
+
 _GC: Final = "containerd.io/gc."
 REFERENCE: Final = _GC + "ref."
 BACK_REFERENCE: Final = _GC + "bref."
@@ -62,6 +64,19 @@ def parse_duration(text: str) -> timedelta | None:
         return timedelta(seconds=sign * seconds)
     except OverflowError:
         return None
+
+
+def expiry_after(now: datetime, seconds: float) -> str:
+    """Return the value of EXPIRE for what is to end so long after `now`; InvalidArgument naming
+    `expire_seconds` when that is beyond what a time can say.
+    """
+    try:
+        return (now + timedelta(seconds=seconds)).isoformat()
+    except OverflowError:
+        hint = "0 is for one that never ends"
+        raise InvalidArgument(
+            "a lease can't end after the year 9999", hint=hint, field="expire_seconds"
+        ) from None
 
 
 def references(labels: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ _KINDS: Final = {
 }
 _CPU_PERIOD: Final = 100_000  # microseconds, the kernel's own default
 _MEMORY_LEAST: Final = 1024 * 1024
+_MOST: Final = (1 << 63) - 1
 _CPU_LIST: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _DEVICE_ACCESS: Final = re.compile(r"r?w?m?")
 _SYSCTL_NAME: Final = re.compile(r"[a-z0-9_]+([./][a-zA-Z0-9_-]+)+")
@@ -145,17 +146,16 @@ def _memory(wanted: Resources, host: HostLimits, warnings: list[str]) -> dict[st
             raise InvalidArgument(
                 f"a memory limit of {wanted.memory} bytes is too small", field="resources.memory"
             )
-        part["limit"] = wanted.memory
+        part["limit"] = _at_least(wanted.memory, _MEMORY_LEAST, "resources.memory")
     if wanted.memory_reservation is not None:
-        _at_least(wanted.memory_reservation, 0, "resources.memory_reservation")
-        part["reservation"] = wanted.memory_reservation
+        part["reservation"] = _at_least(wanted.memory_reservation, 0, "resources.memory_reservation")
     if wanted.memory_swap is not None:
         if wanted.memory_swap != -1 and wanted.memory_swap < (wanted.memory or 0):
             raise InvalidArgument(
                 "memory_swap is less than memory", why="it counts both", field="resources.memory_swap"
             )
         if host.swap_accounting:
-            part["swap"] = wanted.memory_swap
+            part["swap"] = _at_least(wanted.memory_swap, -1, "resources.memory_swap")
         else:
             warnings.append("memory_swap isn't set: this host doesn't account for swap")
     return part
@@ -189,13 +189,16 @@ def _cpuset(wanted: Resources) -> dict[str, str]:
 def _pids(wanted: Resources) -> dict[str, int]:
     if wanted.pids is None:
         return {}
-    _at_least(wanted.pids, -1, "resources.pids")
-    return {"limit": wanted.pids}
+    return {"limit": _at_least(wanted.pids, -1, "resources.pids")}
 
 
-def _at_least(value: int, least: int, field: str) -> None:
+def _at_least(value: int, least: int, field: str) -> int:
+    """Return `value`; InvalidArgument for less, and for what the kernel's 64 bits don't hold."""
     if value < least:
         raise InvalidArgument(f"{value} is out of range", why=f"at least {least}", field=field)
+    if value > _MOST:
+        raise InvalidArgument("the limit is out of range", why=f"at most {_MOST}", field=field)
+    return value
 
 
 def devices(desired: ContainerDesired, host: HostLimits) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

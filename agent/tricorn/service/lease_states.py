@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from attrs import define
@@ -15,6 +14,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.records import Lease, LeaseResource
 from tricorn.model.requests import Action, Change, LeaseDesired
 from tricorn.ports import Clock
+from tricorn.rules.gc_labels import expiry_after
 from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
@@ -69,7 +69,7 @@ class LeaseStates:
             seconds = limits.LEASE_DEFAULT_SECONDS
         if seconds < 0:
             raise InvalidArgument("a lease can't end before it begins", field="expire_seconds")
-        return {_EXPIRE: (self._clock.now() + timedelta(seconds=seconds)).isoformat()} if seconds else {}
+        return {_EXPIRE: expiry_after(self._clock.now(), seconds)} if seconds else {}
 
 
 @define

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from tricorn.model.records import Event, Lease, LeaseResource, Namespace
 from tricorn.model.requests import Action, Change
 from tricorn.ports import Clock
 from tricorn.rules.budgets import check_labels
-from tricorn.rules.gc_labels import EXPIRE
+from tricorn.rules.gc_labels import EXPIRE, expiry_after
 from tricorn.rules.plan import label_changes
 from tricorn.service.defaults import NamespaceDefaults
 from tricorn.store.codec import to_json
@@ -125,8 +125,7 @@ class LeaseService:
         if seconds < 0:
             raise InvalidArgument("a lease can't end before it begins", field="expire_seconds")
         name = lease or uuid4().hex[:16]
-        expiry = (self._clock.now() + timedelta(seconds=seconds)).isoformat()
-        wanted = {**labels, **({EXPIRE: expiry} if seconds else {})}
+        wanted = {**labels, **({EXPIRE: expiry_after(self._clock.now(), seconds)} if seconds else {})}
         return await self._db.write(lambda tx: tx.leases.create(namespace, name, wanted), durable=False)
 
     async def get(self, namespace: str, lease: str) -> Lease:

@@ -33,7 +33,7 @@ def test_parse_size(text: str, count: int) -> None:
     assert figures.parse_size(text, "--memory") == count
 
 
-@pytest.mark.parametrize("text", ["", "m", "-5", "1x", "1 2"])
+@pytest.mark.parametrize("text", ["", "m", "-5", "1x", "1 2", "9" * 400])
 def test_parse_size_refuses(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         figures.parse_size(text, "--memory")
@@ -69,6 +69,9 @@ def test_moment(text: str, expected: str) -> None:
 def test_moment_refuses() -> None:
     with pytest.raises(InvalidArgument, match="neither a duration nor a time"):
         figures.moment("yesterday", "--since")
+    with pytest.raises(InvalidArgument, match="too far off") as caught:
+        figures.moment("99999999999999d", "--since")
+    assert caught.value.field == "--since"
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,8 @@ def test_resources_that_the_host_has_no_controller_for_are_warned_of():
     [
         Resources(memory=1000), Resources(memory=2**26, memory_swap=2**20), Resources(cpus=0), Resources(cpus=-1.0),
         Resources(cpu_shares=1), Resources(cpuset_cpus="a"), Resources(cpuset_mems="0,"), Resources(pids=-5),
-        Resources(memory_reservation=-1),
+        Resources(memory_reservation=-1), Resources(memory=2**63), Resources(memory_swap=10**40),
+        Resources(memory_reservation=2**63), Resources(pids=10**400),
     ],
 )  # fmt: skip
 def test_malformed_resources_are_refused(wanted):

@@ -10,7 +10,9 @@ import pytest
 
 from tricorn.errors import InvalidArgument, NotFound
 from tricorn.model.records import LeaseResource
+from tricorn.model.requests import LeaseDesired
 from tricorn.rules.gc_labels import EXPIRE, parse_time
+from tricorn.service.lease_states import LeaseStates
 from tricorn.service.records import LeaseService, NamespaceService
 from tricorn.store.db import Database
 from tricorn_testing.clock import HandClock
@@ -33,6 +35,18 @@ async def test_when_a_lease_ends(leases: LeaseService, seconds: float | None, ho
     expected = None if hours is None else made.created_at + timedelta(hours=hours)
     assert (parse_time(made.labels[EXPIRE]) if EXPIRE in made.labels else None) == expected
     assert await leases.get(NS, made.id) == made
+
+
+@pytest.mark.parametrize("seconds", [1e12, 1e308, float(2**63)])
+async def test_an_expiry_beyond_all_times_is_refused(leases: LeaseService, seconds: float) -> None:
+    desired = LeaseDesired(expire_seconds=seconds)
+    for make in (
+        leases.create(NS, None, {}, seconds),
+        LeaseStates(leases._db, HandClock()).put(NS, "a", desired),
+    ):
+        with pytest.raises(InvalidArgument, match="the year 9999") as caught:
+            await make
+        assert caught.value.field == "expire_seconds"
 
 
 async def test_a_clients_own_expiry_stands(leases: LeaseService) -> None:

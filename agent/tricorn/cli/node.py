@@ -61,7 +61,7 @@ def _lines(value: Any, depth: int) -> list[str]:
 
 
 def _entry(entry: Any) -> list[str]:
-    """Return one of a list as a line, and a line for each of its warnings. What can be used or not says so first."""
+    """Return one of a list as a line that begins with whether it can be used, and one for each warning."""
     if not isinstance(entry, dict):
         return [str(entry)]
     parts = dict(entry)

@@ -27,7 +27,7 @@ def test_networks_once_and_again(node: NetworkNode, tmp_path: Path) -> None:
     assert [each["name"] for each in node.get("/v1/networks")["items"]] == ["front"]
 
     front = {"name": "front", "subnet": "10.40.0.0/24", "mtu": 1400}
-    named = {**front, "labels": {"tier": "edge"}, "dns": ["192.0.2.53"]}
+    named = {**front, "labels": {"tier": "edge"}, "dns": ["192.0.2.53"], "subnet6": "fd40::/64"}
     steps = [
         task("network", **front), task("network", **named, **CHECK), task("network", **named),
         task("network", **named), task("network", **named, **CHECK),
@@ -43,6 +43,7 @@ def test_networks_once_and_again(node: NetworkNode, tmp_path: Path) -> None:
     planned, found, filtered, refused = (played.results[number] for number in (1, 5, 6, 7))
     assert planned["diff"]["before"]["labels"] == {}
     assert planned["network"]["labels"] == {"tier": "edge"}
+    assert [planned["diff"][side]["subnet6"] for side in ("before", "after")] == ["", "fd40::/64"]
     assert found["exists"] is False
     assert found["networks"][0]["dns"] == ["192.0.2.53"]
     assert [each["name"] for each in filtered["networks"]] == ["front"]

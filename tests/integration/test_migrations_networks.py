@@ -23,7 +23,7 @@ PYTHON = "/usr/bin/python3"
 USR = {"target": "/usr", "source": "/usr", "options": ["ro"]}
 RULE = """names = ["here.example"]
 mounts = ["/usr"]
-networks = ["front", "back", "alone", "cni:*"]
+networks = ["front", "back", "both", "alone", "cni:*"]
 ports = true"""
 LISTS = '[network]\ncni_lists = "{directory}/net.d"\ncni_plugins = "/usr/lib/cni"\n'
 SERVER = counting_server('"0.0.0.0"', workers=2)
@@ -168,6 +168,25 @@ def test_ipv6_connections_move_along(segment, run, connect):
     assert segment.addresses(segment.target, "six") == addresses
     assert ask(client) == (pid, told + 10)
     assert ask(connect(segment.neighbour, address))[1] == 10
+
+
+def test_both_addresses_move_along_or_the_container_stays(segment, run, connect):
+    for node in segment.both:
+        node.put("/v1/networks/both", {"subnet": "10.73.0.0/24", "subnet6": "fd73::/64"})
+    run("first", SERVER, "both")
+    run("both", SERVER, "both")
+    addresses = segment.addresses(segment.source, "both")
+    assert addresses == ["10.73.0.3/24", "fd73::3/64"]
+    segment.migrate("both", keep_address=True)
+    assert segment.addresses(segment.target, "both") == addresses
+    assert "fd73::3/64" in segment.target.words_of("both", "ip addr show eth0")
+    assert ask(connect(segment.target.netns, "10.73.0.3"))[1] == 10
+    segment.target.delete(f"/v1/{NS}/containers/both", force=True)
+    segment.target.put("/v1/networks/both", {"subnet6": "fd74::/64"})
+    with pytest.raises(ApiError, match=r"address fd73::2 can't move along"):
+        segment.migrate("first", keep_address=True)
+    segment.migrate("first")
+    assert segment.addresses(segment.target, "first") == ["10.73.0.2/24", "fd74::2/64"]
 
 
 def test_whoever_dies_connections_go_on_where_the_container_does(segment, run, connect):

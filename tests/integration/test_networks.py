@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -35,15 +34,7 @@ def containers(node: NetworkNode) -> Iterator[Callable[..., dict[str, Any]]]:
     yield node.run_container
     for item in node.get("/v1/default/containers")["items"]:
         node.delete(f"/v1/default/containers/{item['id']}", force=True)
-    eventually(lambda: nothing_left(node), "networks of containers that are gone stay")
-
-
-def nothing_left(node: NetworkNode) -> bool:
-    places = [each for network in node.get("/v1/networks")["items"] for each in network["containers"]]
-    pairs = [name for name in node.links() if name.startswith("tv")]
-    pinned = re.findall(rf"{node.state}/networks/\S+", Path("/proc/self/mountinfo").read_text())
-    directories = list((node.state / "networks").glob("*/*"))
-    return not any((places, pairs, pinned, directories, "tricorn" in node.rules()))
+    eventually(node.is_clear, "networks of containers that are gone stay")
 
 
 def place(node: NetworkNode, name: str) -> dict[str, Any]:
@@ -202,8 +193,8 @@ def test_nothing_is_left_by_an_agent_that_is_killed_at_any_moment(node: NetworkN
         if node.process is not None:
             assert node.wait_exit(60) == -9, step
     node.start()
-    assert nothing_left(node)
+    assert node.is_clear()
     node.run_container("c1", network="front", ports=[{"host": 8080, "container": 80}])
     assert place(node, "c1")["addresses"] == ["10.40.0.2/24"]
     node.delete("/v1/default/containers/c1", force=True)
-    eventually(lambda: nothing_left(node))
+    eventually(node.is_clear)

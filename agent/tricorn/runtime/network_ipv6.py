@@ -7,6 +7,7 @@ All functions block for a fraction of a millisecond and see the calling thread's
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import suppress
 from typing import Final
 
@@ -55,21 +56,15 @@ def allow_forwarding() -> tuple[str, ...] | None:
     if _get(f"{_ROOT}/conf/all/forwarding") == "1":
         return None
     kept = []
-    for interface in sorted(os.listdir(f"/proc/sys/{_ROOT}/conf")):
+    for _, interface in socket.if_nameindex():
         setting = f"{_ROOT}/conf/{interface}/accept_ra"
-        if not _listens_to_routers(interface) or _get(setting) != _OWN_ROUTERS:
+        if interface == "lo" or _get(setting) != _OWN_ROUTERS:
             continue
         with suppress(FileNotFoundError):  # it went meanwhile
             write_setting(setting, _OWN_ROUTERS_EVEN_FORWARDING)
             kept.append(interface)
     write_setting(f"{_ROOT}/conf/all/forwarding", "1")
     return tuple(kept)
-
-
-def _listens_to_routers(interface: str) -> bool:
-    """Return whether it is a way to the world: ports of bridges, and what isn't an interface, are none."""
-    place = f"/sys/class/net/{interface}"
-    return interface != "lo" and os.path.exists(place) and not os.path.exists(f"{place}/brport")
 
 
 def loopback_is_cut_off() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -83,6 +84,26 @@ class NetworkNode(Daemon):
         body = {"image": IMAGE, "pull": "never", "args": ["sh", "-c", script], **more}
         found: dict[str, Any] = self.put(f"/v1/default/containers/{name}", body)
         return found
+
+    def setting(self, name: str, value: str = "") -> str:
+        """Return a setting of the kernel in the node's network namespace, "" for none, after setting `value`."""
+
+        def visit() -> str:
+            with contextlib.suppress(FileNotFoundError):
+                if value:
+                    Path(f"/proc/sys/net/{name}").write_text(value)
+                return Path(f"/proc/sys/net/{name}").read_text().strip()
+            return ""
+
+        return inside(self.netns, visit)
+
+    def is_clear(self) -> bool:
+        """Return whether nothing is left of containers' places in networks."""
+        places = [each for network in self.get("/v1/networks")["items"] for each in network["containers"]]
+        pairs = [name for name in self.links() if name.startswith("tv")]
+        pinned = re.findall(rf"{self.state}/networks/\S+", Path("/proc/self/mountinfo").read_text())
+        directories = list((self.state / "networks").glob("*/*"))
+        return not any((places, pairs, pinned, directories, "tricorn" in self.rules()))
 
     def words_of(self, name: str, script: str) -> str:
         """Return what a shell in a container prints."""

@@ -76,7 +76,8 @@ def image(options):
 
 def network(options):
     """Return the body of C(PUT /v1/networks/{network})."""
-    body = given({key: options[key] for key in ("subnet", "gateway", "mtu", "masquerade", "dns", "namespaces")})
+    keys = ("subnet", "gateway", "ipv4", "ipv6", "subnet6", "gateway6", "mtu", "masquerade", "dns", "namespaces")
+    body = given({key: options[key] for key in keys})
     body["state"] = options["state"]
     if options["labels"] is not None:
         body["labels"] = texts("labels", options["labels"])

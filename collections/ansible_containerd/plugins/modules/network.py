@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - A network is a bridge of the node with a subnet of its own. Containers that join it get an address there, reach
     each other and what is beyond the node, and can have ports of the node lead to them.
-  - The options describe the whole network; one that is left out has its default, but O(subnet) and O(gateway), which
+  - The options describe the whole network; one that is left out has its default, but the subnets and gateways, which
     a network keeps.
 extends_documentation_fragment:
   - tricorn.containerd.node
@@ -27,7 +27,8 @@ options:
   state:
     description:
       - V(present) makes sure that the network is there as described, V(absent) that it is not.
-      - A network with containers in it can't be removed, nor get another subnet, gateway or MTU.
+      - A network with containers in it can't be removed, nor get another subnet, gateway or MTU, nor get or lose IPv4
+        or IPv6.
     type: str
     choices: [present, absent]
     default: present
@@ -38,6 +39,24 @@ options:
   gateway:
     description:
       - The node's own address in the subnet. The first one when left out.
+    type: str
+  ipv4:
+    description:
+      - Whether the network has IPv4 addresses. A new one has them when left out, an old one stays as it is.
+    type: bool
+  ipv6:
+    description:
+      - Whether the network has IPv6 addresses. A new one has them only if O(subnet6) is there when left out, an old one
+        stays as it is.
+    type: bool
+  subnet6:
+    description:
+      - IPv6 subnet such as V(2001:db8:40::/64). With O(ipv6=true), one of the node's own unique local addresses when
+        left out, the same whenever a network of this name is made.
+    type: str
+  gateway6:
+    description:
+      - The node's own address in the IPv6 subnet. The first one when left out.
     type: str
   mtu:
     description:
@@ -73,9 +92,11 @@ EXAMPLES = r"""
     subnet: 10.40.0.0/24
     mtu: 1400
 
-- name: Have one that only the namespaces of a team may use
+- name: Have one with addresses of both families that only the namespaces of a team may use
   tricorn.containerd.network:
     name: build
+    ipv6: true
+    subnet6: 2001:db8:41::/64
     namespaces:
       - ci-*
 
@@ -94,6 +115,8 @@ network:
     name: front
     subnet: 10.40.0.0/24
     gateway: 10.40.0.1
+    subnet6: ""
+    gateway6: ""
     mtu: 1400
     masquerade: true
     dns: []

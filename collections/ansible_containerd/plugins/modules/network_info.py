@@ -43,11 +43,13 @@ networks:
       driver: bridge
       subnet: 10.40.0.0/24
       gateway: 10.40.0.1
+      subnet6: fd40::/64
+      gateway6: fd40::1
       up: true
       containers:
         - namespace: default
           container: site
-          addresses: [10.40.0.2/24]
+          addresses: [10.40.0.2/24, "fd40::2/64"]
           ports:
             - host: 8080
               container: 80

@@ -58,6 +58,12 @@ def listed(*items):
             "PUT /v1/networks/front",
             {"state": "present", "subnet": "10.40.0.0/24", "namespaces": ["ci-*"], "labels": {"a": "1"}},
         ),
+        (
+            "network",
+            {"name": "six", "ipv4": False, "ipv6": True, "subnet6": "fd40::/64", "gateway6": "fd40::9"},
+            "PUT /v1/networks/six",
+            {"state": "present", "ipv4": False, "ipv6": True, "subnet6": "fd40::/64", "gateway6": "fd40::9"},
+        ),
         ("network", {"name": "front", "state": "absent"}, "PUT /v1/networks/front", {"state": "absent"}),
         ("lease", {"name": "l", "state": "absent"}, "PUT /v1/default/leases/l", {"state": "absent", "renew": False}),
     ],

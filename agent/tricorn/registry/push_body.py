@@ -16,7 +16,7 @@ from tricorn.registry.body_sender import BodySender
 from tricorn.registry.fetch import Buffers
 
 _READERS = trio.CapacityLimiter(4)
-_PIECE: Final = limits.MIB  # bytes between two reports of progress
+_PIECE: Final = limits.MIB  # bytes between the first reports of progress
 
 
 @frozen
@@ -40,7 +40,10 @@ class FilePart:
             with self._pieces(send) as piece:
                 offset = self.start
                 while offset < self.end:
-                    count = await piece(descriptor, offset, min(_PIECE, self.end - offset))
+                    # Doubled each time: a large file isn't worth a report for each MiB, which takes longer
+                    # than to send it; a slow peer makes the pieces smaller by itself.
+                    most = max(_PIECE, offset - self.start)
+                    count = await piece(descriptor, offset, min(most, self.end - offset))
                     if not count:
                         raise DataLoss(
                             f"{self.path} is too short", why=f"{self.end - offset} bytes are missing"

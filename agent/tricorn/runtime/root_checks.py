@@ -1,8 +1,9 @@
-"""What a root file system must not do to the runtime that makes a container of it."""
+"""What a runtime meets on its way to a root file system, and must not be led to by it."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,3 +33,22 @@ def require_plain_root(bundle: str, config: Mapping[str, Any]) -> None:
                 why=f"/{suspect} in it is a symbolic link, by which a runtime is led to files of the node",
                 hint="take an image in which it is a directory or isn't there",
             )
+
+
+def barred_way(bundle: str) -> str:
+    """Return the remedy, if a directory on the way to the bundle of a container with a user namespace lets none
+    but the node's root pass; "" otherwise. runc goes there as the container's root.
+    """
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            if b'"uidMappings"' not in file.read():
+                return ""
+        way = os.path.dirname(bundle)
+        while way != "/":
+            found = os.stat(way)
+            if found.st_uid == 0 and not stat.S_IMODE(found.st_mode) & 0o011:
+                return f"let the root of its user namespace pass {way} (chmod o+x), or take crun"
+            way = os.path.dirname(way)
+    except OSError:
+        return ""
+    return ""

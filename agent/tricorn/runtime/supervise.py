@@ -33,7 +33,7 @@ from tricorn.runtime.loggers import Loggers
 from tricorn.runtime.orphan import wait_without_monitor
 from tricorn.runtime.output import ContainerOutput
 from tricorn.runtime.release import WITH_FIFO, follows_hooks, release
-from tricorn.runtime.root_checks import require_plain_root
+from tricorn.runtime.root_checks import barred_way, require_plain_root
 from tricorn.runtime.sealed import SealedPrograms
 from tricorn.runtime.seccomp_cache import SeccompCache
 from tricorn.runtime.watch import Watcher
@@ -256,7 +256,8 @@ class ConmonRuntime(Checkpoints, KeptExecs):
                 raise restore_failure(ref, error) from None
             words = oci.readable(runtime_log(Bundle.of(ref)) or error.why) or "the runtime gave no reason"
             kind = InvalidArgument if oci.refused((), words) else FailedPrecondition
-            raise kind(f"container {ref.id} can't be created", why=words) from None
+            hint = barred_way(ref.bundle) if "ermission denied" in words else ""
+            raise kind(f"container {ref.id} can't be created", why=words, hint=hint) from None
         finally:
             monitor.close()
         init = process.identify(pid)

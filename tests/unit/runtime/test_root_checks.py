@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tricorn.errors import FailedPrecondition
-from tricorn.runtime.root_checks import require_plain_root
+from tricorn.runtime.root_checks import barred_way, require_plain_root
 
 MOUNTS: list[dict[str, Any]] = [{"destination": f"/{name}"} for name in ("proc", "dev", "dev/pts", "sys")]
 
@@ -50,3 +50,17 @@ def test_devices_are_looked_at_where_nothing_covers_them(rootfs: Path) -> None:
         require_plain_root(str(rootfs.parent), config([]))
     (rootfs / "dev/console").unlink()
     require_plain_root(str(rootfs.parent), config([]))
+
+
+@pytest.mark.root
+def test_a_directory_that_lets_nobody_pass_is_named(tmp_path: Path) -> None:
+    bundle = tmp_path / "closed/bundles/web"
+    bundle.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    (bundle / "config.json").write_text("{}")
+    assert barred_way(str(bundle)) == ""
+    (bundle / "config.json").write_text('{"linux": {"uidMappings": []}}')
+    assert str(tmp_path / "closed ") in barred_way(str(bundle))
+    (tmp_path / "closed").chmod(0o711)
+    assert str(tmp_path / "closed ") not in barred_way(str(bundle))
+    assert barred_way(str(tmp_path / "nowhere")) == ""

@@ -36,8 +36,8 @@ def require_plain_root(bundle: str, config: Mapping[str, Any]) -> None:
 
 
 def barred_way(bundle: str) -> str:
-    """Return the remedy, if a directory on the way to the bundle of a container with a user namespace lets none
-    but the node's root pass; "" otherwise. runc goes there as the container's root.
+    """Return the remedy if a directory on the way to the bundle of one with a user namespace lets only
+    the root of the node pass; "" otherwise. runc goes there as the root of the container.
     """
     try:
         with open(os.path.join(bundle, "config.json"), "rb") as file:

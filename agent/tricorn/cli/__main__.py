@@ -1,7 +1,24 @@
-"""`python -m tricorn.cli` is `tricorn`."""
+"""`tricorn` as a program; also `python -m tricorn.cli`."""
 
+import gc
 import sys
 
-from tricorn.cli.main import main
 
-sys.exit(main())
+def entry() -> int:
+    """Run the command line of this process, and return its exit status.
+
+    What a start imports never becomes garbage: Python is spared looking for it there, which takes longer
+    than most commands, while they are loaded as well as at the end.
+    """
+    gc.disable()
+    from tricorn.cli.main import main
+
+    gc.freeze()
+    gc.enable()
+    status = main()
+    gc.freeze()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

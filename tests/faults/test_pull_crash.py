@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -61,10 +62,18 @@ async def test_a_layer_half_here_is_gone_on_with(daemon: Daemon, tmp_path: Path)
                 await trio.sleep(0.01)
         await trio.to_thread.run_sync(daemon.kill)
         await trio.to_thread.run_sync(daemon.start)
+        check_kept_for_a_while(daemon)
         await trio.to_thread.run_sync(partial(daemon.post, "/v1/gc"))  # which leaves what a pull may need
         await pull(daemon, registry)
         assert registry.offsets() == [0, PART]
     check_whole(daemon)
+
+
+def check_kept_for_a_while(daemon: Daemon) -> None:
+    """What came is held for the next pull, but not for the day that a pull may take."""
+    (lease,) = daemon.get("/v1/default/leases")["items"]
+    left = datetime.fromisoformat(lease["labels"]["containerd.io/gc.expire"]) - datetime.now(UTC)
+    assert timedelta() < left <= timedelta(seconds=limits.PULL_KEPT_SECONDS)
 
 
 def check_whole(daemon: Daemon) -> None:

@@ -34,6 +34,7 @@ from tricorn.rules import platforms
 from tricorn.rules.chains import chain_ids, child_labels, diff_ids_of
 from tricorn.rules.checkpoint_index import checkpoint_parts
 from tricorn.service.bringing import Bringing
+from tricorn.service.held_lease import work_labels
 from tricorn.service.layers import Layer, LayerPipeline, PullRequest, note_origin, origin_label
 from tricorn.service.locks import KeyedLock
 from tricorn.service.nurseries import typed_nursery
@@ -162,10 +163,8 @@ class Puller:
         await self._db.write(lambda tx: tx.leases.set_labels(namespace, lease, labels))
 
     async def _lease(self, namespace: str) -> str:
-        now = self._clock.now()
-        expire = now + timedelta(seconds=limits.LEASE_DEFAULT_SECONDS)
         lease = f"pull-{uuid4().hex[:12]}"
-        labels = {"containerd.io/gc.expire": expire.isoformat()}
+        labels = work_labels("pull", self._clock.now())
         await self._db.write(lambda tx: tx.leases.create(namespace, lease, labels), durable=False)
         failpoint("pull.leased")
         return lease

@@ -14,6 +14,7 @@ from tricorn.ports import BundleRef, Clock, Created, Exit, Runtime
 from tricorn.service.dumps import Dumper
 from tricorn.service.execs import Execs
 from tricorn.service.gc import GcService
+from tricorn.service.held_lease import shorten_left
 from tricorn.service.lazy_memory import LazyMemory
 from tricorn.service.lifecycle import ALIVE, Lifecycle, created_of
 from tricorn.service.specs import SpecFactory
@@ -62,6 +63,8 @@ class Recovery:
         await self._sweep_bundles()
         if self._lifecycle.networks:
             await self._lifecycle.networks.recover()
+        if left := await shorten_left(self._db):
+            log.info("leases of work that was cut short expire soon", leases=left)
         await self._gc.sweep()
         await self._content.sweep()
 

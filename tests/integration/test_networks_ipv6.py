@@ -115,7 +115,7 @@ def test_ports_of_a_family_that_the_network_lacks_are_refused(node: NetworkNode)
         assert caught.value.status == 412
 
 
-def test_both_addresses_outlive_the_agent_and_a_reboot(
+def test_both_addresses_outlive_the_agent_a_reboot_and_a_death_right_after(
     node: NetworkNode, containers: Callable[..., dict[str, Any]]
 ) -> None:
     containers("first", network="dual")
@@ -126,7 +126,7 @@ def test_both_addresses_outlive_the_agent_and_a_reboot(
     node.kill()
     assert node.ask(NODE6, 8080) == "hello\n"
     node.run("nft", "flush", "ruleset")
-    node.start()
+    node.start(TRICORN_FAILPOINTS="network.plugged=kill")
     assert node.ask("::1", 8080) == "hello\n"
     node.post("/v1/default/containers/web/stop", {"timeout": 0})
     # as after a reboot: neither namespace nor interfaces nor files are there
@@ -134,6 +134,10 @@ def test_both_addresses_outlive_the_agent_and_a_reboot(
     node.run("ip", "link", "del", node.get("/v1/networks/dual")["bridge"])
     node.run("umount", before["netns"])
     Path(before["netns"]).unlink()
+    with suppress(OSError, http.client.HTTPException):
+        node.post("/v1/default/containers/web/start")
+    assert node.wait_exit(60) == -9
+    node.start()
     node.post("/v1/default/containers/web/start")
     assert place(node, "web") == before
     assert node.ask("::1", 8080) == node.ask("fd40::3", 80) == "hello\n"
@@ -188,17 +192,3 @@ def test_the_command_line(node: NetworkNode, containers: Callable[..., dict[str,
     assert (twice.returncode, "one subnet of IPv6" in twice.stderr) == (2, True), twice.stderr
     node.delete("/v1/default/containers/c", force=True)
     assert node.cli("network", "rm", "shell").returncode == 0
-
-
-def test_nothing_is_left_by_an_agent_that_is_killed(node: NetworkNode) -> None:
-    node.kill()
-    node.start(TRICORN_FAILPOINTS="network.plugged=kill")
-    with suppress(OSError, http.client.HTTPException):
-        node.run_container("c1", network="dual", ports=[{"host": 8080, "container": 80}])
-    assert node.wait_exit(60) == -9
-    node.start()
-    assert node.is_clear()
-    node.run_container("c1", network="dual", ports=[{"host": 8080, "container": 80}])
-    assert place(node, "c1")["addresses"] == [f"{WEB}/24", f"{WEB6}/64"]
-    node.delete("/v1/default/containers/c1", force=True)
-    eventually(node.is_clear)

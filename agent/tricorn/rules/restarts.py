@@ -26,6 +26,9 @@ PREFIX: Final = "containerd.io/restart."
 
 FIRST_PAUSE: Final = 0.1  # seconds; doubled by each attempt
 LONGEST_PAUSE: Final = 60.0
+CLIENTS_TURN: Final = (
+    10.0  # seconds that a client has to make its container's task; containerd looks as often
+)
 STEADY: Final = 10.0  # seconds of running after which earlier failures no longer count
 _FORM: Final = re.compile(r"(no|always|unless-stopped|on-failure)(?::(0|[1-9][0-9]{0,8}))?")
 _STOPPED: Final = frozenset({TaskStatus.STOPPED})

@@ -20,6 +20,7 @@ from tricorn.model.stdio import NULL_STDIO, Stdio
 from tricorn.ports import Clock
 from tricorn.rules.order import Key, Order, after
 from tricorn.rules.restarts import (
+    CLIENTS_TURN,
     LONGEST_PAUSE,
     Decision,
     Verb,
@@ -63,6 +64,7 @@ class Restarter:
         self._slots = trio.Semaphore(_AT_ONCE)
         self._busy: set[Key] = set()
         self._failures: dict[Key, tuple[int, float]] = {}  # attempts that failed, and when the next may be
+        self._alone: dict[Key, float] | None = None  # clients' containers without a task, since when
         self.restarts = 0
         self.held = False
         self._done = trio.Event()
@@ -107,6 +109,7 @@ class Restarter:
         """Begin what is due; return the seconds until something else may be."""
         if self.held:
             return _BUSY
+        self._note_alone(candidates)
         soonest = float("inf")
         decisions = {
             item.key: decide(item.wish, item.task, self._boot_id, self._clock.now()) for item in candidates
@@ -129,6 +132,19 @@ class Restarter:
             else:
                 soonest = min(soonest, left)
         return soonest
+
+    def _note_alone(self, candidates: Sequence[_Candidate]) -> None:
+        """Note which containers of clients have no task. Clients make it right after the container, or after
+        they have deleted an earlier one: whoever was faster would have their call fail. At the first look of
+        this agent nobody is in the middle of that.
+        """
+        since = float("-inf") if self._alone is None else trio.current_time()
+        before = self._alone or {}
+        self._alone = {
+            item.key: before.get(item.key, since)
+            for item in candidates
+            if item.task is None and item.wish.wanted
+        }
 
     def _order(self, candidates: Sequence[_Candidate], decisions: Mapping[Key, Decision]) -> Order:
         """Return who has to wait: for those that are being started now, and those that aren't healthy yet."""
@@ -161,7 +177,8 @@ class Restarter:
     def _seconds_until(self, key: Key, decision: Decision) -> float:
         due = (decision.due - self._clock.now()).total_seconds() if decision.due else 0.0
         _, allowed = self._failures.get(key, (0, 0.0))
-        return max(due, allowed - trio.current_time())
+        turn = (self._alone or {}).get(key, float("-inf")) + CLIENTS_TURN
+        return max(due, max(allowed, turn) - trio.current_time())
 
     async def _carry_out(self, key: Key) -> None:
         """Start or stop one container, if that is still what is wanted once its lock is held."""

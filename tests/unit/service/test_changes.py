@@ -12,6 +12,7 @@ import trio.testing
 
 from tricorn.errors import ResourceExhausted
 from tricorn.model.records import Container
+from tricorn.rules import restarts as restarts_rules
 from tricorn.rules.restarts import RestartPolicy, Wish
 from tricorn.service import restarts
 from tricorn.service.changes import at_changes
@@ -46,3 +47,25 @@ def test_a_container_being_started_is_looked_at_again() -> None:
     restarter._busy.add(("n", "c"))
     candidate = restarts._Candidate(("n", "c"), Container("c"), None, Wish(RestartPolicy()))
     assert 0 < restarter._act([candidate], nothing) < math.inf
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_clients_have_their_turn_to_make_the_task_of_a_new_container() -> None:
+    nothing = cast("Any", None)
+    started: list[restarts.Key] = []
+    nursery = cast("Any", SimpleNamespace(start_soon=lambda _, key, **__: started.append(key)))
+    restarter = restarts.Restarter(nothing, nothing, nothing, HandClock(), "this boot")
+
+    def alone(name: str) -> restarts._Candidate:
+        wish = Wish(RestartPolicy(restarts_rules.Kind.ALWAYS), wanted="running")
+        return restarts._Candidate(("n", name), Container(name), None, wish)
+
+    restarter._act([alone("old")], nursery)
+    assert started == [("n", "old")]  # whoever made it may be gone with the agent before
+    assert restarter._act([alone("new")], nursery) == pytest.approx(restarts_rules.CLIENTS_TURN, abs=1)
+    await trio.sleep(restarts_rules.CLIENTS_TURN / 2)
+    assert restarter._act([alone("new")], nursery) == pytest.approx(restarts_rules.CLIENTS_TURN / 2, abs=1)
+    assert len(started) == 1
+    await trio.sleep(restarts_rules.CLIENTS_TURN)
+    restarter._act([alone("new")], nursery)
+    assert started[1:] == [("n", "new")]

@@ -8,7 +8,7 @@ import click
 
 from tricorn.cli import complete
 from tricorn.cli.door import calls
-from tricorn.cli.figures import age, labels, size
+from tricorn.cli.figures import age, labels, pairs, size
 from tricorn.cli.output import each, emit_json, table
 from tricorn.cli.scrub import inspect, quarantine_command, scrub
 from tricorn.cli.settings import Settings, command
@@ -56,5 +56,19 @@ def rm(settings: Settings, digests: tuple[str, ...]) -> int:
     )
 
 
-for _made in (ls, get, inspect, rm, scrub, quarantine_command):
+@command("label", examples="tricorn content label sha256:… team=web\ntricorn content label sha256:… team=")
+@click.argument("digest", shell_complete=complete.blobs)
+@click.argument("values", nargs=-1, required=True, metavar="KEY=VALUE...")
+def label(settings: Settings, digest: str, values: tuple[str, ...]) -> None:
+    """Set labels of a blob; an empty value removes one. Prints all that it has."""
+    desired = {"labels": pairs(values, "labels")}
+    after = settings.door.call(calls.put_blob(settings.namespace, digest, desired))["after"]
+    if settings.json:
+        emit_json(after)
+        return
+    for key, value in sorted(after["labels"].items()):
+        click.echo(f"{key}={value}")
+
+
+for _made in (ls, get, inspect, label, rm, scrub, quarantine_command):
     content_command.add_command(_made)

@@ -353,6 +353,10 @@ def create_lease(
     return Call("POST", path(ns, "leases"), body=body)
 
 
+def put_blob(ns: str, digest: str, desired: Any, *, plan: bool = False) -> Call:
+    return Call("PUT", path(ns, "content", digest), query(plan=plan), desired)
+
+
 def put_lease(ns: str, id: str, desired: Any, *, plan: bool = False) -> Call:
     return Call("PUT", path(ns, "leases", id), query(plan=plan), desired)
 

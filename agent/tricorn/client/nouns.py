@@ -15,6 +15,7 @@ from tricorn.model.policy import PolicyAnswer, PolicyQuestion, PolicyView
 from tricorn.model.records import ContentInfo, Lease, LeaseResource, Namespace, Snapshot
 from tricorn.model.requests import (
     Change,
+    ContentDesired,
     LeaseDesired,
     OperationView,
     Progress,
@@ -66,6 +67,12 @@ class Content(Noun):
     def open(self, digest: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Give the blob's bytes, chunk by chunk."""
         return open_bytes(self._pool, calls.blob_data(self._ns, digest))
+
+    async def put(self, digest: str, desired: ContentDesired, *, plan: bool = False) -> Change:
+        """Make sure that a blob has these labels, or that the namespace doesn't have it."""
+        return value(
+            await self._pool.call(calls.put_blob(self._ns, digest, plain(desired), plan=plan)), Change
+        )
 
     async def delete(self, digest: str) -> None:
         await self._pool.call(calls.delete_blob(self._ns, digest))

@@ -10,7 +10,9 @@ from tricorn.errors import OutOfRange
 from tricorn.model.filters import select
 from tricorn.model.ids import Digest
 from tricorn.model.records import ContentInfo, IngestStatus
+from tricorn.model.requests import Change, ContentDesired
 from tricorn.rules.label_masks import label_changes_of
+from tricorn.service import content_states
 from tricorn.service.content_writes import Writing
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
@@ -61,6 +63,13 @@ class BlobService:
             return tx.content.update_labels(namespace, checked, changes)
 
         return await self._db.write(change)
+
+    async def put(
+        self, namespace: str, digest: str, desired: ContentDesired, *, plan: bool = False
+    ) -> Change:
+        """Make sure that a blob has these labels (NotFound without it), or isn't in the namespace."""
+        step = content_states.step(namespace, Digest.parse(digest), desired, plan=plan)
+        return await (self._db.read(step) if plan else self._db.write(step))
 
     async def delete(self, namespace: str, digest: str, *, lease: str = "") -> None:
         """Take the blob from the namespace and the lease; its bytes go with the next collection. NotFound."""

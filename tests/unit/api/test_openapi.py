@@ -87,6 +87,7 @@ BODIES: dict[str, Any] = {
     "/v1/{ns}/images/{name}/tags": {"references": ["registry.example/redis:7"]},
     "/v1/{ns}/archive/export": {"path": "/srv/a.tar", "images": ["redis"]},
     "/v1/{ns}/archive/import": {"path": "/srv/a.tar"},
+    "/v1/{ns}/content/{digest}": {"labels": {"a": "b"}},
     "/v1/{ns}/leases/{lease}": {"labels": {"a": "b"}},
     "/v1/{ns}/leases/{lease}/resources": {"type": "images", "id": "redis"},
     "/v1/{ns}/containers": {"desired": {"image": "redis"}},

@@ -335,6 +335,10 @@ def test_content(agent: Any, tricorn: Run) -> None:
     assert tricorn("content", "ls").out.splitlines()[1].split() == [DIGEST, "10", "B", "2d5h"]
     assert tricorn("content", "ls", "--no-trunc").out.splitlines()[1].split()[-1] == "a=b"
     assert tricorn("content", "get", DIGEST).out == "blob\x00bytes"
+    after = {"digest": DIGEST, "size": 10, "labels": {"a": "b", "team": "web"}}
+    agent.answer(f"PUT {path}", {"changed": True, "before": {}, "after": after})
+    assert tricorn("content", "label", DIGEST, "team=web", "old=").out == "a=b\nteam=web\n"
+    assert agent.body(f"PUT {path}") == {"labels": {"team": "web", "old": ""}}
     assert tricorn("content", "rm", DIGEST).out == f"{DIGEST}\n"
 
 

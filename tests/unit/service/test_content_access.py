@@ -22,6 +22,7 @@ from tricorn.errors import (
 )
 from tricorn.model.ids import Digest
 from tricorn.model.records import LeaseResource
+from tricorn.model.requests import ContentDesired
 from tricorn.service.content_access import READ_SIZE, BlobService
 from tricorn.service.content_writes import WriteAction, WriteRequest
 from tricorn.store.content import ContentStore
@@ -288,3 +289,30 @@ class TestWriting:
             await blobs.status(NS, "layer-1")
         with pytest.raises(NotFound):
             await blobs.abort(NS, "layer-1")
+
+
+class TestStates:
+    async def test_labels_are_merged_once_and_planned_without_effect(self, blobs: BlobService) -> None:
+        await put(blobs, a="1", b="2")
+        wanted = ContentDesired(labels={"b": "", "c": "3"})
+        planned = await blobs.put(NS, DIGEST, wanted, plan=True)
+        assert planned.after == {"digest": str(DIGEST), "size": len(DATA), "labels": {"a": "1", "c": "3"}}
+        assert (await blobs.info(NS, DIGEST)).labels == {"a": "1", "b": "2"}
+        assert await blobs.put(NS, DIGEST, wanted) == planned
+        assert (await blobs.info(NS, DIGEST)).labels == {"a": "1", "c": "3"}
+        again = await blobs.put(NS, DIGEST, wanted)
+        assert (again.changed, again.before) == (False, again.after)
+
+    async def test_a_blob_is_gone_once(self, blobs: BlobService) -> None:
+        await put(blobs)
+        gone = ContentDesired("absent")
+        assert (await blobs.put(NS, DIGEST, gone, plan=True)).changed
+        assert (await blobs.put(NS, DIGEST, gone)).changed
+        assert not (await blobs.put(NS, DIGEST, gone)).changed
+        with pytest.raises(NotFound, match="does not exist"):
+            await blobs.put(NS, DIGEST, ContentDesired())
+
+    async def test_labels_that_can_not_be_are_refused(self, blobs: BlobService) -> None:
+        await put(blobs)
+        with pytest.raises(InvalidArgument):
+            await blobs.put(NS, DIGEST, ContentDesired(labels={"k": "v" * 5000}))

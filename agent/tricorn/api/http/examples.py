@@ -13,6 +13,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ImageTags": {"references": ["registry.example/team/app:1"], "force": True},
     "ArchiveExport": {"path": "/srv/redis.tar", "images": ["docker.io/library/redis:7"]},
     "ArchiveImport": {"path": "/srv/redis.tar"},
+    "ContentDesired": {"labels": {"team": "web", "containerd.io/gc.root": "2026-01-31T12:00:00Z"}},
     "LeaseDesired": {
         "labels": {"team": "web"},
         "expire_seconds": 0,

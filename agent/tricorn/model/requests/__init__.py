@@ -45,7 +45,7 @@ from tricorn.model.requests.images import (
     PushResult,
     RegistryAuth,
 )
-from tricorn.model.requests.objects import Action, Change, LeaseDesired, SnapshotDesired
+from tricorn.model.requests.objects import Action, Change, ContentDesired, LeaseDesired, SnapshotDesired
 from tricorn.model.requests.work import (
     GcExplanation,
     GcKeeper,
@@ -64,6 +64,7 @@ __all__ = [
     "Change",
     "ContainerDesired",
     "ContainerView",
+    "ContentDesired",
     "ExecRequest",
     "ExecResult",
     "ExitView",

@@ -24,6 +24,14 @@ class LeaseDesired:
 
 
 @frozen
+class ContentDesired:
+    """Body of `PUT /v1/{namespace}/content/{digest}`. Labels that aren't named stay, "" removes one."""
+
+    state: Literal["present", "absent"] = "present"
+    labels: Mapping[str, str] = Factory(dict)
+
+
+@frozen
 class SnapshotDesired:
     """Body of `PUT /v1/{namespace}/snapshots/{snapshotter}/{key}`. A new one stands on `parent` ("": on
     nothing); one that is there keeps the parent that it has, which must be this one if one is named. What

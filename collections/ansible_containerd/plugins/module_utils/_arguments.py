@@ -96,6 +96,14 @@ CONTENT_INFO = dict(
     filters={"type": "list", "elements": "str"},
 )
 
+CONTENT = dict(
+    NAMESPACED,
+    digest={"type": "str", "required": True, "aliases": ["name"]},
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    labels={"type": "dict"},
+    keep={"type": "bool"},
+)
+
 SNAPSHOT_INFO = dict(
     NAMESPACED,
     snapshotter={"type": "str"},
@@ -276,6 +284,7 @@ MODULES = {
     "image_tag": {"argument_spec": IMAGE_TAG},
     "image_export": {"argument_spec": IMAGE_EXPORT, "mutually_exclusive": _ONE_CHOICE},
     "image_import": {"argument_spec": IMAGE_IMPORT, "mutually_exclusive": _ONE_CHOICE},
+    "content": {"argument_spec": CONTENT},
     "content_info": {"argument_spec": CONTENT_INFO, "mutually_exclusive": [("digest", "filters")]},
     "snapshot_info": {"argument_spec": SNAPSHOT_INFO},
     "snapshot": {"argument_spec": SNAPSHOT},

@@ -219,6 +219,7 @@ CONVERSATIONS = {
     "container": container,
     "container_info": container_info,
     "container_exec": container_exec,
+    "content": _distribution.content,
     "content_info": _distribution.content_info,
     "snapshot": _distribution.snapshot,
     "snapshot_info": _distribution.snapshot_info,

@@ -79,6 +79,21 @@ def content_info(options, check_mode):
     return (yield from look_up((options["namespace"], "content"), options["digest"], options["filters"], "content"))
 
 
+def content(options, check_mode):
+    body = {"state": options["state"], "labels": _labels(options)}
+    place = (options["namespace"], "content", options["digest"])
+    (response,) = yield [request("PUT", *place, query=plan(check_mode), body=body)]
+    return changed(response.result(), "content", options["digest"])
+
+
+def _labels(options):
+    """Return the labels to set, that of what is kept for its own sake among them; an empty value removes one."""
+    labels = _desired.texts("labels", options["labels"] or {})
+    if options["keep"] is not None:
+        labels["containerd.io/gc.root"] = "true" if options["keep"] else ""
+    return labels
+
+
 def snapshot_info(options, check_mode):
     query = [("filter", text) for text in options["filters"] or ()]
     if options["snapshotter"] is not None:
@@ -90,9 +105,7 @@ def snapshot_info(options, check_mode):
 
 def snapshot(options, check_mode):
     body = _desired.given({key: options[key] for key in ("state", "parent", "source", "lease")})
-    body["labels"] = _desired.texts("labels", options["labels"] or {})
-    if options["keep"] is not None:
-        body["labels"]["containerd.io/gc.root"] = "true" if options["keep"] else ""
+    body["labels"] = _labels(options)
     place = (options["namespace"], "snapshots", options["snapshotter"], options["key"])
     (response,) = yield [request("PUT", *place, query=plan(check_mode), body=body)]
     return changed(response.result(), "snapshot", options["key"])

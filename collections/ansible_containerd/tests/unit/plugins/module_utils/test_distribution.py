@@ -64,6 +64,18 @@ def listed(*items):
             "PUT /v1/networks/six",
             {"state": "present", "ipv4": False, "ipv6": True, "subnet6": "fd40::/64", "gateway6": "fd40::9"},
         ),
+        (
+            "content",
+            {"digest": "sha256:1", "labels": {"a": 1}, "keep": True},
+            "PUT /v1/default/content/sha256%3A1",
+            {"state": "present", "labels": {"a": "1", "containerd.io/gc.root": "true"}},
+        ),
+        (
+            "content",
+            {"digest": "sha256:1", "state": "absent"},
+            "PUT /v1/default/content/sha256%3A1",
+            {"state": "absent", "labels": {}},
+        ),
         ("network", {"name": "front", "state": "absent"}, "PUT /v1/networks/front", {"state": "absent"}),
         ("lease", {"name": "l", "state": "absent"}, "PUT /v1/default/leases/l", {"state": "absent", "renew": False}),
     ],

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tricorn.errors import FailedPrecondition
 from tricorn.model.requests import Rlimit
-from tricorn_testing.containers import Node, running_node
+from tricorn_testing.containers import Node
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 SCRIPT = """
@@ -30,14 +28,6 @@ try mount mount -t tmpfs none /run
 try unshare unshare -U true
 rm -f /tmp/mem /tmp/zero
 """
-
-
-@pytest.fixture(params=["crun", "runc"])
-async def node(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Node]:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} isn't installed")
-    async with running_node(short_path, request.param) as running:
-        yield running
 
 
 async def test_defaults(node: Node) -> None:

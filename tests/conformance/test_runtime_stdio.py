@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,22 +16,11 @@ from tricorn.model.stdio import NULL_STDIO, Stdio
 from tricorn.ports import BundleRef, Created
 from tricorn.runtime import conmon
 from tricorn.runtime.bundle import Bundle
-from tricorn_testing.containers import Node, running_node
+from tricorn_testing.containers import Node
 from tricorn_testing.fifos import Fifos, fifos
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 WAIT = 30
-
-
-@pytest.fixture(params=["crun", "runc"])
-async def node(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Node]:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} isn't installed")
-    async with running_node(short_path, request.param) as running:
-        info = (await running.runtime.capabilities())[request.param]
-        if not info.usable:
-            pytest.skip(info.reason)
-        yield running
 
 
 @pytest.fixture

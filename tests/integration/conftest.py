@@ -16,7 +16,7 @@ from tricorn_testing.browser import browser
 from tricorn_testing.ctr import VERSIONS, Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon
 from tricorn_testing.grpc_client import GrpcClient, grpc_client
-from tricorn_testing.images import ImageLayout, busybox_image
+from tricorn_testing.images import ImageLayout, LayerBuilder, busybox_image, busybox_layer
 from tricorn_testing.labs import Lab, provide_agents, running_lab
 from tricorn_testing.labs import polite_image as push_polite_image
 from tricorn_testing.registry import Registry
@@ -80,6 +80,21 @@ def busybox_reference(registry: Registry, tmp_path_factory: pytest.TempPathFacto
     layout = ImageLayout(Path(tmp_path_factory.mktemp("busybox")) / "layout")
     busybox_image(layout, "busybox")
     return registry.push(layout, "busybox", "ctr/busybox:1")
+
+
+@pytest.fixture(scope="session")
+def two_platforms(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of two platforms, in the registry; ours has a whiteout over its first layer."""
+    layout = ImageLayout(Path(tmp_path_factory.mktemp("daemon")) / "layout")
+    top = LayerBuilder().whiteout("etc/os-release").file("etc/motd", "welcome\n").directory("srv")
+    config = {
+        "Cmd": ["sh", "-c", "echo default command"], "Env": ["PATH=/bin", "FROM_IMAGE=yes"],
+        "Labels": {"maintainer": "tests", "containerd.io/restart.loguri": "binary:///bin/evil"},
+    }  # fmt: skip
+    ours = layout.add_image([busybox_layer(), top.layer("zstd")], config)
+    other = layout.add_image([LayerBuilder().file("arm", "1").layer()], platform="linux/arm64/v8")
+    layout.tag("base", layout.add_index([other, ours]))
+    return registry.push(layout, "base", "daemon/base:1")
 
 
 @pytest.fixture(scope="module")

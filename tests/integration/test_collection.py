@@ -199,6 +199,29 @@ def test_what_keeps_content(agent: Daemon, ansible: Ansible, image: str) -> None
     assert as_modules.changed == [True, False, False]
 
 
+def test_content_is_labelled_kept_and_removed(agent: Daemon, ansible: Ansible, image: str) -> None:
+    """The examples of the documentation, which find nothing; then one blob, each task in check mode and twice."""
+    space = {"namespace": "labelled"}
+    agent.put("/v1/labelled/images", {"reference": image, "plain_http": True})
+    blob = agent.get("/v1/labelled/content")["items"][0]["digest"]
+    ansible.play_examples(agent.socket_path, "content")
+    check = {"keywords": {"check_mode": True, "diff": True}}
+    kept = {"digest": blob, "keep": True, "labels": {"team": "web"}, **space}
+    free = {"digest": blob, "keep": False, "labels": {"team": ""}, **space}
+    gone = {"digest": blob, "state": "absent", **space}
+    steps = [task("content", **each, **mode) for each in (kept, free, gone) for mode in (check, {}, {})]
+    played = ansible.play(agent.socket_path, *steps, task("content", digest=blob, **space), way="relay")
+    assert played.changed[:9] == [True, True, False] * 3
+    assert (
+        played.results[1]["content"]["labels"].items()
+        >= {"team": "web", "containerd.io/gc.root": "true"}.items()
+    )
+    assert played.results[0]["diff"]["after"] == played.results[1]["content"]
+    assert not {"team", "containerd.io/gc.root"} & {*played.results[4]["content"]["labels"]}
+    assert blob not in {each["digest"] for each in agent.get("/v1/labelled/content")["items"]}
+    assert "does not exist in namespace labelled" in played.results[9]["msg"]
+
+
 @pytest.mark.parametrize("way", ["relay", "module"])
 def test_refusals_name_the_remedy(agent: Daemon, ansible: Ansible, way: str) -> None:
     played = ansible.play(

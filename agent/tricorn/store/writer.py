@@ -23,6 +23,7 @@ from tricorn.failpoints import failpoint
 from tricorn.model.usage import BudgetRule
 from tricorn.ports import Clock
 from tricorn.store.connection import typed
+from tricorn.store.log_reserve import LogReserve
 from tricorn.store.session import Session
 from tricorn.store.transaction import Transaction
 
@@ -64,6 +65,7 @@ class Writer:
         budget_rules: Sequence[BudgetRule] = (),
     ) -> None:
         self._log = f"{path}-wal"
+        self._reserve = LogReserve(self._log)
         self._connection = connection
         self._budget_rules = budget_rules
         self._clock = clock
@@ -104,6 +106,7 @@ class Writer:
 
     def _run(self) -> None:
         closing = False
+        self._reserve.renew()
         while not closing:
             batch, closing = self._next_batch()
             if batch:
@@ -117,6 +120,7 @@ class Writer:
                     self._token.run_sync_soon(self._deliver, batch)
                 with self._turn:
                     self._checkpoint()
+                self._reserve.renew()
 
     def _next_batch(self) -> tuple[list[Job], bool]:
         batch: list[Job] = []

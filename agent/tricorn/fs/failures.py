@@ -8,7 +8,9 @@ from typing import Final
 
 from tricorn import errors
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG})
+EXHAUSTED: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG}
+)
 _HINTS: Final = {
     errno.ENOSPC: "free space or inodes on the file system, or run the garbage collection",
     errno.EDQUOT: "raise the disk quota",
@@ -36,5 +38,5 @@ _CLASSES: Final[dict[int, type[errors.TricornError]]] = {
 def typed(error: OSError, what: str) -> errors.TricornError:
     """Return the typed error for `error`, met while doing `what` (a phrase such as "cannot mount X")."""
     code = error.errno or 0
-    cls = errors.ResourceExhausted if code in _FULL else _CLASSES.get(code, errors.Internal)
+    cls = errors.ResourceExhausted if code in EXHAUSTED else _CLASSES.get(code, errors.Internal)
     return cls(what, why=os.strerror(code) if code else str(error), hint=_HINTS.get(code, ""))

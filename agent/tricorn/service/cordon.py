@@ -18,6 +18,7 @@ import trio
 
 from tricorn import limits
 from tricorn.errors import FailedPrecondition
+from tricorn.fs.failures import typed
 from tricorn.model.cordon import CordonView, check_reason
 from tricorn.model.requests import Action, Change
 from tricorn.ports import Clock
@@ -95,7 +96,10 @@ class Cordon:
     async def _keep(self, wanted: CordonView) -> None:
         """Have it on disk before anybody is told, or refused for it."""
         if self._path:
-            await trio.to_thread.run_sync(partial(_write, self._path, wanted), limiter=_LIMITER)
+            try:
+                await trio.to_thread.run_sync(partial(_write, self._path, wanted), limiter=_LIMITER)
+            except OSError as error:
+                raise typed(error, f"the cordon can't be kept in {self._path}") from None
         self._view = wanted
 
 

@@ -18,6 +18,7 @@ from tricorn import limits
 from tricorn.errors import AlreadyExists, Canceled, Internal, InvalidArgument, NotFound, TricornError
 from tricorn.model.requests import OperationView, Progress
 from tricorn.ports import Clock
+from tricorn.service.exhaustion import exhausted
 from tricorn.service.progress import INTERVAL, Reporter
 
 log = structlog.get_logger(__name__)
@@ -112,7 +113,7 @@ class Operation:
             raise
         except Exception as error:
             self._state = "failed"
-            self._error = Internal("the agent made a mistake", why=repr(error)[:300])
+            self._error = exhausted(error) or Internal("the agent made a mistake", why=repr(error)[:300])
             raise
         finally:
             if self._state == "running":  # the task that ran the work was cancelled
@@ -136,8 +137,9 @@ class Operation:
             await self.perform(work, clock)
         except TricornError:
             return
-        except Exception:
-            log.exception("operation crashed", operation=self.id, kind=self._kind)
+        except Exception as error:
+            story = error if isinstance(self._error, Internal) else None
+            log.error("operation crashed", operation=self.id, kind=self._kind, why=str(error), exc_info=story)
 
 
 class OperationService:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import trio
 import trio.testing
@@ -56,6 +58,11 @@ async def test_failures_become_problems_and_never_leave() -> None:
         async def crash(_: Reporter) -> None:
             raise ZeroDivisionError
 
+        async def crowded(_: Reporter) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        third = await operations.run("default", "pull", "x", crowded).wait()
+        assert (third.state, third.error["code"]) == ("failed", "ResourceExhausted")
         first = await operations.run("default", "pull", "x", typed).wait()
         second = await operations.run("default", "pull", "x", crash).wait()
         assert (first.state, first.error["code"]) == ("failed", "NotFound")

@@ -9,6 +9,7 @@ import structlog
 
 from tricorn.errors import TricornError
 from tricorn.grpc import Code, Status
+from tricorn.service.exhaustion import exhausted
 
 log = structlog.get_logger(__name__)
 _MESSAGE: Final = 4000  # characters; a client keeps headers and trailers within some kilobytes
@@ -30,6 +31,7 @@ def translate(error: BaseException) -> Status:
     The log has the story of the latter under the id that its message names.
     """
     error = _only_leaf(error)
+    error = exhausted(error) or error
     if isinstance(error, TricornError):
         return Status(Code(error.grpc), _text(error))
     identity = uuid4().hex[:12]

@@ -18,6 +18,7 @@ from tricorn.errors import (
     Unavailable,
     Unimplemented,
 )
+from tricorn.service.exhaustion import exhausted
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -56,9 +57,11 @@ def body_too_large(limit: int) -> ResourceExhausted:
     return ResourceExhausted("the request's body is too large", why=f"at most {limit} bytes", limit=limit)
 
 
-def mistake() -> Internal:
+def mistake(error: BaseException | None = None) -> TricornError:
     """Return what a client is told of an unforeseen exception; the log has the rest."""
-    return Internal("the agent made a mistake", hint="its log has the details")
+    return (exhausted(error) if error else None) or Internal(
+        "the agent made a mistake", hint="its log has the details"
+    )
 
 
 def stopping() -> Unavailable:

@@ -22,7 +22,7 @@ from tricorn.api.http.routing import About, Call, Match, Route, Router, Shape
 from tricorn.api.http.wire import Head
 from tricorn.api.metrics import Metrics
 from tricorn.connections import Connections
-from tricorn.errors import TricornError, Unavailable
+from tricorn.errors import Internal, TricornError, Unavailable
 from tricorn.frames import PROTOCOL
 from tricorn.rules.authorise import Authoriser, Peer
 
@@ -93,10 +93,14 @@ class HttpApi:
         except TricornError as error:
             reply = problem(error)
             handling.outcome = error.code
-        except Exception:
-            log.exception("request failed", method=head.method, path=head.target[:300])
-            reply = problem(mistake())
-            handling.outcome = "Internal"
+        except Exception as error:
+            told = mistake(error)
+            story = error if isinstance(told, Internal) else None
+            log.error(
+                "request failed", method=head.method, path=head.target[:300], why=told.why, exc_info=story
+            )
+            reply = problem(told)
+            handling.outcome = told.code
         except BaseException:
             handling.finish("cancelled")
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 
 import pytest
@@ -138,6 +139,14 @@ def test_clients_know_errors_by_their_last_words():
 def test_what_a_nursery_wrapped_is_unwrapped():
     group = ExceptionGroup("nursery", [ExceptionGroup("inner", [NotFound("no such thing")])])
     assert translate(group).code is Code.NOT_FOUND
+
+
+def test_a_full_disk_is_no_mistake():
+    with capture_logs() as lines:
+        status = translate(OSError(errno.ENOSPC, "No space left on device"))
+    assert status.code is Code.RESOURCE_EXHAUSTED
+    assert "free space" in status.message
+    assert lines == []
 
 
 def test_mistakes_are_logged_under_the_id_that_the_client_is_told():

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 _LIMITER: Final = trio.CapacityLimiter(4)
-_LOCAL, _LOCAL_TABLE, _LATER = 2, 255, 1024  # RTN_LOCAL, RT_TABLE_LOCAL; behind the loopback's own route
 T = TypeVar("T")
 
 
@@ -109,7 +108,7 @@ async def ensure_bridge(bridge: Bridge) -> None:
     """Make a bridge with its addresses, up, unless it is there. Unimplemented for a kernel without bridges,
     or without IPv6 if it has addresses of it; PermissionDenied for an agent without CAP_NET_ADMIN.
     """
-    if any(map(_is_ipv6, bridge.addresses)):
+    if any(map(network_ipv6.is_ipv6, bridge.addresses)):
         network_ipv6.need()
     await _on_host(f"bridge {bridge.name} can't be made", lambda route: _bridge(route, bridge))
 
@@ -196,38 +195,14 @@ async def _bridge(route: AsyncIPRoute, bridge: Bridge) -> None:
         mtu = {"mtu": bridge.mtu} if bridge.mtu else {}
         await _unless_there(route.link("add", ifname=bridge.name, kind="bridge", address=bridge.mac, **mtu))
     index = await _index(route, bridge.name)
-    with_ipv6 = any(map(_is_ipv6, bridge.addresses))
+    with_ipv6 = any(map(network_ipv6.is_ipv6, bridge.addresses))
     network_ipv6.set_up(bridge.name, wanted=with_ipv6)
     for text in bridge.addresses:
-        await _unless_there(route.addr("add", index=index, **_address(text)))
+        await _unless_there(route.addr("add", index=index, **network_ipv6.address_request(text)))
     alias = {"ifalias": bridge.alias} if bridge.alias else {}
     await route.link("set", index=index, state="up", **alias)
     if with_ipv6:
-        await _unless_there(route.route("add", **_answers_to_loopback(index)))
-
-
-def _answers_to_loopback(index: int) -> dict[str, Any]:
-    """Return the route by which a bridge takes the answers of containers to who asked at ::1. The kernel
-    looks for that address on the interface that a packet came by, and lets only packets have it whose
-    address was translated here: what route_localnet is for IPv4. Bridges have one each.
-    """
-    return {
-        "dst": "::1/128", "oif": index, "type": _LOCAL, "table": _LOCAL_TABLE, "priority": _LATER + index,
-        "family": socket.AF_INET6,
-    }  # fmt: skip
-
-
-def _is_ipv6(text: str) -> bool:
-    return ":" in text
-
-
-def _address(text: str) -> dict[str, Any]:
-    """Return what the kernel is told of an address: one of IPv6 is the agent's to give, so nobody is asked
-    whether he has it.
-    """
-    address, _, length = text.partition("/")
-    flags = {"flags": network_ipv6.NO_DETECTION} if _is_ipv6(text) else {}
-    return {"address": address, "prefixlen": int(length), **flags}
+        await _unless_there(route.route("add", **network_ipv6.answers_to_loopback(index)))
 
 
 async def _pair(route: AsyncIPRoute, wanted: Plug) -> None:
@@ -267,17 +242,17 @@ async def _done_unless(number: int, change: Awaitable[object]) -> bool:
 
 def _configure(route: IPRoute, wanted: Plug) -> None:
     """Set up what is inside the namespace."""
-    with_ipv6 = any(map(_is_ipv6, wanted.addresses))
+    with_ipv6 = any(map(network_ipv6.is_ipv6, wanted.addresses))
     if with_ipv6:
         network_ipv6.switch_on()
     links.loopback_up()
     network_ipv6.set_up(wanted.interface, wanted=with_ipv6)
     index = route.link_lookup(ifname=wanted.interface)[0]
     for text in wanted.addresses:
-        route.addr("add", index=index, **_address(text))
+        route.addr("add", index=index, **network_ipv6.address_request(text))
     route.link("set", index=index, state="up")
     for gateway in wanted.gateways:
-        route.route("add", dst="::/0" if _is_ipv6(gateway) else "0.0.0.0/0", gateway=gateway)
+        route.route("add", dst="::/0" if network_ipv6.is_ipv6(gateway) else "0.0.0.0/0", gateway=gateway)
 
 
 def _log_exception(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
@@ -306,7 +281,7 @@ def _inside(path: str, work: Callable[[IPRoute], T]) -> T:
         try:
             with IPRoute() as route:
                 return work(route)
-        except NetlinkError as error:
+        except (NetlinkError, OSError) as error:
             raise _typed(error, f"the network at {path} can't be set up") from None
 
     return netns.visit(path, with_route)

@@ -1,7 +1,8 @@
 """What the kernel has to be told about IPv6. Left to itself, an interface takes addresses and routes from
 whoever advertises himself as a router, and waits before it uses an address.
 
-All functions block for a fraction of a millisecond and see the calling thread's network namespace.
+All functions that look or change block for a fraction of a millisecond and see the calling thread's network
+namespace.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from tricorn.errors import Unimplemented
 from tricorn.runtime.nft import write_setting
@@ -17,7 +18,8 @@ from tricorn.runtime.nft import write_setting
 _ROOT: Final = "net/ipv6"
 _BRIDGED: Final = "net/bridge/bridge-nf-call-ip6tables"
 _OWN_ROUTERS, _OWN_ROUTERS_EVEN_FORWARDING = "1", "2"
-NO_DETECTION: Final = 0x02  # IFA_F_NODAD: an address is usable at once
+_NO_DETECTION: Final = 0x02  # IFA_F_NODAD
+_LOCAL, _LOCAL_TABLE, _LATER = 2, 255, 1024  # RTN_LOCAL, RT_TABLE_LOCAL; behind the loopback's own route
 
 
 def need() -> None:
@@ -29,6 +31,31 @@ def need() -> None:
             hint="boot it without ipv6.disable=1, load the module ipv6, or make the network without IPv6",
             field="ipv6",
         )
+
+
+def is_ipv6(text: str) -> bool:
+    """Return whether an address, with or without the length of a prefix, is one of IPv6."""
+    return ":" in text
+
+
+def address_request(text: str) -> dict[str, Any]:
+    """Return what the kernel is told of an address: one of IPv6 is usable at once, for it is the agent's to
+    give, and nobody has to be asked whether he has it.
+    """
+    address, _, length = text.partition("/")
+    flags = {"flags": _NO_DETECTION} if is_ipv6(text) else {}
+    return {"address": address, "prefixlen": int(length), **flags}
+
+
+def answers_to_loopback(index: int) -> dict[str, Any]:
+    """Return the route by which a bridge takes the answers of containers to who asked at ::1. The kernel
+    looks for that address on the interface that a packet came by, and lets only packets have it whose
+    address was translated here: what route_localnet is for IPv4. Bridges have one each.
+    """
+    return {
+        "dst": "::1/128", "oif": index, "type": _LOCAL, "table": _LOCAL_TABLE, "priority": _LATER + index,
+        "family": socket.AF_INET6,
+    }  # fmt: skip
 
 
 def set_up(interface: str, *, wanted: bool) -> None:

@@ -29,6 +29,7 @@ _RUNTIME_FILES: Final = (
     "logger",
 )
 _RUNTIME_DIRECTORIES: Final = ("exit", "persist", "exec")
+_MOST: Final = (1 << 31, 1 << 62) * 2  # ids of processes, and the clock ticks of their starts
 NULL_IDENTITY: Final = ProcessIdentity(0, 0)
 
 
@@ -105,10 +106,14 @@ class Bundle:
         self.write("processes", json.dumps(pair))
 
     def read_created(self) -> Created | None:
+        """Return what `save_created` wrote, None without it and for what can't be such a record."""
         try:
             with open(self.file("processes"), encoding="ascii") as file:
-                init, init_ticks, monitor, monitor_ticks = json.load(file)
-        except (FileNotFoundError, ValueError):
+                init, init_ticks, monitor, monitor_ticks = numbers = json.load(file)
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        bounds = zip(numbers, _MOST, strict=True)
+        if not all(type(number) is int and 0 <= number < most for number, most in bounds):
             return None
         return Created(ProcessIdentity(init, init_ticks), ProcessIdentity(monitor, monitor_ticks))
 
@@ -116,12 +121,13 @@ class Bundle:
         self.write("cgroup", path)
 
     def read_cgroup(self) -> str:
-        """Return the container's cgroup path, "" when none was recorded."""
+        """Return the container's cgroup path, "" when none was recorded, or nothing that is a path."""
         try:
             with open(self.file("cgroup"), encoding="utf-8") as file:
-                return file.read(4096)
-        except FileNotFoundError:
+                path = file.read(4096)
+        except (FileNotFoundError, UnicodeDecodeError):
             return ""
+        return path if path.startswith("/") and path.isprintable() else ""
 
     def oom_noted(self) -> bool:
         """Return whether the monitor saw an out-of-memory kill."""

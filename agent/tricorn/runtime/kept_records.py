@@ -24,6 +24,19 @@ def read_kept(bundle: Bundle) -> KeptExec | None:
         with open(bundle.file(_FILE), encoding="utf-8") as file:
             raw = json.load(file)
         parsed = {"started_at": datetime.fromisoformat(raw["started_at"]), "args": tuple(raw["args"])}
-        return KeptExec(**{**raw, **parsed})
+        kept = KeptExec(**{**raw, **parsed})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    return kept if _is_sound(kept) else None
+
+
+def _is_sound(kept: KeptExec) -> bool:
+    """Whether all is of the kind it is to be: the agent compares and counts with it later."""
+    numbers = (kept.log_size, kept.log_files)
+    flags = (kept.terminal, kept.stdin)
+    return (
+        all(isinstance(word, str) for word in (*kept.args, kept.user))
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(isinstance(flag, bool) for flag in flags)
+        and kept.started_at.tzinfo is not None
+    )

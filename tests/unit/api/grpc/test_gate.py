@@ -42,9 +42,10 @@ def call(peer: Peer = ROOT, **metadata: str) -> SimpleNamespace:
 
 @pytest.fixture(autouse=True)
 def fresh_logs():
+    before = structlog.get_config()
     structlog.reset_defaults()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 async def run(

@@ -9,6 +9,9 @@ import attrs
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from openapi_spec_validator.schemas import openapi_v31_schema_validator
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+from referencing import Resource
 
 from tricorn.api.http.openapi import build_document
 from tricorn.api.http.routes import ROUTES
@@ -27,8 +30,22 @@ def document() -> dict[str, Any]:
     return dict(msgspec.json.decode(msgspec.json.encode(build_document(ROUTES, "0.1.0"))))
 
 
+class Validator(OpenAPIV31SpecValidator):
+    """The library's own, whose schema is looked through once: it does that at each reference by itself."""
+
+    _schema = Resource.from_contents(openapi_v31_schema_validator.schema)
+    _registry = openapi_v31_schema_validator._registry.with_resource(_schema.id(), _schema).crawl()
+    schema_validator = openapi_v31_schema_validator.evolve(_resolver=_registry.resolver(_schema.id()))
+
+
 def test_is_valid_openapi() -> None:
-    validate(document(), cls=OpenAPIV31SpecValidator)
+    validate(document(), cls=Validator)
+
+
+def test_what_is_no_openapi_is_found_out() -> None:
+    wrong = {**document(), "info": {}}
+    with pytest.raises(OpenAPIValidationError, match="'title' is a required property"):
+        validate(wrong, cls=Validator)
 
 
 def test_has_every_route_and_no_other() -> None:

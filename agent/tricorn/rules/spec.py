@@ -201,6 +201,8 @@ def exec_process(
     """
     if not request.args or not request.args[0]:
         raise InvalidArgument("no command to run", field="args")
+    if request.timeout < 0:
+        raise InvalidArgument("a timeout can't be negative", hint="0 is for none", field="timeout")
     spec_process.check_arguments(request.args)
     process = copy.deepcopy(dict(spec.get("process") or {}))
     values = dict(word.partition("=")[::2] for word in process.get("env", ()))

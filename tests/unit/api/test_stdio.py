@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
@@ -165,6 +166,21 @@ async def test_error_of_the_service_is_a_frame(server: Server) -> None:
     last = await frames.next()
     assert last is not None
     assert json.loads(last.payload)["what"] == "it is paused"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OSError(errno.EMFILE, "Too many open files"), "ResourceExhausted"), (ValueError("secret"), "Internal")],
+)
+async def test_an_unforeseen_end_is_a_frame_as_well(server: Server, error: Exception, code: str) -> None:
+    server.world.failures["tasks.exec_session"] = error
+    frames = await opened(server)
+    await frames.send(FrameKind.EXEC, REQUEST)
+    last = await frames.next()
+    assert last is not None
+    assert json.loads(last.payload)["code"] == code
+    assert b"secret" not in last.payload
+    assert await frames.next() is None
 
 
 # ---------------------------------------------------------------- attach

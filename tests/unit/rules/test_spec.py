@@ -491,7 +491,7 @@ def test_a_privileged_exec_gets_what_the_host_has():
 
 
 @pytest.mark.parametrize(
-    "request_", [ExecRequest(args=()), ExecRequest(args=("",)), ExecRequest(args=("a",), cwd="/proc/self/fd/3"), ExecRequest(args=("a",), user="4294967296")]
+    "request_", [ExecRequest(args=()), ExecRequest(args=("",)), ExecRequest(args=("a",), cwd="/proc/self/fd/3"), ExecRequest(args=("a",), user="4294967296"), ExecRequest(args=("a",), timeout=-1)]
 )  # fmt: skip
 def test_malformed_execs_are_refused(request_):
     with pytest.raises(InvalidArgument):

@@ -14,7 +14,7 @@ from tricorn.api.http.replies import Data, Lines, Reply, Streamed, Upgraded, Who
 from tricorn.api.http.sending import Sender, send_data, send_lines, send_streamed
 from tricorn.api.http.upgrade import FrameChannel
 from tricorn.api.http.wire import Head, Mark, Wire
-from tricorn.errors import TricornError
+from tricorn.errors import Internal, TricornError
 from tricorn.rules.authorise import Peer
 
 log = structlog.get_logger(__name__)
@@ -264,6 +264,14 @@ class Connection:
         except TricornError as error:
             outcome = error.code
             await self._upgrade_failed(channel, error)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise
+        except Exception as error:
+            told = problems.mistake(error)
+            outcome = told.code
+            story = error if isinstance(told, Internal) else None
+            log.error("session failed", why=told.why, exc_info=story)
+            await self._upgrade_failed(channel, told)
         finally:
             reply.ended(outcome)
 

@@ -216,9 +216,9 @@ class ContainerService:
             if container is None:
                 raise NotFound(f"container {container_id} does not exist in namespace {namespace}")
             alive = task is not None and task.status in ALIVE
-            if alive and not force and stop_timeout is None:
+            if task is not None and alive and not force and stop_timeout is None:
                 raise FailedPrecondition(
-                    f"container {container_id} is running",
+                    f"container {container_id} is {task.status}",
                     hint=f"stop it first, or `tricorn -n {namespace} rm -f {container_id}`",
                 )
             steps = Steps(remove=True, reasons=("wanted absent",))

@@ -176,6 +176,26 @@ def state_restore(given: tuple[str | None, dict[str, str]]) -> None:
         click.echo(f"the database of schema version {restore_copy(path).found} is back")
 
 
+@state_group.command("forget")
+@click.pass_obj
+def state_forget(given: tuple[str | None, dict[str, str]]) -> None:
+    """Begin anew where the database is missing or empty: an agent refuses to start over what it knew.
+
+    Its blobs, snapshots and containers are removed when an agent starts. No agent may run.
+    """
+    from tricorn.directories import root_lock
+    from tricorn.store.lost_database import forget
+
+    root = _root(given)
+    with root_lock(root):
+        made = forget(root)
+    click.echo(
+        "there is a new database; what the old one knew is removed with the next start"
+        if made
+        else "there is a database: nothing is forgotten"
+    )
+
+
 def _root(given: tuple[str | None, dict[str, str]]) -> str:
     """Return the root directory; a configuration that another release has written needn't be readable."""
     named = given[1].get("root")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tricorn.errors import FailedPrecondition
 from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.daemon import Daemon, running_daemon, segment
 from tricorn_testing.images import ImageLayout, LayerBuilder
@@ -53,6 +54,25 @@ def test_containers_outlive_a_restart(registry: Registry, two_platforms: str) ->
         assert (task["status"], task["pid"]) == ("running", pid)
         assert daemon.post(f"{CONTAINERS}/long/exec", {"args": ["echo", "hi"]})["stdout"] == "hi\n"
         daemon.delete(f"{CONTAINERS}/long", force=True)
+
+
+def test_an_agent_whose_database_is_lost_removes_nothing(registry: Registry, two_platforms: str) -> None:
+    with running_daemon() as daemon:
+        daemon.put("/v1/default/images", {"reference": two_platforms, "plain_http": True})
+        assert daemon.terminate() == 0
+        database = daemon.root / "db/tricorn.db"
+        kept = database.read_bytes()
+        database.write_bytes(b"")
+        blobs = sorted((daemon.root / "content/blobs/sha256").iterdir())
+        command = [sys.executable, "-m", "tricorn", "--root", str(daemon.root), "--state", str(daemon.state)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == FailedPrecondition.exit_status
+        assert "tricorn.db is empty" in ended.stderr
+        assert "state forget" in ended.stderr
+        assert sorted((daemon.root / "content/blobs/sha256").iterdir()) == blobs
+        database.write_bytes(kept)
+        daemon.start()
+        assert len(daemon.get("/v1/default/images")["items"]) == 1
 
 
 def test_pulls_at_the_same_time_do_the_work_once(registry: Registry, two_platforms: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 import attrs
+import trio
 from attrs import define
 
 import tricorn
@@ -27,6 +28,7 @@ from tricorn.service.snapshots import SnapshotService
 from tricorn.store.connection import database_path
 from tricorn.store.content import ContentStore
 from tricorn.store.db import Database
+from tricorn.store.lost_database import refuse_if_lost
 
 
 class SystemClock:
@@ -59,6 +61,7 @@ async def open_workers(config: Config, environment: dict[str, str]) -> AsyncIter
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         extractor = await enter(ExtractorPool())  # first: its server is forked while we are small
+        await trio.to_thread.run_sync(refuse_if_lost, config.root)
         db = await enter(Database.open(database_path(config.root), clock, config.budgets))
         content = ContentStore(os.path.join(config.root, "content"), db, clock, policy=config.content.sharing)
         registry = await enter(

@@ -23,7 +23,7 @@ _BUSY_MILLISECONDS: Final = 10_000
 _STATEMENTS: Final = 256
 _READER_CACHE_KIB: Final = 512  # the kernel caches the file once for all readers
 _DAMAGED_HINT: Final = (
-    "stop the agent, move the db directory away and restore it from a backup; "
+    "stop the agent, move the db directory away and restore it from a backup before it starts again; "
     "containers go on running meanwhile"
 )
 

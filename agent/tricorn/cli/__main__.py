@@ -11,7 +11,10 @@ def entry() -> int:
     than most commands, while they are loaded as well as at the end.
     """
     gc.disable()
-    from tricorn.cli.main import main
+    try:
+        from tricorn.cli.main import main
+    except KeyboardInterrupt:  # said before there was anything to say it to
+        return 130
 
     gc.freeze()
     gc.enable()

@@ -252,7 +252,7 @@ def migrate(options, check_mode):
     if not check_mode:
         keys = (
             "to", "keep_image", "keep_address", "tcp_established", "via", "plain_http", "file_locks",
-            "external_unix_sockets", "shell_job", "lazy", "rounds",
+            "external_unix_sockets", "shell_job", "lazy",
         )
         body = dict({key: options[key] for key in keys}, name=options["name_there"])
         (response,) = yield [request("POST", *(place + ("migrate",)), body=body)]

@@ -63,13 +63,14 @@ class PeerLink:
             connection = await self._connected()
             try:
                 head = await connection.request(method, path, [*self._usual, *headers], body)
-                return await self._result(connection, head)
+                document = await self._document(connection, head)
             except ClosedEarlyError:  # kept open, and gone meanwhile: every request here may be repeated
                 self.close()
-            except BaseException:
-                if not connection.quiet():
-                    self.close()
+            except BaseException:  # cancelled, too: what is still to come would answer the next request
+                self.close()
                 raise
+            else:
+                return self._told(head, document)
         raise Unavailable(f"{self._address} closes its connections")
 
     async def send(self, method: str, path: str, upload: Upload) -> Any:
@@ -80,7 +81,7 @@ class PeerLink:
         connection = await self._connected()
         try:
             head = await connection.upload(method, path, [*self._usual, *headers], upload)
-            return await self._result(connection, head)
+            return self._told(head, await self._document(connection, head))
         except BaseException:
             self.close()
             raise
@@ -89,7 +90,8 @@ class PeerLink:
     def _usual(self) -> list[Header]:
         return [("Host", self._address), ("User-Agent", "tricorn")]
 
-    async def _result(self, connection: Connection, head: Head) -> Any:
+    async def _document(self, connection: Connection, head: Head) -> Any:
+        """Read the whole answer; what isn't JSON counts as an empty document."""
         data = bytearray()
         buffer = memoryview(bytearray(64 * limits.KIB))
         while count := await connection.read_into(buffer):
@@ -100,12 +102,14 @@ class PeerLink:
         if not connection.reusable(head):
             self.close()
         try:
-            document = json.loads(data) if data else None
+            return json.loads(data) if data else None
         except ValueError:
-            document = {}
+            return {}
+
+    def _told(self, head: Head, document: Any) -> Any:
         if head.status < 400:
             return document
-        raise _told(self._address, head.status, document)
+        raise _error(self._address, head.status, document)
 
     async def _connected(self) -> Connection:
         if self._connection is not None and self._connection.quiet():
@@ -163,7 +167,7 @@ def _context(files: PeerFiles) -> ssl.SSLContext:
     return context
 
 
-def _told(address: str, status: int, document: Any) -> TricornError:
+def _error(address: str, status: int, document: Any) -> TricornError:
     if isinstance(document, dict) and document.get("code"):
         return from_problem(document)
     return Unavailable(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ import trio.testing
 
 from tricorn.api.http.replies import Data, Whole
 from tricorn.api.http.wire import Head
-from tricorn.api.registry.door import PeerDoor
+from tricorn.api.registry.door import PeerDoor, PeerListener
 from tricorn.api.registry.pace import Pace
 from tricorn.api.registry.site import RegistrySite
 from tricorn.errors import NotFound, TricornError, Unavailable
@@ -206,3 +208,27 @@ async def test_a_file_is_sent_from_an_offset(tmp_path: Path) -> None:
     assert b"content-length: 10" in head.lower()
     assert body == bytes(range(5, 15))
     assert sent == [10]
+
+
+async def test_one_address_cannot_fill_all_places_without_a_certificate(nursery: trio.Nursery) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    door: Any = SimpleNamespace(drain=lambda: None, abort=lambda: None, shed=lambda: False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    listener = PeerListener([listening], door, lambda: context, connections=8)
+    await nursery.start(listener.serve)
+    stalled = [await trio.open_tcp_stream(*address) for _ in range(2)]  # and they never say anything
+    while listener.statistics()["connections_open"] < 2:  # noqa: ASYNC110 - nothing tells of it
+        await trio.sleep(0.01)
+    with trio.fail_after(5):
+        third = await trio.open_tcp_stream(*address)
+        assert await third.receive_some() == b""
+        elsewhere = await trio.open_tcp_stream(*address, local_address="127.0.0.2")
+        while listener.statistics()["connections_accepted"] < 4:  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(0.01)
+    with trio.move_on_after(0.2) as waited:
+        await elsewhere.receive_some()
+    assert waited.cancelled_caught  # this one is waited for
+    for stream in (*stalled, third, elsewhere):
+        await stream.aclose()
+    await listener.stop()

@@ -24,6 +24,7 @@ from tricorn.rules.peers import Identity, identity_of
 from tricorn.service.peers import PeerService
 
 log = structlog.get_logger(__name__)
+_SHARE: Final = 4  # of the connections, what one address has of those that didn't show a certificate so far
 _NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)  # peers of this door have no rights on the API
 
 
@@ -98,18 +99,50 @@ class PeerListener(Listener):
         super().__init__(sockets, http1_handler=door, connections=connections)
         self._door = door
         self._context = context
+        self._unknown: Counter[str] = Counter()  # connections by address, of those not known yet
+        self._most = max(1, connections // _SHARE)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        secured = TlsServerStream(stream, self._context())
-        with trio.move_on_after(limits.PEER_HANDSHAKE) as patience:
-            try:
-                await secured.do_handshake()
-            except trio.BrokenResourceError as error:
-                log.info("peer not let in", why=str(error.__cause__ or error)[:200])
-                await secured.aclose()
-                return
+        secured = await self._known(stream)
+        if secured is None:
+            return
         try:
-            if not patience.cancelled_caught:
-                await self._door.serve_peer(secured, secured.certificate())
+            await self._door.serve_peer(secured, secured.certificate())
         finally:
             await secured.aclose()
+
+    async def _known(self, stream: trio.SocketStream) -> TlsServerStream | None:
+        """Return the connection once its other end has shown who it is; None, closed, if it doesn't. One
+        address can't fill all places with connections that never do.
+        """
+        address = _address_of(stream)
+        if self._unknown[address] >= self._most:
+            await stream.aclose()
+            return None
+        self._unknown[address] += 1
+        try:
+            return await self._shaken(TlsServerStream(stream, self._context()))
+        finally:
+            self._unknown[address] -= 1
+            if not self._unknown[address]:
+                del self._unknown[address]
+
+    async def _shaken(self, secured: TlsServerStream) -> TlsServerStream | None:
+        done = False
+        try:
+            with trio.move_on_after(limits.PEER_HANDSHAKE):
+                await secured.do_handshake()
+                done = True
+        except trio.BrokenResourceError as error:
+            log.info("peer not let in", why=str(error.__cause__ or error)[:200])
+        finally:
+            if not done:
+                await secured.aclose()
+        return secured if done else None
+
+
+def _address_of(stream: trio.SocketStream) -> str:
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:  # gone again
+        return ""

@@ -116,7 +116,7 @@ def test_there_and_back(
     digest = registry.digest("interop/back:1")
     theirs, ours = tmp_path / "theirs.tar", tmp_path / "ours.tar"
     containerd.ctr.run("images", "pull", "--plain-http", "--all-platforms", name)
-    containerd.ctr.run("images", "export", "--all-platforms", str(theirs), name)
+    containerd.ctr.export(theirs, "--all-platforms", name)
     containerd.ctr.run("images", "rm", "--sync", name)
 
     words = ("-n", agents_namespace)

@@ -65,14 +65,14 @@ def test_each_restores_what_the_other_has_dumped(agent_ctr, containerd_ctr, busy
         if number == 0:
             source.run("images", "pull", "--plain-http", busybox_reference)
             archive = tmp_path / "base.tar"
-            source.run("images", "export", str(archive), busybox_reference)
+            source.export(archive, busybox_reference)
             target.run("images", "import", str(archive))
         source.run("run", "-d", busybox_reference, name, "sh", "-c", COUNTER)
         eventually(lambda source=source, name=name: len(ticks(source, name)) > 3)
         source.run("containers", "checkpoint", "--rw", "--task", "--image", name, image)
         source.run("tasks", "kill", "-s", "SIGKILL", name)
         moved = tmp_path / f"checkpoint{number}.tar"
-        source.run("images", "export", "--all-platforms", "--skip-manifest-json", str(moved), image)
+        source.export(moved, "--all-platforms", "--skip-manifest-json", image)
         source.run("images", "rm", image)
         target.run("images", "import", "--all-platforms", "--no-unpack", str(moved))
         target.run("containers", "restore", "--rw", "--live", other, image)

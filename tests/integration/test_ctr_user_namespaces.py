@@ -47,7 +47,7 @@ def test_layers_are_shown_with_other_owners_where_labels_say_so(
     words = ("run", "-d", *labelled, busybox, container, "sh", "-c", ": >/made; exec sleep 1000")
     if ctr.version == "1.6":  # it looks into the image itself, and mounts nothing with other owners
         assert "failed to mount" in ctr.run(*words, check=False).stderr
-        ctr.run("snapshots", "rm", container)
+        ctr.run("snapshots", "rm", container, check=False)  # unless it was collected: nothing refers to it
         return
     ctr.run(*words)
     assert {row["KEY"] for row in ctr.rows("snapshots", "ls")} - before == {container}  # nothing is copied

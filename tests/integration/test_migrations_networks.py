@@ -28,6 +28,7 @@ ports = true"""
 LISTS = '[network]\ncni_lists = "{directory}/net.d"\ncni_plugins = "/usr/lib/cni"\n'
 SERVER = counting_server('"0.0.0.0"', workers=2)
 AT_ALL = counting_server('"::"', workers=2).replace("8080)", "8080), family=socket.AF_INET6", 1)
+ARP = socket.htons(0x0806)
 # Listens at its own address only, as /etc/hosts tells it.
 AT_ITS_ADDRESS = counting_server("socket.gethostbyname(socket.gethostname())", workers=2)
 
@@ -187,6 +188,17 @@ def test_both_addresses_move_along_or_the_container_stays(segment, run, connect)
         segment.migrate("first", keep_address=True)
     segment.migrate("first")
     assert segment.addresses(segment.target, "first") == ["10.73.0.2/24", "fd74::2/64"]
+
+
+def test_a_new_container_tells_its_neighbours_where_its_address_is(segment, run):
+    """They may remember another node for it, where the last container went that had it."""
+    heard = inside(segment.neighbour, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, ARP))
+    with heard:
+        heard.settimeout(60)
+        run("new", "import time; time.sleep(100)")
+        address = segment.address(segment.source, "new").partition("/")[0]
+        while heard.recv(2048)[28:32] != socket.inet_aton(address):
+            pass
 
 
 def test_whoever_dies_connections_go_on_where_the_container_does(segment, run, connect):

@@ -18,7 +18,7 @@ from tricorn.rules import cni as cni_rules
 from tricorn.rules.network_subnets import mac_of, with_prefix
 from tricorn.rules.networks import cni_id
 from tricorn.runtime import network as kernel
-from tricorn.runtime import network_ipv6, nft
+from tricorn.runtime import network_hold, network_ipv6, nft
 from tricorn.runtime.cni import Cni, Place
 from tricorn.service.network_places import NetworkPlaces
 from tricorn.store.db import Database
@@ -54,11 +54,21 @@ class BridgeMaker:
             )
         )  # fmt: skip
         failpoint("network.plugged")
+        await self._announce(place, path)
         await self._places.write_files(
             place.namespace, place.container, hostname=hostname, addresses=place.addresses,
             servers=network.dns,
         )  # fmt: skip
         return place
+
+    async def _announce(self, place: Attachment, path: str) -> None:
+        """Tell neighbours and the bridges between where the addresses are now: they may remember the last
+        one that had them, and go on sending there for a minute. One that is moving here is announced later.
+        """
+        if self._places.is_held(place.namespace, place.container):
+            return
+        for address in place.addresses:
+            await network_hold.announce(path, place.interface, address)
 
     async def undo(self, place: Attachment) -> None:
         """Remove the pair; idempotent."""

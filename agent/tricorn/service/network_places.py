@@ -94,12 +94,13 @@ class NetworkPlaces:
             with suppress(FileNotFoundError):
                 os.unlink(path)
 
+    def is_held(self, namespace: str, container: str) -> bool:
+        """Return whether that was noted of a container."""
+        return os.path.exists(os.path.join(os.path.dirname(self.netns(namespace, container)), _HELD))
+
     def held(self) -> set[tuple[str, str]]:
         """Return (namespace, container) of all of which that was noted."""
-        return {
-            key for key in self.on_disk()
-            if os.path.exists(os.path.join(os.path.dirname(self.netns(*key)), _HELD))
-        }  # fmt: skip
+        return {key for key in self.on_disk() if self.is_held(*key)}
 
     async def remove(self, namespace: str, container: str) -> None:
         """Remove the namespace and the files."""

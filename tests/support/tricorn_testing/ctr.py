@@ -82,6 +82,16 @@ class Ctr:
             raise AssertionError(f"ctr {' '.join(words)} ended with {done.returncode}:\n{out}\n{err}")
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
+    def export(self, archive: Path, *words: str) -> None:
+        """Have images exported wholly. `ctr` 2.1 ends when containerd's daemon is through, and may not have
+        written the last pieces by then: it is asked again.
+        """
+        for _ in range(10):
+            self.run("images", "export", *words[:-1], str(archive), words[-1])
+            if archive.read_bytes()[-1024:] == bytes(1024):
+                return
+        raise AssertionError(f"ctr cuts {archive} short each time")
+
     def command(self, *words: str, namespace: str = "") -> list[str]:
         head = [str(self.program), "--address", self.address, "--namespace", namespace or self.namespace]
         return [*head, *with_fifos(words, self.fifos)]

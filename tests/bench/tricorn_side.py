@@ -68,8 +68,13 @@ class TricornSide:
         connection = self._kept_connection()
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"} if data else {}
-        connection.request(method, path, body=data, headers=headers)
-        answer = connection.getresponse()
+        try:
+            connection.request(method, path, body=data, headers=headers)
+            answer = connection.getresponse()
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            connection.close()  # the others took so long that the agent has closed it
+            connection.request(method, path, body=data, headers=headers)
+            answer = connection.getresponse()
         document = json.loads(answer.read() or b"null")
         if answer.status >= 400:
             raise ApiError(answer.status, document)

@@ -103,6 +103,22 @@ def test_by_the_command_line_a_counter_goes_on_where_it_was(agent, image, names)
     assert int(log.stdout.split()[0]) > 1  # the new log begins where the old one ended
 
 
+def test_a_process_whose_end_nobody_asked_for_is_no_hindrance(agent, image, names):
+    """What is `exec`ed into keeps its children, and doesn't wait for them."""
+    first, second = names
+    start(agent, first, image, ["sh", "-c", "true & exec sleep 1000"])
+    pid = agent.get(f"/v1/{NS}/containers/{first}")["task"]["pid"]
+
+    def is_over() -> bool:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return any(") Z " in Path(f"/proc/{child}/stat").read_text() for child in children)
+
+    eventually(is_over)
+    checkpoint(agent, first, "test/over:1")
+    restore(agent, "test/over:1", second)
+    assert agent.get(f"/v1/{NS}/containers/{second}")["task"]["status"] == "running"
+
+
 def test_left_running_it_runs_on_and_its_parts_are_secret(agent, image, names):
     name = names[0]
     start(agent, name, image)

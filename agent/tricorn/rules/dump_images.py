@@ -23,6 +23,7 @@ _MAGICS: Final = {
 _INVENTORY: Final = 0x58313116
 _CAP_WORD: Final = 32
 _READ_ONLY: Final = 1  # MS_RDONLY
+_DEAD: Final = 2  # CRIU's TASK_DEAD
 _TSYNC: Final = 1  # SECCOMP_FILTER_FLAG_TSYNC
 # The field of a process's ids, and of the inventory's, that tells which namespace of a kind it is in
 NAMESPACES: Final = {"pid": 5, "network": 6, "ipc": 7, "uts": 8, "mount": 9, "user": 10}
@@ -94,6 +95,7 @@ class Dump:
 def read_dump(images: Mapping[str, bytes], names: Sequence[str]) -> Dump:
     """Read the images that matter, by name; `names` are all there are. InvalidArgument naming the image."""
     outside = _inventory(images.get("inventory.img", b""))
+    images = {name: data for name, data in images.items() if not _is_dead(name, data)}
     threads = [_thread(name, images) for name in sorted(images) if name.startswith("core-")]
     if not threads:
         raise InvalidArgument("the dump has no process in it")
@@ -160,6 +162,16 @@ def _mappings(images: Mapping[str, bytes]) -> dict[int, tuple[IdLines, IdLines]]
 def _id_lines(fields: Fields, number: int, name: str) -> IdLines:
     parsed = (_parse(_bytes(packed, name), name) for packed in fields.get(number, ()))
     return tuple(sorted((_number(each, 1), _number(each, 2), _number(each, 3)) for each in parsed))
+
+
+def _is_dead(name: str, data: bytes) -> bool:
+    """Return whether this is of a process that has ended and only waits for its parent to ask how. It has
+    neither identity nor namespaces; CRIU makes one anew that ends at once.
+    """
+    if not name.startswith("core-"):
+        return False
+    core = _only(_entries(data, "core", name), name)
+    return _number(_message(core, 3, name), 1) == _DEAD and not core.get(5)
 
 
 def _thread(name: str, images: Mapping[str, bytes]) -> Thread:

@@ -143,6 +143,24 @@ def test_a_damaged_image_is_a_typed_error_or_another_dump(name: str, at: int, no
         read_dump({**IMAGES, name: data[:at]}, list(IMAGES))
 
 
+@pytest.mark.parametrize(("state", "accepted"), [(1, False), (2, True)])
+def test_a_process_that_has_ended_needs_no_identity(state: int, accepted: bool) -> None:
+    """Its parent hasn't asked how it ended; one that says that it lives has to say who it is."""
+    images = {path.name: path.read_bytes() for path in RECORDED.iterdir() if wanted(path.name)}
+    message = bytes((0x08, 1, 0x1A, 2, 0x08, state))  # the machine, and of the task its state
+    head = (0x54564319).to_bytes(4, "little") + (0x55053847).to_bytes(4, "little")
+    images["core-4242.img"] = head + len(message).to_bytes(4, "little") + message
+    names = [*images]
+    if not accepted:
+        with pytest.raises(InvalidArgument, match=r"creds-4242\.img"):
+            read_dump(images, names)
+        return
+    found = read_dump(images, names)
+    assert "core-4242.img" not in {thread.file for thread in found.threads}
+    assert found.inside == dump().inside
+    check(found)
+
+
 def test_filters_for_all_threads_at_once_stand_for_those_of_the_others() -> None:
     """CRIU writes them down for the first thread only, marked TSYNC."""
     found = dump()

@@ -108,7 +108,9 @@ def _get(name: str) -> str:
 
 
 def _set(name: str, value: str) -> None:
-    """Write a setting unless it is so already: for some the kernel stops all of its network."""
+    """Write a setting unless it is so already: for some the kernel stops all of its network. OSError as it
+    comes, unlike `write_setting`: of all errors, only those get out of netlink's loop unwrapped.
+    """
     if _get(name) != value:
         with open(f"/proc/sys/{name}", "w", encoding="ascii") as file:
             file.write(value)

@@ -219,4 +219,4 @@ def test_the_answer_to_a_creation_tells_what_was_lowered(
         assert bool(made["warnings"]) != capabilities["rlimits"]
         assert agent.get(f"/v1/{place}/containers/much")["warnings"] == []
     finally:
-        agent.delete(f"/v1/{place}/containers/much")
+        agent.delete(f"/v1/{place}/containers/much", force=True)

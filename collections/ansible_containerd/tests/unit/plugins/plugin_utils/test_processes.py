@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -23,7 +24,8 @@ def executed(*sent, data=b""):
     took = bytearray()
 
     def agent():
-        with theirs:
+        # The client may be gone before all is sent: it leaves at the first sign that this isn't the agent.
+        with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for each in sent:
                 theirs.sendall(each)
             if sent[-1:] != (b"",):

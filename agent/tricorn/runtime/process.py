@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import trio
@@ -21,6 +22,7 @@ from attrs import frozen
 from tricorn import limits
 from tricorn.errors import DeadlineExceeded, Unimplemented
 from tricorn.model.records import ProcessIdentity
+from tricorn.runtime.spawning import Spawner
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -29,6 +31,7 @@ _ABOVE_TARGETS: Final = 64  # descriptors that children are given start below th
 _OUTPUT: Final = 64 * limits.KIB
 _ORPHAN_SWEEP: Final = 3.0
 _SIGNALS: Final = signal.valid_signals()
+_SPAWNER: Final = Spawner()
 _GRACE: Final = 5.0  # a cancelled call of a runtime may end by itself, rather than half-way
 
 
@@ -67,7 +70,8 @@ def spawn(
             if number not in lifted
         ]
         actions += [(os.POSIX_SPAWN_DUP2, source, target) for target, source in lifted.items()]
-        return os.posix_spawn(
+        spawn = partial(
+            os.posix_spawn,
             argv[0],
             list(argv),
             dict(environment),
@@ -76,6 +80,7 @@ def spawn(
             setsigdef=_SIGNALS,
             setsid=session,
         )
+        return _SPAWNER.call(spawn)
     finally:
         for fd in lifted.values():
             os.close(fd)

@@ -36,6 +36,8 @@ _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 _UNESCAPED: Final = re.compile(r"[A-Za-z0-9/._:@-]+")
 _NO_MOUNT_FD: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP})
 
+_legacy = False  # the kernel takes no layer by itself (before 6.5): each try is an error in its log
+
 _limiter = trio.CapacityLimiter(8)  # mounts contend on one kernel lock: more threads gain nothing
 
 
@@ -175,12 +177,17 @@ def _mount_overlay(flags: int, data: Sequence[str], target: str) -> None:
         raise InvalidArgument(
             f"cannot mount {len(lowers)} layers at {target}", why=f"overlay takes at most {OVERLAY_LOWERS}"
         )
+    global _legacy  # noqa: PLW0603 - the kernel stays the same
+    if _legacy:
+        _legacy_overlay(flags, lowers, rest, target)
+        return
     try:
         mount_fd = overlay_context(flags, lowers, rest)
     except OSError as error:
         if error.errno not in _NO_MOUNT_FD:
             raise
         _legacy_overlay(flags, lowers, rest, target)
+        _legacy = True
         return
     try:
         syscalls.move_mount(mount_fd, target)

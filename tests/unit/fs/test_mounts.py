@@ -46,6 +46,7 @@ def test_the_classic_call_does_the_same(tmp_path, layers, mounted, monkeypatch):
     def none(*_: object) -> int:
         raise OSError(38, "Function not implemented")
 
+    monkeypatch.setattr(mounts, "_legacy", False)
     monkeypatch.setattr(syscalls, "fsopen", none)
     before = os.getcwd()
     target = mounted([overlay(tmp_path, layers)], tmp_path / "t")
@@ -61,8 +62,7 @@ def test_the_classic_call_does_the_same(tmp_path, layers, mounted, monkeypatch):
 
 @pytest.mark.parametrize("classic", [False, True])
 def test_500_layers_and_no_more(tmp_path, mounted, monkeypatch, classic):
-    if classic:
-        monkeypatch.setattr(mounts, "overlay_context", lambda *_: (_ for _ in ()).throw(OSError(38, "no")))
+    monkeypatch.setattr(mounts, "_legacy", classic)
     made = []
     for number in range(501):
         layer = tmp_path / "layers-with-a-rather-long-name" / str(number) / "fs"
@@ -77,6 +77,34 @@ def test_500_layers_and_no_more(tmp_path, mounted, monkeypatch, classic):
         mounts.mount_all(
             [FilesystemMount("overlay", "overlay", ("lowerdir=" + ":".join(made),))], str(tmp_path / "t")
         )
+
+
+def test_a_kernel_that_takes_no_single_layers_is_asked_once(tmp_path, layers, mounted, monkeypatch):
+    """Each try is an error in its log."""
+    asked = []
+
+    def context(*_):
+        asked.append(1)
+        raise OSError(22, "no such parameter")
+
+    monkeypatch.setattr(mounts, "_legacy", False)
+    monkeypatch.setattr(mounts, "overlay_context", context)
+    for name in ("t", "u"):
+        target = mounted([overlay(tmp_path, layers)], tmp_path / name)
+        assert sorted(os.listdir(target)) == ["f0", "f1", "f2"]
+        mounts.unmount(str(target))
+    assert len(asked) == 1
+
+
+def test_what_no_mount_takes_is_asked_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(mounts, "_legacy", False)
+    (tmp_path / "t").mkdir()
+    for _ in range(2):
+        with pytest.raises(TricornError):
+            mounts.mount_all(
+                [FilesystemMount("overlay", "overlay", (f"lowerdir={tmp_path}/none",))], str(tmp_path / "t")
+            )
+    assert not mounts._legacy
 
 
 def test_a_read_only_bind(tmp_path, layers, mounted):

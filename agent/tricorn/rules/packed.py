@@ -9,7 +9,7 @@ from typing import Final
 
 from tricorn.errors import InvalidArgument
 from tricorn.model.checkpoints import DumpOptions
-from tricorn.rules.varints import varint
+from tricorn.rules.varints import field, number_field, varint
 
 OCI_SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 CHECKPOINT_OPTIONS: Final = "containerd.runc.v1.CheckpointOptions"
@@ -17,7 +17,7 @@ CHECKPOINT_OPTIONS: Final = "containerd.runc.v1.CheckpointOptions"
 
 def any_of(type_url: str, value: bytes) -> bytes:
     """Return an Any."""
-    return _field(1, type_url.encode()) + _field(2, value)
+    return field(1, type_url.encode()) + field(2, value)
 
 
 def checkpoint_options(options: DumpOptions) -> bytes:
@@ -26,9 +26,9 @@ def checkpoint_options(options: DumpOptions) -> bytes:
         (1, not options.leave_running), (2, options.tcp_established), (3, options.external_unix_sockets),
         (4, options.shell_job), (5, options.file_locks),
     )  # fmt: skip
-    packed = b"".join(_varint(number << 3) + b"\x01" for number, wanted in flags if wanted)
-    packed += b"".join(_field(6, name.encode()) for name in options.empty_namespaces)
-    return any_of(CHECKPOINT_OPTIONS, packed + _field(7, options.cgroups_mode.encode()))
+    packed = b"".join(number_field(number, 1) for number, wanted in flags if wanted)
+    packed += b"".join(field(6, name.encode()) for name in options.empty_namespaces)
+    return any_of(CHECKPOINT_OPTIONS, packed + field(7, options.cgroups_mode.encode()))
 
 
 def value_of_any(data: bytes) -> bytes:
@@ -48,16 +48,3 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
         return varint(data, at)
     except ValueError as error:
         raise InvalidArgument("malformed protobuf message", why=str(error)) from None
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(value)) + value if value else b""
-
-
-def _varint(value: int) -> bytes:
-    packed = bytearray()
-    while value > 0x7F:
-        packed.append(value & 0x7F | 0x80)
-        value >>= 7
-    packed.append(value)
-    return bytes(packed)

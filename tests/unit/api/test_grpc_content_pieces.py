@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tricorn.api.grpc.content import content, piece, varint
+from tricorn.api.grpc.content import content, piece
 
 
 @pytest.mark.parametrize("offset", [0, 1, 127, 128, 16383, 16384, 2**32, 2**63 - 1])
@@ -20,7 +20,3 @@ def test_they_are_what_protobuf_makes(offset: int, size: int) -> None:
 def test_the_bytes_are_not_copied() -> None:
     data = b"x" * 1000
     assert piece(5, data).parts[1] is data
-
-
-def test_numbers() -> None:
-    assert [varint(n) for n in (0, 1, 127, 128, 300)] == [b"\0", b"\1", b"\x7f", b"\x80\1", b"\xac\2"]

@@ -11,6 +11,7 @@ from tricorn.errors import InvalidArgument
 from tricorn.grpc import RawMessage
 from tricorn.model.records import ContentInfo, IngestStatus
 from tricorn.rules.authorise import Role
+from tricorn.rules.varints import packed_varint
 from tricorn.service.content_access import SMALL
 from tricorn.service.content_writes import WriteAction, WriteRequest, WriteState
 
@@ -102,18 +103,8 @@ class ContentFace(Face):
 
 def piece(offset: int, data: bytes | memoryview) -> RawMessage:
     """Return a ReadContentResponse without copying its bytes."""
-    head = _OFFSET_TAG + varint(offset) if offset else b""
-    return RawMessage((head + _DATA_TAG + varint(len(data)), data))
-
-
-def varint(value: int) -> bytes:
-    """Encode a number that isn't negative as protobuf does: seven bits a byte, the lowest first."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    head = _OFFSET_TAG + packed_varint(offset) if offset else b""
+    return RawMessage((head + _DATA_TAG + packed_varint(len(data)), data))
 
 
 def _info(info: ContentInfo) -> Any:

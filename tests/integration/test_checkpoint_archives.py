@@ -16,15 +16,10 @@ import zstandard
 
 from tricorn_testing.agentclient import UnixConnection
 from tricorn_testing.criu import SecludedDaemon, checkpointing_daemon
+from tricorn_testing.dump_archives import NS, Entry, changed, dumped, load, packed, podman
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
-NS = "default"
-COUNTER = (
-    "rm /etc/os-release; i=0; while :; do i=$((i+1)); echo $i >>/ticks; "
-    "[ -e /etc/os-release ] && exit; sleep 0.05; done"
-)
-Entry = tuple[str, bytes]
 
 
 @pytest.fixture(scope="module")
@@ -39,59 +34,9 @@ def image(agent: SecludedDaemon, busybox_reference: str) -> str:
     return busybox_reference
 
 
-def blob(agent: SecludedDaemon, digest: str) -> bytes:
-    return (agent.root / "content/blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
-
-
-def members(data: bytes) -> list[Entry]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return [(item.name, tar.extractfile(item).read()) for item in tar if item.isfile()]  # type: ignore[union-attr]
-
-
-def packed(entries: list[Entry]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, data in entries:
-            item = tarfile.TarInfo(name)
-            item.size, item.mode = len(data), 0o600
-            tar.addfile(item, io.BytesIO(data))
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="module")
 def parts(agent: SecludedDaemon, image: str) -> dict[str, Any]:
-    """What is in an archive, of a counter that was dumped amid its work."""
-    agent.put(f"/v1/{NS}/containers/origin", {"image": image, "args": ["sh", "-c", COUNTER]})
-    pid = agent.get(f"/v1/{NS}/containers/origin")["task"]["pid"]
-    eventually(Path(f"/proc/{pid}/root/ticks").exists)
-    made = agent.post(f"/v1/{NS}/containers/origin/checkpoint", {"image": "test/origin:1"})
-    spec = agent.get(f"/v1/{NS}/containers/origin")["spec"]
-    agent.delete(f"/v1/{NS}/containers/origin", force=True)
-    kinds = {kind.rpartition(".")[2]: digest for kind, digest in made["parts"].items()}
-    manifest = agent.get(f"/v1/{NS}/images/{image.replace('/', '%2F')}")["digest"]
-    changes = members(gzip.decompress(blob(agent, kinds["tar+gzip"])))
-    return {
-        "dump": [(f"checkpoint/{name}", data) for name, data in members(blob(agent, kinds["tar"]))],
-        "changed": [(name, data) for name, data in changes if "/.wh." not in name],
-        "deleted": ["etc/os-release"],
-        "spec": spec,
-        "manifest": manifest,
-        "config": json.loads(blob(agent, manifest))["config"]["digest"],
-    }
-
-
-def podman(parts: dict[str, Any], image: str) -> list[Entry]:
-    """What `podman container checkpoint --export` writes, in its order."""
-    config = {
-        "id": "f" * 64, "name": "web", "rootfsImageName": image, "runtime": "runc",
-        "rootfsImageID": parts["config"].removeprefix("sha256:"), "labels": {"io.containers.trusted": "1"},
-    }  # fmt: skip
-    return [
-        ("devshm-checkpoint.tar", packed([])), ("config.dump", json.dumps(config).encode()),
-        ("spec.dump", json.dumps(parts["spec"]).encode()), ("network.status", b"{}"), ("stats-dump", b""),
-        *parts["dump"], ("rootfs-diff.tar", packed(parts["changed"])),
-        ("deleted.files", json.dumps(parts["deleted"]).encode()),
-    ]  # fmt: skip
+    return dumped(agent, image)
 
 
 def kubelet(parts: dict[str, Any], image: str) -> list[Entry]:
@@ -106,12 +51,6 @@ def kubelet(parts: dict[str, Any], image: str) -> list[Entry]:
         ("spec.dump", json.dumps(parts["spec"]).encode()), ("status.dump", b"{}"), ("dump.log", b"log"),
         ("container.log", b"log"), ("rootfs-diff.tar", gzip.compress(packed(parts["changed"] + whiteouts))),
     ]  # fmt: skip
-
-
-def load(agent: SecludedDaemon, archive: bytes, *options: str, tag: str = "test/archive:1") -> Any:
-    file = agent.directory / "archive.tar"
-    file.write_bytes(archive)
-    return agent.cli("--json", "checkpoint", "import", *options, str(file), tag)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +85,6 @@ def test_an_archive_goes_on_where_it_was(
         assert not (root / "etc/os-release").exists()
     finally:
         agent.delete(f"/v1/{NS}/containers/{name}", force=True)
-
-
-def changed(entries: list[Entry], **documents: Any) -> list[Entry]:
-    """Replace documents by name, `_` for the dot."""
-    named = {key.replace("_", "."): value for key, value in documents.items()}
-    return [(name, named.get(name, data)) for name, data in entries]
 
 
 def test_an_archive_of_another_image_is_refused(

@@ -43,9 +43,13 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
 
 
 def close_up(directory: str) -> int:
-    """Take everybody else's rights to the files of a dump; return their size in bytes together."""
+    """Take everybody else's rights to the files of a dump; return their size in bytes together. CRIU's own
+    link to the dump that this one stands on is none.
+    """
     size = 0
     for entry in _entries(directory):
+        if entry.is_symlink():
+            continue
         os.chmod(entry.path, _MODE)
         size += entry.stat(follow_symlinks=False).st_size
     return size
@@ -102,15 +106,18 @@ def _lay_out(stream: TarStream, entry: Entry, directory: str) -> None:
         os.close(fd)
 
 
-def check_files(directory: str) -> list[str]:
-    """Return the names of an unpacked dump's files, which only root may read from now on.
+def check_files(directory: str, beside: frozenset[str] = frozenset()) -> list[str]:
+    """Return the names of an unpacked dump's files, which only root may read from now on, but for the names
+    `beside`, which the caller looks at.
 
-    InvalidArgument for anything but regular files of their own: CRIU would follow a link out of the directory
-    and give a process the bytes of a file of the host (CVE-2026-53489).
+    InvalidArgument for anything but regular files of their own: CRIU would follow a link out of the
+    directory and give a process the bytes of a file of the host (CVE-2026-53489).
     """
     names = []
     os.chmod(directory, 0o700)
     for entry in _entries(directory):
+        if entry.name in beside:
+            continue
         found = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             why = f"{entry.name[:80]!r} is no regular file"
@@ -124,18 +131,23 @@ def check_files(directory: str) -> list[str]:
 
 
 def let_in(directory: str, group: int) -> None:
-    """Let the group of a user namespace's root read a dump, too: CRIU opens some of it before that root has
-    its ids, as the node's, and some after. Blocks.
+    """Let the group of a user namespace's root read a dump that was looked at, too: CRIU opens some of it
+    before that root has its ids, as the node's, and some after. Blocks.
     """
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in os.listdir(handle):
-            os.chown(name, 0, group, dir_fd=handle, follow_symlinks=False)
-            os.chmod(name, _MODE | stat.S_IRGRP, dir_fd=handle)
-        os.fchown(handle, 0, group)
-        os.fchmod(handle, 0o710)
-    finally:
-        os.close(handle)
+    for place, _, names, handle in os.fwalk(directory):
+        for name in names:
+            if not stat.S_ISLNK(os.lstat(name, dir_fd=handle).st_mode):
+                os.chown(name, 0, group, dir_fd=handle, follow_symlinks=False)
+                os.chmod(name, _MODE | stat.S_IRGRP, dir_fd=handle)
+        os.chown(place, 0, group, follow_symlinks=False)
+        # the group has to pass, and CRIU opens what a dump stands on for reading, too
+        os.chmod(place, 0o710 if place == directory else 0o750)
+
+
+def replace_image(directory: str, name: str, data: bytes) -> None:
+    """Put other bytes into a file of an unpacked dump, which nobody uses yet."""
+    with open(os.path.join(directory, name), "wb") as file:
+        file.write(data)
 
 
 def read_images(directory: str, names: list[str], wanted: Callable[[str], bool]) -> dict[str, bytes]:

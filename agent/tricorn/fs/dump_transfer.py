@@ -25,13 +25,17 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 
 
 class DumpUpload:
-    """Implements `registry.connection.Upload` for the dump in `directory`. `sent` hears of each piece."""
+    """Implements `registry.connection.Upload` for the files of the dump in `directory`. `sent` hears of
+    each piece. CRIU's link to the dump before stays behind: who receives them makes its own.
+    """
 
     def __init__(self, directory: str, sent: Callable[[int], None]) -> None:
         self._directory = directory
         self._sent = sent
         self._files = [
-            (entry.name, entry.stat(follow_symlinks=False).st_size) for entry in os.scandir(directory)
+            (entry.name, entry.stat(follow_symlinks=False).st_size)
+            for entry in os.scandir(directory)
+            if not entry.is_symlink()
         ]
         listed = json.dumps(self._files, separators=(",", ":")).encode()
         self._head = len(listed).to_bytes(_LENGTH, "big") + listed

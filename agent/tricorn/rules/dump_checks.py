@@ -13,15 +13,15 @@ from typing import Any, Final
 from tricorn.errors import InvalidArgument, PermissionDenied, TricornError
 from tricorn.model.spec import CAPABILITIES
 from tricorn.rules import bpf
-from tricorn.rules.dump_images import Dump, DumpedMount, Filter, Thread
+from tricorn.rules.dump_images import Dump, Filter, Thread
+from tricorn.rules.dump_mounts import mounts
+from tricorn.rules.dump_namespaces import namespaces
+from tricorn.rules.dump_network_images import never
+from tricorn.rules.dump_processes import open_files, processes
 
 _FILTER_MODE: Final = 2
 _PERMITTING: Final = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY"})
 _X32_BIT: Final = 0x40000000
-# File systems that a container gets without a word in its spec (criu's images/mnt.proto)
-_KINDS: Final = {1: "proc", 2: "sysfs", 5: "tmpfs", 6: "devpts", 12: "cgroup", 14: "mqueue", 23: "cgroup"}
-_IMPLIED: Final = ("/dev/console", "/dev/null", "/dev/ptmx")
-_DEVICES: Final = ("/dev/full", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero")
 _SHOWN: Final = 5
 
 Numbers = Callable[[Collection[str], int], Mapping[str, tuple[int, ...]] | None]
@@ -43,17 +43,25 @@ def check_dump(
                 "the dump is of another architecture", why=f"it is {thread.machine}, this node {architecture}"
             )
         found += _identity(thread, spec)
-    found += _user_namespace(dump, spec)
-    found += _mounts(dump, spec, existing)
+    found += namespaces(dump, spec)
+    found += mounts(dump, spec, existing)
+    found += processes(dump, spec)
+    found += open_files(dump, spec)
+    found += (*dump.remaps.wrong, *dump.handed_on, *never(dump.names))
     found += _seccomp(dump, spec, tokens, numbers)
     if found:
-        differences = list(dict.fromkeys(found))
-        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-        raise PermissionDenied(
-            "the checkpoint can't be restored with what this container is granted",
-            why="; ".join(differences[:_SHOWN]) + more,
-            hint="a checkpoint adds no privilege and no mount: request what it had, if you trust it",
-        )
+        raise exceeds(found)
+
+
+def exceeds(found: Sequence[str]) -> PermissionDenied:
+    """Return the error that names the first of these differences."""
+    differences = list(dict.fromkeys(found))
+    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    return PermissionDenied(
+        "the checkpoint can't be restored with what this container is granted",
+        why="; ".join(differences[:_SHOWN]) + more,
+        hint="a checkpoint adds no privilege and no mount: request what it had, if you trust it",
+    )
 
 
 # ------------------------------------------------------------ identities
@@ -100,99 +108,6 @@ def _mask(names: Collection[str]) -> int:
 def _names(mask: int) -> list[str]:
     known = [name for index, name in enumerate(CAPABILITIES) if mask >> index & 1]
     return known or [hex(mask)]
-
-
-def _user_namespace(dump: Dump, spec: Mapping[str, Any]) -> Iterator[str]:
-    """CRIU makes the user namespace from the dump: its ids must be those of the spec, and all be in it."""
-    linux = spec.get("linux") or {}
-    wanted = tuple(
-        tuple(sorted((one["containerID"], one["hostID"], one["size"]) for one in linux.get(key) or ()))
-        for key in ("uidMappings", "gidMappings")
-    )
-    inside = dump.inside.get("user", frozenset())
-    own = inside - {0, dump.outside.get("user")}
-    if not any(wanted):
-        if own:
-            yield "processes in a user namespace of their own"
-        return
-    if len(inside) != 1 or not own:
-        yield "processes that aren't in the container's user namespace"
-        return
-    found = dump.mappings.get(next(iter(own)))
-    if found != wanted:
-        yield f"a user namespace with other ids than the spec's: {_id_text(found)}"
-
-
-def _id_text(found: object) -> str:
-    return str(found)[:120] if found else "none"
-
-
-# ------------------------------------------------------------ mounts
-def _mounts(dump: Dump, spec: Mapping[str, Any], existing: Collection[str]) -> Iterator[str]:
-    if not dump.mounts:
-        yield "processes without a mount namespace of their own"
-        return
-    declared = {_clean(item["destination"]): item for item in spec.get("mounts") or ()}
-    linux = spec.get("linux") or {}
-    masked = [_clean(path) for path in linux.get("maskedPaths") or ()]
-    read_only = [_clean(path) for path in linux.get("readonlyPaths") or ()]
-    seen = {_clean(mount.point): mount for mount in dump.mounts}
-    implied = {*masked, *read_only, *_IMPLIED}
-    if linux.get("uidMappings"):  # where devices can't be made, runtimes bind the node's
-        implied |= {point for point in _DEVICES if point in seen and seen[point].external}
-    yield from filter(None, (_undeclared(seen[point], point, declared, implied) for point in seen))
-    yield from (f"{path} isn't masked" for path in masked if path in existing and path not in seen)
-    for path in read_only:
-        if path in existing and not (path in seen and seen[path].read_only):
-            yield f"{path} isn't read-only"
-    yield from _too_writable(spec, declared, seen)
-
-
-def _too_writable(
-    spec: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]], seen: Mapping[str, DumpedMount]
-) -> Iterator[str]:
-    for point, item in declared.items():
-        if "ro" in (item.get("options") or ()):
-            yield from (f"the mount at {at} is writable" for at in _writable(point, item, seen))
-    if (spec.get("root") or {}).get("readonly") and "/" in seen and not seen["/"].read_only:
-        yield "the root file system is writable"
-
-
-def _undeclared(
-    mount: DumpedMount, point: str, declared: Mapping[str, Mapping[str, Any]], implied: Collection[str]
-) -> str:
-    """Return what is wrong with a mount that the spec doesn't stand for, "" if it does."""
-    if point == "/":
-        return ""
-    kind = _KINDS.get(mount.type, "")
-    if point in declared:
-        wanted = str(declared[point].get("type") or "bind")
-        bound = wanted == "bind" or "bind" in (declared[point].get("options") or ())
-        same = mount.external if bound else kind == wanted.replace("cgroup2", "cgroup") or wanted == "cgroup"
-        return "" if same else f"the mount at {point} is of another kind than the spec's {wanted}"
-    if point in implied:
-        return ""
-    # the single hierarchies below a mount of all control groups
-    if kind == "cgroup" and any(
-        point.startswith(f"{above}/") and item.get("type") == "cgroup" for above, item in declared.items()
-    ):
-        return ""
-    return f"a mount at {point} that isn't requested"
-
-
-def _writable(point: str, item: Mapping[str, Any], seen: Mapping[str, DumpedMount]) -> list[str]:
-    """Return where a mount that is to be read-only isn't. The directory in which v1's control groups are
-    mounted is an ordinary one; they themselves must be read-only.
-    """
-    at = [point]
-    if item.get("type") == "cgroup":
-        at = [name for name in seen if name == point or name.startswith(f"{point}/")]
-        at = [name for name in at if _KINDS.get(seen[name].type) == "cgroup"]
-    return [name for name in at if name in seen and not seen[name].read_only]
-
-
-def _clean(path: str) -> str:
-    return "/" + str(path).strip("/").removeprefix("./")
 
 
 # ------------------------------------------------------------ system calls

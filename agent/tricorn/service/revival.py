@@ -15,14 +15,19 @@ from attrs import evolve, frozen
 
 from tricorn.errors import InvalidArgument
 from tricorn.failpoints import failpoint
-from tricorn.fs import dump_files
+from tricorn.fs import dump_files, dump_links, dump_rounds
 from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
 from tricorn.model.oci import Descriptor, Platform
 from tricorn.model.records import Container
 from tricorn.ports import BundleRef, CheckpointRuntime, Created, FilesystemMount
+from tricorn.rules import dump_cgroups
 from tricorn.rules.client_spec import mapped_group
-from tricorn.rules.dump_checks import check_dump
+from tricorn.rules.dump_checks import check_dump, exceeds
+from tricorn.rules.dump_grants import namespace_kinds
 from tricorn.rules.dump_images import read_dump, wanted
+from tricorn.rules.dump_mount_forms import clean
+from tricorn.rules.dump_remaps import Place
+from tricorn.runtime.bundle import cgroup_path
 from tricorn.runtime.syscall_names import TOKENS, numbers_of
 from tricorn.service.bundles import Bundles
 from tricorn.service.lazy_memory import LazyMemory
@@ -86,28 +91,34 @@ class Reviver:
             await trio.to_thread.run_sync(dump_files.unpack, path, directory, limiter=_LIMITER)
             failpoint("restore.unpacked")
 
-    async def adopt(self, ref: BundleRef, received: str, spec: bytes) -> None:
-        """Take a dump that lies in a directory of this root already, in place of `unpack`; raises so, too."""
+    async def adopt(self, ref: BundleRef, received: str, spec: bytes, rounds: int = 0) -> None:
+        """Take a dump that lies in a directory of this root already, in place of `unpack`; raises so, too. It
+        stands on so many rounds of memory.
+        """
         await self._runtime.can_checkpoint(ref.runtime)
         directory = self._bundles.dump(ref.namespace, ref.id)
         await trio.to_thread.run_sync(_move, received, directory, limiter=_LIMITER)
-        async with self._laid_out(ref, directory, spec):
+        async with self._laid_out(ref, directory, spec, rounds):
             pass
 
     @asynccontextmanager
-    async def _laid_out(self, ref: BundleRef, directory: str, spec: bytes) -> AsyncIterator[None]:
+    async def _laid_out(
+        self, ref: BundleRef, directory: str, spec: bytes, rounds: int = 0
+    ) -> AsyncIterator[None]:
         """Compare what was laid out within this with the spec; nothing is left of what doesn't fit."""
         try:
             yield
-            await trio.to_thread.run_sync(partial(self._check, directory, spec), limiter=_LIMITER)
+            await trio.to_thread.run_sync(
+                partial(self._check, ref, directory, spec, rounds), limiter=_LIMITER
+            )
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self.clear(ref)
             raise
 
-    def _check(self, directory: str, data: bytes) -> None:
+    def _check(self, ref: BundleRef, directory: str, data: bytes, rounds: int) -> None:
         spec: Mapping[str, Any] = msgspec.json.decode(data)
-        names = dump_files.check_files(directory)
+        names = dump_rounds.check_dump(directory, rounds)
         dump = read_dump(dump_files.read_images(directory, names, wanted), names)
         linux = spec.get("linux") or {}
         hidden = [*(linux.get("maskedPaths") or ()), *(linux.get("readonlyPaths") or ())]
@@ -115,6 +126,8 @@ class Reviver:
             dump, spec, existing=[path for path in hidden if os.path.exists(path)],
             architecture=self._machine.architecture, tokens=TOKENS, numbers=numbers_of,
         )  # fmt: skip
+        _walk(dump.remaps.places, spec, self._bundles.path(ref.namespace, ref.id))
+        _place(directory, names, spec, cgroup_path(dict(spec), ref.id))
         if group := mapped_group(data):
             dump_files.let_in(directory, group)
 
@@ -154,6 +167,24 @@ class Reviver:
         directory = self._bundles.dump(ref.namespace, ref.id)
         remove = partial(shutil.rmtree, directory, ignore_errors=True)
         await trio.to_thread.run_sync(remove, limiter=_LIMITER)
+
+
+def _walk(places: Sequence[Place], spec: Mapping[str, Any], bundle: str) -> None:
+    """Look whether files without a name come back where they were: a link would lead CRIU to the node's."""
+    sources = {clean(item["destination"]): str(item.get("source") or "") for item in spec.get("mounts") or ()}
+    sources["/"] = os.path.join(bundle, str((spec.get("root") or {}).get("path") or "rootfs"))
+    for place in places:
+        base = sources.get(place.point, "")
+        if not os.path.isabs(base) or dump_links.has_link(base, place.below):
+            raise exceeds([f"a deleted file below {place.point!r} in {place.below[:80]!r}, which is a link"])
+
+
+def _place(directory: str, names: list[str], spec: Mapping[str, Any], group: str) -> None:
+    """Have the processes restored below the container's own control group."""
+    apart = "cgroup" in namespace_kinds(spec)
+    for name, data in dump_files.read_images(directory, names, dump_cgroups.NAME.__eq__).items():
+        placed = dump_cgroups.place_below(data, group, namespace=apart)
+        dump_files.replace_image(directory, name, placed)
 
 
 def _move(received: str, directory: str) -> None:

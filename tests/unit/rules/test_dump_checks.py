@@ -190,7 +190,7 @@ MAPPING = ((0, 100_000, 65536),)
 
 def in_user_namespace(inside: set[int], **more: Any) -> Dump:
     return evolve(
-        dump(), outside={"user": 7}, inside={"user": frozenset(inside)},
+        dump(), outside={**dump().outside, "user": 7}, inside={**dump().inside, "user": frozenset(inside)},
         mappings={14: (MAPPING, MAPPING)}, **more,
     )  # fmt: skip
 
@@ -198,7 +198,8 @@ def in_user_namespace(inside: set[int], **more: Any) -> Dump:
 @needs_libseccomp
 def test_a_user_namespace_is_the_one_that_was_granted() -> None:
     check(in_user_namespace({14}), MAPPED)
-    device = evolve(dump().mounts[0], point="/dev/tty", external=True, key="tty")
+    dev = next(mount for mount in dump().mounts if mount.point == "/dev")
+    device = evolve(dev, id=999, parent=dev.id, point="/dev/tty", external=True, key="/dev/tty", device=6)
     check(in_user_namespace({14}, mounts=(*dump().mounts, device)), MAPPED)
 
 

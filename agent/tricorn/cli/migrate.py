@@ -22,6 +22,7 @@ _MIGRATE: Final = """\
 tricorn migrate web --to node-2
 tricorn migrate web --to node-2.example:5443 --name web-2 --keep-image
 tricorn migrate cache --to node-2 --lazy
+tricorn migrate database --to node-2 --rounds 10
 tricorn --json migrate web --to node-2 | jq .report.downtime_ms"""
 _UNCERTAIN: Final = """\
 tricorn migrations ls
@@ -53,14 +54,22 @@ migrations_command = click.Group(
 @click.option("--shell-job", is_flag=True, help="Allow a terminal from outside of it.")
 @click.option("--file-locks/--no-file-locks", default=True, help="Take locks on files along (default: yes).")
 @click.option("--lazy", is_flag=True, help="Let it go on there before it has its memory, which comes later.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(0),
+    default=None,
+    metavar="N",
+    help="Rounds of memory, at most, before it stands still (default: what fits its memory; 0: none).",
+)
 @click.option("-d", "--detach", is_flag=True, help="Begin it, print the operation's id, and don't wait.")
 @progress.progress_options
 @click.argument("container", shell_complete=complete.containers)
 def migrate(settings: Settings, container: str, how: str, detach: bool, **options: Any) -> None:
     """Move a running container to another node; its processes go on there, and it is deleted here.
 
-    It stands still while its memory goes over. If anything fails it goes on here; if nobody can tell, it
-    stands still here until the other node is heard again (`tricorn migrations ls`).
+    It stands still while its memory goes over; where the kernel tells which memory is written to, most of
+    it goes before. If anything fails it goes on here; if nobody can tell, it stands still here until the
+    other node is heard again (`tricorn migrations ls`).
     """
     if detach:
         begun(settings, migrate_container(settings.namespace, container, options, detach=True))
@@ -78,7 +87,7 @@ def migrate(settings: Settings, container: str, how: str, detach: bool, **option
 
 
 def _cost(report: dict[str, Any]) -> str:
-    before = report["image_bytes"] + report["rw_bytes"]
+    before = report["image_bytes"] + report["rw_bytes"] + sum(report["round_bytes"])
     after = report["dump_bytes"] + report["final_rw_bytes"]
     return (
         f"stood still for {report['downtime_ms']} ms of {report['total_ms']},"

@@ -13,7 +13,7 @@ from tricorn.model.requests import ContainerDesired
 
 Role = Literal["out", "in"]
 State = Literal[
-    "preflight", "seed", "freeze", "final", "restore", "uncertain", "acked",  # of the source
+    "preflight", "seed", "precopy", "freeze", "final", "restore", "uncertain", "acked",  # of the source
     "accepted", "seeded", "restoring", "running",  # of the target
     "done", "failed", "refused",
 ]  # fmt: skip
@@ -23,9 +23,10 @@ PATH: Final = "/tricorn/v1/migrations"  # on the door for other nodes
 @frozen
 class MigrationReport:
     """What a migration cost, as its source saw it. `downtime_ms` is from the freeze until the source heard
-    that the container runs; `precopy` says why there were no rounds before the freeze. `address_kept`: it
-    has the address that it had. `image` is what was left in a registry, with all that was in memory, and
-    `image_stays` why it couldn't be deleted there.
+    that the container runs. `rounds` of memory went before the freeze, of `round_bytes` each, which took
+    `precopy_ms`; `precopy` says why none did. `address_kept`: it has the address that it had. `image` is
+    what was left in a registry, with all that was in memory, and `image_stays` why it couldn't be deleted
+    there.
     """
 
     image_bytes: int = 0  # blobs that the target lacked
@@ -33,11 +34,13 @@ class MigrationReport:
     final_rw_bytes: int = 0  # those that changed since
     dump_bytes: int = 0
     rounds: int = 0
+    round_bytes: tuple[int, ...] = ()
     precopy: str = ""
     address_kept: bool = False
     image: str = ""
     image_stays: str = ""
     seed_ms: int = 0
+    precopy_ms: int = 0
     dump_ms: int = 0
     send_ms: int = 0
     restore_ms: int = 0
@@ -47,8 +50,8 @@ class MigrationReport:
 
 @frozen
 class Left:
-    """What is in a registry for the length of a migration: the manifest's digest, and those of the blobs that
-    it names, which are secret.
+    """What is in a registry for the length of a migration: the manifest's digest, and those of the blobs
+    that it names, which are secret.
     """
 
     repository: str
@@ -98,12 +101,14 @@ class MigrationView:
 class MigrateRequest:
     """Body of `POST /v1/{namespace}/containers/{id}/migrate`.
 
-    `to` is a name of `[peers.nodes]` in the configuration, or HOST:PORT of the other agent's door for nodes.
-    `name` is the container's name there, its own when empty. With `keep_image` the image has its name there,
-    too, if nothing else has it. With `keep_address` it isn't moved unless its address in its network moves
-    along; `tcp_established` allows open connections, which need that. `via` is a repository (HOST/PATH)
-    through which it goes in place of the direct way, with `plain_http` without TLS. With `lazy` it goes on
-    there before its memory was read into it, and gets it as it needs it.
+    `to` is a name of `[peers.nodes]` in the configuration, or HOST:PORT of the other agent's door for
+    nodes. `name` is the container's name there, its own when empty. With `keep_image` the image has its
+    name there, too, if nothing else has it. With `keep_address` it isn't moved unless its address in its
+    network moves along; `tcp_established` allows open connections, which need that. `via` is a repository
+    (HOST/PATH) through which it goes in place of the direct way, with `plain_http` without TLS. With `lazy`
+    it goes on there before its memory was read into it, and gets it as it needs it. Where the kernel can
+    tell which memory was written to, up to `rounds` of it go over before it is frozen: null for what fits
+    its memory, 0 for none.
     """
 
     to: str
@@ -117,6 +122,7 @@ class MigrateRequest:
     shell_job: bool = False
     file_locks: bool = True
     lazy: bool = False
+    rounds: int | None = None
 
 
 @frozen
@@ -157,8 +163,8 @@ class Offer:
     """The source's first message: what it would move. `blobs` are the image's, `needed` an estimate of the
     bytes that will come besides. `address` is the one it has in its network, with the length of its prefix,
     `more_addresses` are others; `keep_address`: it can't do without. With `made` there is no more in
-    `container` than its image. `via` is the repository that all but messages come by. With `lazy` it is to go
-    on before it has its memory.
+    `container` than its image. `via` is the repository that all but messages come by. With `lazy` it is to
+    go on before it has its memory.
     """
 
     id: str
@@ -206,13 +212,14 @@ class Pull:
 @frozen
 class Start:
     """All has come, the dump too: the target is to let the container go on. `rw` are the files that changed
-    since the seed.
+    since the seed. The dump stands on so many `rounds`, all that came, or on none.
     """
 
     rw: Descriptor | None = None
     external_unix_sockets: bool = False
     shell_job: bool = False
     file_locks: bool = True
+    rounds: int = 0
 
 
 @frozen

@@ -55,9 +55,26 @@ class Checkpointer(Protocol):
         """Wait until a container has been given its memory, or lost it."""
         ...
 
-    async def checkpoint(self, ref: BundleRef, images: str, work: str, options: DumpOptions) -> None:
+    async def can_predump(self, runtime: str) -> None:
+        """Unimplemented, naming what is missing, unless memory of containers of this runtime can be dumped
+        in rounds.
+        """
+        ...
+
+    async def predump(
+        self, ref: BundleRef, images: str, work: str, options: DumpOptions, parent: str
+    ) -> None:
+        """Dump the memory alone of a running container: what was written to since the dump in the directory
+        `parent`, a path relative to `images`, or all of it for "". Raises as `checkpoint`.
+        """
+        ...
+
+    async def checkpoint(
+        self, ref: BundleRef, images: str, work: str, options: DumpOptions, parent: str = ""
+    ) -> None:
         """Dump all processes of a running or frozen container into the directory `images`, the log into
-        `work`. With `leave_running` they are afterwards as they were; else they are gone.
+        `work`. With `leave_running` they are afterwards as they were; else they are gone. With `parent`, as
+        `predump` has it, of memory what was written to since.
 
         FailedPrecondition with CRIU's words and the remedy: the container is then as it was.
         """

@@ -17,7 +17,8 @@ from tricorn.model.migrations import Role, State
 
 _OUT: Final[Mapping[State, tuple[State, ...]]] = {
     "preflight": ("seed", "failed"),
-    "seed": ("freeze", "failed"),
+    "seed": ("precopy", "freeze", "failed"),
+    "precopy": ("freeze", "failed"),
     "freeze": ("final", "failed"),
     "final": ("restore", "failed"),
     "restore": ("acked", "failed", "uncertain"),
@@ -53,7 +54,7 @@ class Recovery(Enum):
 
 
 _AFTER_CRASH: Final[Mapping[State, Recovery]] = {
-    "preflight": Recovery.GIVE_UP, "seed": Recovery.GIVE_UP,
+    "preflight": Recovery.GIVE_UP, "seed": Recovery.GIVE_UP, "precopy": Recovery.GIVE_UP,
     "freeze": Recovery.RESUME, "final": Recovery.RESUME,
     "restore": Recovery.ASK, "uncertain": Recovery.ASK, "acked": Recovery.DELETE,
     "accepted": Recovery.REFUSE, "seeded": Recovery.REFUSE, "restoring": Recovery.LOOK,

@@ -60,7 +60,23 @@ class Checkpoints:
                 hint=_CRUN_HINT, field="runtime",
             )  # fmt: skip
 
-    async def checkpoint(self, ref: BundleRef, images: str, work: str, options: DumpOptions) -> None:
+    async def can_predump(self, runtime: str) -> None:
+        info = (await self.capabilities()).get(runtime)
+        criu.need_tracking(await self.criu(), runtime, info.flavour if info else "")
+
+    async def predump(
+        self, ref: BundleRef, images: str, work: str, options: DumpOptions, parent: str
+    ) -> None:
+        await self.can_predump(ref.runtime)
+        await self._dump(ref, images, work, ["--pre-dump", *criu.common_arguments(options)], parent)
+
+    async def checkpoint(
+        self, ref: BundleRef, images: str, work: str, options: DumpOptions, parent: str = ""
+    ) -> None:
+        await self._dump(ref, images, work, criu.dump_arguments(options), parent)
+        failpoint("checkpoint.dumped")
+
+    async def _dump(self, ref: BundleRef, images: str, work: str, options: list[str], parent: str) -> None:
         await self.can_checkpoint(ref.runtime)
         if self.lazy_state(ref) == "serving":
             raise FailedPrecondition(
@@ -71,15 +87,16 @@ class Checkpoints:
         environment = criu.with_criu(runtime.environment, await self.criu())
         runtime = oci.OciRuntime(runtime.path, runtime.root, environment)
         criu.remove_stale_cache()
-        arguments = ["--image-path", images, "--work-path", work, *criu.dump_arguments(options), ref.id]
+        arguments = ["--image-path", images, "--work-path", work, *options]
+        if parent:
+            arguments += ["--parent-path", parent]
         try:
-            await runtime.call(ref.namespace, "checkpoint", *arguments, seconds=limits.DUMP_CALL)
+            await runtime.call(ref.namespace, "checkpoint", *arguments, ref.id, seconds=limits.DUMP_CALL)
         except FailedPrecondition as error:
             words, advice = criu.log_of(work, "dump.log")
             raise FailedPrecondition(
                 f"container {ref.id} can't be dumped", why=words or error.why, hint=advice
             ) from None
-        failpoint("checkpoint.dumped")
 
     async def can_restore_lazily(self, runtime: str) -> None:
         info = (await self.capabilities()).get(runtime)

@@ -22,7 +22,8 @@ from tricorn.runtime import process
 
 _PROBE_SECONDS: Final = 20.0
 LAZY: Final = "uffd-noncoop"  # userfaultfd(2) with word of what processes do to their mappings
-_FEATURES: Final = ("mem_dirty_track", LAZY, "nftables", "link_nsid")
+DIRTY: Final = "mem_dirty_track"  # the kernel tells which pages were written to
+_FEATURES: Final = (DIRTY, LAZY, "nftables", "link_nsid")
 _LOG: Final = 256 * limits.KIB
 _KERNEL_CACHE: Final = "/run/criu.kdat.tmp"
 _EMPTY_CACHE_AGE: Final = 60.0  # seconds after which nobody is writing it any more
@@ -125,6 +126,21 @@ def need_lazy(info: CriuInfo, runtime: str, flavour: str) -> None:
         raise Unimplemented(
             f"lazy restore with runtime {runtime!r}", why="of the OCI runtimes only runc can",
             hint="give the container the runtime: `--runtime runc`", field="lazy",
+        )  # fmt: skip
+
+
+def need_tracking(info: CriuInfo, runtime: str, flavour: str) -> None:
+    """Unimplemented unless memory can be dumped in rounds, each of what was written to since the last."""
+    need(info)
+    if DIRTY not in info.features:
+        raise Unimplemented(
+            "rounds of memory", why="this kernel doesn't track dirty memory",
+            hint="a kernel with CONFIG_MEM_SOFT_DIRTY", field="rounds",
+        )  # fmt: skip
+    if flavour != "runc":
+        raise Unimplemented(
+            "rounds of memory", why=f"the runtime {runtime!r} isn't runc",
+            hint="give the container the runtime: `--runtime runc`", field="rounds",
         )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ from tricorn.rules.networks import parse_network
 from tricorn.service.catalog import ResolvedImage
 from tricorn.service.lifecycle import ALIVE
 from tricorn.service.migration_parts import MigrationParts
+from tricorn.service.migration_rounds import parent_of
 from tricorn.service.migration_ways import Way
 from tricorn.service.nurseries import typed_nursery
 from tricorn.service.progress import Reporter
@@ -58,8 +59,6 @@ from tricorn.structuring import structure
 log = structlog.get_logger(__name__)
 _LIMITER: Final = trio.CapacityLimiter(4)
 _SETTLE: Final = limits.DUMP_SETTLE
-_NO_PRECOPY: Final = "this kernel doesn't track dirty memory"
-_PRECOPY: Final = "not done, though this kernel tracks dirty memory"
 
 
 @define
@@ -75,6 +74,7 @@ class Departure:
     lease: str = ""
     costs: MigrationReport = field(factory=MigrationReport)
     proved: bool = False  # the target says that it never starts it
+    rounds: int = 0  # of memory that went before the freeze
     _before: rw_changes.Index | None = None
     _began: float = field(factory=trio.current_time)
     _froze: float = 0.0
@@ -101,16 +101,14 @@ class Departure:
         image = await self._image(namespace, container, target)
         blobs = (*_documents(image), *image.manifest.layers)
         facts = await self.parts.facts()
-        criu = await self.parts.runtime.criu()
-        self._cost(precopy=_PRECOPY if "mem_dirty_track" in criu.features else _NO_PRECOPY)
         offer = Offer(
             self.migration.id, namespace, self.migration.name, desired, target, tuple(blobs), facts,
-            await self._memory(ref), self.request.keep_image, next(iter(addresses), ""), must, made,
+            await self.memory(ref), self.request.keep_image, next(iter(addresses), ""), must, made,
             self.request.via, self.request.plain_http, self.request.lazy, addresses[1:],
         )  # fmt: skip
         welcome = structure(await self.link.ask("POST", PATH, to_json(offer)), Welcome, "the target's answer")
         self._keeps_address = welcome.keeps_address
-        self._cost(address_kept=welcome.keeps_address)
+        self.cost(address_kept=welcome.keeps_address)
         failpoint("departure.offered")
         await self.advance("seed")
         await self._send_image(blobs, set(welcome.missing))
@@ -138,22 +136,23 @@ class Departure:
             )  # fmt: skip
         return image
 
-    async def _memory(self, ref: BundleRef) -> int:
+    async def memory(self, ref: BundleRef) -> int:
+        """Return how much the container uses now, in bytes."""
         sample = (await self.parts.runtime.sample([(ref, None)]))[0]
         return int(sample.figures.get("memory_bytes", 0)) if sample else 0
 
     async def _send_image(self, blobs: tuple[Descriptor, ...], missing: set[str]) -> None:
         wanted = list({blob.digest: blob for blob in blobs if str(blob.digest) in missing}.values())
         total = sum(blob.size for blob in wanted)
-        self._begin_part("image", total)
+        self.begin_part("image", total)
         for blob in wanted:
             await self._send_blob(blob)
-        self._cost(image_bytes=total)
+        self.cost(image_bytes=total)
         failpoint("departure.image")
 
     async def _send_blob(self, blob: Descriptor) -> None:
         async with self.parts.content.open(self.migration.namespace, blob.digest):
-            await self.way.blob(blob, self.parts.content.blob_path(blob.digest), self._sent)
+            await self.way.blob(blob, self.parts.content.blob_path(blob.digest), self.sent)
 
     async def seed(self, container: Container) -> None:
         """Send what the container has changed in its files so far, while it runs on."""
@@ -162,16 +161,16 @@ class Departure:
         if upper := upper_directory(*mounts):
             self._before = await trio.to_thread.run_sync(rw_changes.index, upper, limiter=_LIMITER)
         layer = await self._layer(mounts)
-        self._begin_part("files", layer.size)
+        self.begin_part("files", layer.size)
         await self._send_blob(layer)
-        self._cost(rw_bytes=layer.size)
+        self.cost(rw_bytes=layer.size)
         self.report.report("prepare", self.migration.node)
         answer = Answer("accepted")
         while answer.state == "accepted":
             answer = await self._ask("POST", "/seed", to_json(Seed(layer)))
         if answer.state != "seeded":
             raise FailedPrecondition("the target gave up", why=answer.reason)
-        self._cost(seed_ms=_ms(started))
+        self.cost(seed_ms=_ms(started))
         failpoint("departure.seeded")
 
     async def _mounts(
@@ -211,7 +210,7 @@ class Departure:
         """Dump memory, find what changed in the files since the seed, and send both."""
         await self.advance("final", durable=False)
         place = self.parts.place(f"out-{self.migration.id}")
-        await trio.to_thread.run_sync(_make, place, limiter=_LIMITER)
+        await trio.to_thread.run_sync(_make, place, bool(self.rounds), limiter=_LIMITER)
         started = trio.current_time()
         rest: list[tuple[str, Descriptor] | None] = [None]
         self.report.report("dump", ref.id)
@@ -222,29 +221,35 @@ class Departure:
         async with typed_nursery() as nursery:
             nursery.start_soon(files)
             await self._dump(ref, place)
-        self._cost(dump_ms=_ms(started))
+        self.cost(dump_ms=_ms(started))
         started = trio.current_time()
         found = rest[0]
-        sent = await self.way.dump(place, found, partial(self._begin_part, "memory"), self._sent)
-        self._cost(
-            dump_bytes=sent, final_rw_bytes=found[1].size if found else 0, send_ms=_ms(started),
+        size = await self.way.dump(place, found, partial(self.begin_part, "memory"), self.sent)
+        self.cost(
+            dump_bytes=size, final_rw_bytes=found[1].size if found else 0, send_ms=_ms(started),
         )  # fmt: skip
         failpoint("departure.sent")
         return Start(
             found[1] if found else None, self.request.external_unix_sockets, self.request.shell_job,
-            self.request.file_locks,
+            self.request.file_locks, self.rounds,
         )  # fmt: skip
 
     async def _dump(self, ref: BundleRef, place: str) -> None:
-        options = DumpOptions(
+        images = f"{place}/images"
+        with trio.CancelScope(shield=True):  # a CRIU that is cut short could leave threads stopped
+            await self.parts.runtime.checkpoint(
+                ref, images, f"{place}/work", self.dump_options(), parent_of(self.rounds)
+            )
+            await trio.to_thread.run_sync(dump_files.close_up, images, limiter=_LIMITER)
+        failpoint("departure.dumped")
+
+    def dump_options(self) -> DumpOptions:
+        """Return what CRIU is allowed and told."""
+        return DumpOptions(
             leave_running=True, tcp_established=self.request.tcp_established,
             external_unix_sockets=self.request.external_unix_sockets,
             shell_job=self.request.shell_job, file_locks=self.request.file_locks,
         )  # fmt: skip
-        with trio.CancelScope(shield=True):  # a CRIU that is cut short could leave threads stopped
-            await self.parts.runtime.checkpoint(ref, f"{place}/images", f"{place}/work", options)
-            await trio.to_thread.run_sync(dump_files.close_up, f"{place}/images", limiter=_LIMITER)
-        failpoint("departure.dumped")
 
     async def _rest(self, container: Container, place: str) -> tuple[str, Descriptor] | None:
         """Return what changed in the files since the seed as a file and its descriptor; None for nothing."""
@@ -281,7 +286,7 @@ class Departure:
             answer = await self._ask("GET", "?wait=1")
         failpoint("departure.answered")
         if found == "acked":
-            self._cost(restore_ms=_ms(started), downtime_ms=_ms(self._froze), total_ms=_ms(self._began))
+            self.cost(restore_ms=_ms(started), downtime_ms=_ms(self._froze), total_ms=_ms(self._began))
         else:
             self.migration = evolve(self.migration, reason=answer.reason)
         return found
@@ -301,14 +306,17 @@ class Departure:
     async def _ask(self, method: str, path: str, body: bytes = b"") -> Answer:
         return structure(await self.link.ask(method, self._path + path, body), Answer, "the target's answer")
 
-    def _cost(self, **figures: Any) -> None:
+    def cost(self, **figures: Any) -> None:
+        """Put into the report what has been measured."""
         self.costs = evolve(self.costs, **figures)
 
-    def _begin_part(self, phase: str, total: int) -> None:
+    def begin_part(self, phase: str, total: int) -> None:
+        """Have `sent` counted for this phase."""
         self._part = phase, 0, total
         self.report.report(phase, self.migration.node, offset=0, total=total)
 
-    def _sent(self, count: int) -> None:
+    def sent(self, count: int) -> None:
+        """Tell of so many more bytes that went over."""
         phase, offset, total = self._part
         self._part = phase, offset + count, total
         self.report.report(phase, self.migration.node, offset=offset + count, total=total)
@@ -326,8 +334,8 @@ async def refusal(link: PeerLink, id: str, why: str) -> Answer:
 
 
 async def let_go_on(parts: MigrationParts, migration: Migration) -> None:
-    """Let the source's copy go on, and remove what there is of its dump; idempotent. One that has ended stays
-    as it is.
+    """Let the source's copy go on, and remove what there is of its dump; idempotent. One that has ended
+    stays as it is.
     """
     namespace, name = migration.namespace, migration.container
     place = parts.place(f"out-{migration.id}")
@@ -342,13 +350,7 @@ async def let_go_on(parts: MigrationParts, migration: Migration) -> None:
             await parts.db.write(partial(_note_status, ref, TaskStatus.RUNNING, "/tasks/resumed"))
     except TricornError as error:  # it has ended meanwhile
         log.info("not resumed", container=name, why=error.one_line())
-    await clear(parts, migration)
-
-
-async def clear(parts: MigrationParts, migration: Migration) -> None:
-    """Remove the dump; idempotent."""
-    remove = partial(shutil.rmtree, parts.place(f"out-{migration.id}"), ignore_errors=True)
-    await trio.to_thread.run_sync(remove, limiter=_LIMITER)
+    await parts.clear(f"out-{migration.id}")
 
 
 async def delete_source(parts: MigrationParts, migration: Migration) -> None:
@@ -356,7 +358,7 @@ async def delete_source(parts: MigrationParts, migration: Migration) -> None:
     with suppress(NotFound):
         await parts.lifecycle.delete(migration.namespace, migration.container, wait=True)
     failpoint("departure.deleted")
-    await clear(parts, migration)
+    await parts.clear(f"out-{migration.id}")
 
 
 def _note_status(ref: BundleRef, status: TaskStatus, topic: str, tx: Transaction) -> None:
@@ -371,9 +373,10 @@ def _documents(image: ResolvedImage) -> tuple[Descriptor, ...]:
     return image.image.target, image.descriptor, image.manifest.config
 
 
-def _make(place: str) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    dump_files.make_directory(place)
+def _make(place: str, has_rounds: bool) -> None:
+    if not has_rounds:
+        shutil.rmtree(place, ignore_errors=True)
+        dump_files.make_directory(place)
     for name in ("images", "work"):
         os.mkdir(os.path.join(place, name), 0o700)
 

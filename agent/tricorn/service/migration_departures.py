@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -22,11 +24,13 @@ from tricorn.ports import BundleRef
 from tricorn.registry.peer_link import PeerFiles, PeerLink
 from tricorn.rules.migration import ASKED, Recovery, after_crash, verdict
 from tricorn.rules.migration_image import repository_of
+from tricorn.rules.migration_rounds import check_request
 from tricorn.runtime.fifo_users import attached
 from tricorn.service.held_lease import held_lease
-from tricorn.service.migration_departure import Departure, clear, delete_source, let_go_on, refusal
+from tricorn.service.migration_departure import Departure, delete_source, let_go_on, refusal
 from tricorn.service.migration_leftovers import Leftovers
 from tricorn.service.migration_parts import MigrationParts, MigrationSettings
+from tricorn.service.migration_rounds import Rounds, leave
 from tricorn.service.migration_ways import ByRegistry, Straight
 from tricorn.service.progress import Reporter
 from tricorn.store.transaction import Transaction
@@ -41,6 +45,7 @@ class Departures:
         self._parts = parts
         self._settings = settings
         self._active: set[str] = set()
+        self._moving: set[tuple[str, str]] = set()  # a round of one would spoil those of another
         self._unsettled = trio.Event()
         self._leftovers = Leftovers(parts.db, parts.registry)
         self._forsaken: dict[str, Migration] = {}  # targets that haven't heard that nothing more comes
@@ -57,22 +62,38 @@ class Departures:
         """
         name = request.name or container_id
         request = evolve(request, via=repository_of(request.via))
+        check_request(request)
         ids.identifier(name, "name")
         address = self._address(request.to)
         ref, container, task = await self._ready(namespace, container_id)
-        migration = Migration(
-            uuid4().hex[:16], "out", namespace, container_id, name, request.to, address, "preflight"
-        )
-        migration = await self._parts.db.write(lambda tx: tx.migrations.create(migration))
-        self._active.add(migration.id)
+        with self._alone(namespace, container_id):
+            migration = Migration(
+                uuid4().hex[:16], "out", namespace, container_id, name, request.to, address, "preflight"
+            )
+            migration = await self._parts.db.write(lambda tx: tx.migrations.create(migration))
+            self._active.add(migration.id)
+            try:
+                async with self._link(migration) as link:
+                    way = Straight(link, f"{PATH}/{migration.id}")
+                    departure = Departure(self._parts, link, way, migration, request, report)
+                    return await self._depart(departure, ref, container, task)
+            finally:
+                self._active.discard(migration.id)
+                self._unsettled.set()
+
+    @contextmanager
+    def _alone(self, namespace: str, name: str) -> Iterator[None]:
+        """Refuse another migration of the container within."""
+        if (namespace, name) in self._moving:
+            raise FailedPrecondition(
+                f"container {name} is being migrated already",
+                hint=f"`tricorn -n {namespace} migrations ls` tells where to",
+            )
+        self._moving.add((namespace, name))
         try:
-            async with self._link(migration) as link:
-                way = Straight(link, f"{PATH}/{migration.id}")
-                departure = Departure(self._parts, link, way, migration, request, report)
-                return await self._depart(departure, ref, container, task)
+            yield
         finally:
-            self._active.discard(migration.id)
-            self._unsettled.set()
+            self._moving.discard((namespace, name))
 
     def _address(self, node: str) -> str:
         address = self._settings.nodes.get(node, node)
@@ -129,8 +150,11 @@ class Departures:
                     departure.way = await by_registry(departure, via, self._leftovers)
                 await departure.preflight(container, ref, task.init.pid)
                 await departure.seed(container)
+                rounds = Rounds(departure, ref, task, partial(self._held, namespace, name))
+                await rounds.run()
                 async with locks.hold(namespace, name):
-                    ref, container, _ = await self._ready(namespace, name)
+                    ref, container, task = await self._ready(namespace, name)
+                    await rounds.check(task)
                     self._bar(departure.migration)
                     await departure.freeze(ref)
                     start = await departure.final(ref, container)
@@ -142,6 +166,12 @@ class Departures:
                 await self._leftovers.remove(departure.migration.id)
             raise
         return await self._leftovers.remove(departure.migration.id)
+
+    @asynccontextmanager
+    async def _held(self, namespace: str, name: str) -> AsyncIterator[Task]:
+        """Have nobody else do anything with the container within; it must run."""
+        async with self._parts.lifecycle.locks.hold(namespace, name):
+            yield (await self._ready(namespace, name))[2]
 
     async def _hand_over(self, departure: Departure, start: Start) -> None:
         """Have the target start it, and act on what becomes of that."""
@@ -219,7 +249,9 @@ class Departures:
 
     async def _go_on(self, migration: Migration, reason: str) -> None:
         """Let the source's copy go on, then say so on record: after a crash in between it is done again."""
-        if migration.state not in ("preflight", "seed"):
+        if migration.state == "precopy":
+            await leave(self._parts, migration)
+        elif migration.state not in ("preflight", "seed"):
             await let_go_on(self._parts, migration)
         self._parts.lifecycle.locks.unbar(migration.namespace, migration.container)
         await self._parts.db.write(
@@ -275,7 +307,7 @@ class Departures:
                 self._forsaken[migration.id] = migration
             elif todo is Recovery.ASK:
                 self._bar(migration)
-                await clear(self._parts, migration)
+                await self._parts.clear(f"out-{migration.id}")
             elif todo is Recovery.DELETE:
                 self._bar(migration)
         self._unsettled.set()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -32,6 +34,7 @@ from tricorn.store.db import Database
 from tricorn.store.transaction import Transaction
 
 _CPUS: Final = "/proc/cpuinfo"
+_LIMITER: Final = trio.CapacityLimiter(4)
 
 
 @frozen
@@ -74,6 +77,11 @@ class MigrationParts:
     def place(self, name: str) -> str:
         """Return the private directory in which the parts of one migration lie that are secret."""
         return os.path.join(self.directory, name)
+
+    async def clear(self, name: str) -> None:
+        """Remove that directory; idempotent."""
+        remove = partial(shutil.rmtree, self.place(name), ignore_errors=True)
+        await trio.to_thread.run_sync(remove, limiter=_LIMITER)
 
     async def facts(self) -> NodeFacts:
         """Return what dumps of this node need of another, and what it has for theirs."""

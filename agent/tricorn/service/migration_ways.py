@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import BinaryIO, Final, Protocol
 
 import trio
@@ -66,6 +67,21 @@ class Straight:
         return upload.length
 
 
+@asynccontextmanager
+async def kept_heard(link: PeerLink, path: str) -> AsyncIterator[None]:
+    """Let the target know within that the source lives, though nothing else comes straight from it."""
+
+    async def ask_on() -> None:
+        while True:
+            await trio.sleep(limits.MIGRATION_IDLE / 4)
+            await link.ask("GET", path)
+
+    async with typed_nursery() as nursery:
+        nursery.start_soon(ask_on)
+        yield
+        nursery.cancel_scope.cancel()
+
+
 class ByRegistry:
     """`to` pushes to a repository, from which the target pulls when it is told the digest. `note` is called
     with the digests of the dump's manifest and blobs before any of them is sent.
@@ -78,16 +94,8 @@ class ByRegistry:
         self._note = note
 
     async def blob(self, blob: Descriptor, path: str, sent: Sent) -> None:
-        async with typed_nursery() as nursery:
-            nursery.start_soon(self._keep_heard)
+        async with kept_heard(self._link, self._path):
             await self._to.blob(blob, path, sent=_steps(sent))
-            nursery.cancel_scope.cancel()
-
-    async def _keep_heard(self) -> None:
-        """Let the target know that the source lives, though nothing comes straight from it."""
-        while True:
-            await trio.sleep(limits.MIGRATION_IDLE / 4)
-            await self._link.ask("GET", self._path)
 
     async def dump(self, place: str, rest: tuple[str, Descriptor] | None, total: Total, sent: Sent) -> int:
         archive = f"{place}/dump.tar"

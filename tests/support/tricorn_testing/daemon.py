@@ -30,8 +30,9 @@ from tricorn_testing.processes import kill_naming
 
 __all__ = ["ApiError", "Daemon", "running_daemon", "segment"]
 
-START_TIMEOUT = 120.0
-STOP_TIMEOUT = 120.0
+SLOWNESS = float(os.environ.get("TRICORN_TEST_SLOWNESS", "1"))  # of a machine without hardware of its own
+START_TIMEOUT = 120.0 * SLOWNESS
+STOP_TIMEOUT = 120.0 * SLOWNESS
 
 
 class Daemon(AgentClient):

@@ -108,8 +108,9 @@ class Pair:
     def both(self) -> tuple[Daemon, Daemon]:
         return self.source, self.target
 
-    def migrate(self, name: str, **wanted: Any) -> dict[str, Any]:
-        return dict(self.source.post(f"/v1/{NS}/containers/{name}/migrate", {"to": "there", **wanted}))
+    def migrate(self, name: str, *, timeout: float = 60.0, **wanted: Any) -> dict[str, Any]:
+        path = f"/v1/{NS}/containers/{name}/migrate"
+        return dict(self.source.post(path, {"to": "there", **wanted}, timeout=timeout))
 
     def migrations(self, agent: Daemon) -> list[dict[str, Any]]:
         return list(agent.get(f"/v1/{NS}/migrations")["items"])
@@ -143,9 +144,12 @@ client_ca = "{certificates.ca}"
 
 
 @contextlib.contextmanager
-def migrating_pair(rule: str = "", *, criu: str = "") -> Iterator[Pair]:
+def migrating_pair(
+    rule: str = "", *, criu: str = "", source_criu: str = "", source_runc: str = ""
+) -> Iterator[Pair]:
     """Run two agents for the length of the context, or skip where containers can't be dumped. `rule` is what
-    the target grants besides names for images, `criu` a program that it runs instead of CRIU itself.
+    the target grants besides names for images, `criu` a program that it runs instead of CRIU itself; the source
+    has others.
     """
     need_criu()
     with contextlib.ExitStack() as stack:
@@ -157,8 +161,9 @@ def migrating_pair(rule: str = "", *, criu: str = "") -> Iterator[Pair]:
         wire = Wire(ports[1])
         stack.callback(wire.close)
         source = _config(
-            _Place(directories[0], "here", ports[0]), certificates,
-            f'patience = 1.0\n[peers.nodes]\nthere = "127.0.0.1:{wire.port}"\n',
+            _Place(directories[0], "here", ports[0], source_criu), certificates,
+            f'patience = 1.0\n[peers.nodes]\nthere = "127.0.0.1:{wire.port}"\n'
+            + (f'[runtimes.paths]\nrunc = "{source_runc}"\n' if source_runc else ""),
         )  # fmt: skip
         target = _config(
             _Place(directories[1], "there", ports[1], criu), certificates,

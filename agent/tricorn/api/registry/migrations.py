@@ -25,7 +25,9 @@ from tricorn.structuring import structure
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-_TARGET: Final = re.compile(rf"{PATH}(?:/([a-z0-9-]{{8,64}})(?:/([a-z]+)(?:/(sha256:[0-9a-f]{{64}}))?)?)?")
+_TARGET: Final = re.compile(
+    rf"{PATH}(?:/([a-z0-9-]{{8,64}})(?:/([a-z]+)(?:/(sha256:[0-9a-f]{{64}}|[1-9][0-9]?))?)?)?"
+)
 
 
 class Allowance(Protocol):
@@ -68,24 +70,24 @@ class MigrationSite:
         match = _TARGET.fullmatch(path)
         if match is None:
             raise NotFound("there is no such path")
-        identity, verb, digest = match[1] or "", match[2] or "", match[3] or ""
+        identity, verb, part = match[1] or "", match[2] or "", match[3] or ""
         if head.method == "PUT" and identity:
-            await self._received(peer, identity, verb, digest, body)
+            await self._received(peer, identity, verb, part, body)
             return None
         if head.method == "GET" and identity and not verb:
             wait = MIGRATION_WAIT if query == "wait=1" else 0.0
             return await self._service.arrivals.state(peer, identity, wait=wait)
-        if head.method == "POST" and not digest:
+        if head.method == "POST" and not part:
             return await self._told(peer, identity, verb, body)
         raise NotFound("there is no such path")
 
-    async def _received(
-        self, peer: Identity, identity: str, verb: str, digest: str, body: BodyReader
-    ) -> None:
+    async def _received(self, peer: Identity, identity: str, verb: str, part: str, body: BodyReader) -> None:
         """Take a long body."""
         match verb:
-            case "blobs" if digest:
-                await self._service.arrivals.blob(peer, identity, digest, body.piece)
+            case "blobs" if part:
+                await self._service.arrivals.blob(peer, identity, part, body.piece)
+            case "rounds" if part.isdigit():
+                await self._service.arrivals.round(peer, identity, int(part), body.piece)
             case "dump":
                 await self._service.arrivals.dump(peer, identity, body.piece)
             case _:

@@ -114,6 +114,7 @@ MIGRATE = dict(
     plain_http={"type": "bool", "default": False},
     file_locks={"type": "bool", "default": True},
     lazy={"type": "bool", "default": False},
+    rounds={"type": "int"},
     external_unix_sockets=DUMP["external_unix_sockets"],
     shell_job=DUMP["shell_job"],
 )

@@ -255,6 +255,8 @@ def migrate(options, check_mode):
             "external_unix_sockets", "shell_job", "lazy",
         )
         body = dict({key: options[key] for key in keys}, name=options["name_there"])
+        if options["rounds"] is not None:  # an older agent knows none
+            body["rounds"] = options["rounds"]
         (response,) = yield [request("POST", *(place + ("migrate",)), body=body)]
         after = response.result()
     return _migrated(True, after)

@@ -89,6 +89,12 @@ options:
         the container is ended.
     type: bool
     default: false
+  rounds:
+    description:
+      - How many rounds of memory, at most, go over before the container stands still, 0 for none and 16 at most; by
+        default what fits its memory. Where the kernel does not tell which memory is written to, and with O(via), none do,
+        and C(report.precopy) of the result says why.
+    type: int
 requirements:
   - CRIU on both nodes, see the variable C(agent_criu) of the role P(tricorn.containerd.agent#role).
 seealso:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tricorn.errors import FailedPrecondition
-from tricorn.service.migration_arrivals import Arrivals
+from tricorn.service.migration_landing import Landing
 
 
 class Records:
@@ -26,11 +26,11 @@ def test_it_runs_unless_its_memory_is_lost(state: str, told: bool) -> None:
     parts: Any = SimpleNamespace(runtime=SimpleNamespace(lazy_state=lambda _: state))
     arrival: Any = SimpleNamespace(ref=object(), offer=SimpleNamespace(id="5f"))
     records: Any = Records()
-    arrivals = Arrivals(parts, [])
+    landing = Landing(parts, offers=arrival, arrival=arrival, report=arrival)
     if told:
-        arrivals.record(arrival, records)
+        landing.record(records)
         assert records.told == [("in", "5f", "running")]
     else:
         with pytest.raises(FailedPrecondition, match="before all was given"):
-            arrivals.record(arrival, records)
+            landing.record(records)
         assert not records.told

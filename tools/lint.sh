@@ -52,7 +52,7 @@ check_vagrantfile() {
 }
 check_shell() { shell_scripts | xargs -0 shellcheck; }
 
-check_types() { mypy && MYPYPATH=tools mypy --package lab; } # one after the other: they share a cache
+check_types() { mypy && MYPYPATH=tools mypy --package lab --package guest_kernel; } # one after the other: they share a cache
 check_changelog() { cd collections/ansible_containerd && antsibull-changelog lint; }
 check_documentation() {
   antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck --disallow-unknown-collection-refs \

@@ -1,0 +1,1 @@
+"""A machine in qemu with another kernel: what this one refuses is tried there."""

@@ -10,6 +10,7 @@ _COLOURS: Final = {
     "tricorn": "#2a6f97",
     "containerd 2": "#c9772b",
     "containerd 2, parallel": "#e0a96d",
+    "curl, sha256sum, tar": "#7d9d7a",
     "floor": "#9aa0a6",
 }
 _LEFT, _WIDTH, _BAR, _GAP, _TOP = 190, 560, 13, 14, 58

@@ -17,6 +17,7 @@ import shapes
 from attrs import evolve
 from containerd_peer import ContainerdPeer
 from footprint import watching
+from plain_client import PIPES, UPLOADS, PlainClient
 from rig import Bound, Ceiling, Measurement, Series, stopwatch
 from shapes import Shape
 from sides import NEW, OLD, OURS, PARALLEL, Stage
@@ -25,8 +26,9 @@ from tricorn_side import TricornSide
 from tricorn_testing.registry import running_registry
 
 Side = TricornSide | ContainerdPeer
+Metered = Side | PlainClient
 Rounds = int | None  # in how many rounds a side takes part; None: in all
-Contender = tuple[Side, Callable[[], object], Callable[[], object], Rounds]  # side, work, undo, rounds
+Contender = tuple[Metered, Callable[[], object], Callable[[], object], Rounds]  # side, work, undo, rounds
 
 COMMAND: Final = f"{OURS}, command line"
 FLOOR: Final = "floor"
@@ -51,7 +53,7 @@ def alternate(result: Measurement, contenders: dict[str, Contender], rounds: int
                 undo()
 
 
-def _once(series: Series, side: Side, work: Callable[[], object]) -> None:
+def _once(series: Series, side: Metered, work: Callable[[], object]) -> None:
     os.sync()
     samples: list[float] = []
     before = side.meter.seconds()
@@ -91,7 +93,12 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
             lambda: side.forget(reference),
             None,
         )
+    plain, place = PlainClient(), stage.ground / "pipes"
+    contenders[PIPES] = (
+        plain, lambda: plain.pull(shape, stage.registry, place), lambda: shutil.rmtree(place), contenders[PARALLEL][3],
+    )  # fmt: skip
     alternate(result, contenders, 3 * rounds if shape.name == "tiny" else rounds)
+    plain.meter.remove()
     result.side(FLOOR).add_round([floor.wall], floor.cpu)
     result.notes.append(floor.describe())
     _bind(result, (NEW, PARALLEL), WALL.get(shape.name), CPU.get(shape.name))
@@ -143,11 +150,19 @@ def _push(stage: Stage, shape: Shape) -> Measurement:
         sides: dict[str, Side] = {OURS: stage.tricorn, NEW: stage.new}
         for side in sides.values():
             side.pull(reference)
-        alternate(result, {label: contender(side) for label, side in sides.items()}, stage.plan.pulls)
+        plain = PlainClient()
+        base = f"http://{target.address}/v2/pushed/{shape.name}"
+        contenders = {label: contender(side) for label, side in sides.items()}
+        contenders[UPLOADS] = plain, lambda: plain.push(shape, base), empty, None
+        # nearly all of it is the registry's time, on a disk whose speed comes and goes
+        alternate(result, contenders, 3 * stage.plan.pulls)
+        plain.meter.remove()
         for side in sides.values():
             side.forget(reference)
         empty()
     _bind(result, (NEW,), 1.0, None)
+    alone = Bound(UPLOADS, NEW, 1.0).measured(result.series)
+    result.notes.append(f"the registry's time for the blobs alone is {alone:.2f} × the wall time of {NEW}")
     return result
 
 

@@ -44,13 +44,20 @@ DIFF_TYPES: Final = {
 
 
 def alternate(result: Measurement, contenders: dict[str, Contender], rounds: int) -> None:
-    """Run all sides in each round, every other round the other way about; disks are quiet before each."""
+    """Run all sides in each round; disks are quiet before each."""
     for number in range(rounds):
-        order = list(contenders.items())
-        for label, (side, work, undo, most) in reversed(order) if number % 2 else order:
+        for label in _order(list(contenders), number):
+            side, work, undo, most = contenders[label]
             if most is None or number < most:
                 _once(result.side(label), side, work)
                 undo()
+
+
+def _order(labels: Sequence[str], number: int) -> Sequence[str]:
+    """Begin each round with another side, and run every other one backwards: none always follows the same."""
+    first = number % len(labels)
+    turned = [*labels[first:], *labels[:first]]
+    return turned[::-1] if number % 2 else turned
 
 
 def _once(series: Series, side: Metered, work: Callable[[], object]) -> None:
@@ -81,7 +88,7 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
         return side, lambda: side.pull(reference), lambda: side.forget(reference), rounds
 
     contenders = {OURS: contender(stage.tricorn), NEW: contender(stage.new)}
-    rounds = stage.plan.pulls if gzip else max(1, stage.plan.pulls - 1)
+    rounds = stage.plan.pulls
     contenders[PARALLEL] = contender(stage.parallel, max(1, rounds - 1))
     if gzip:
         contenders[OLD] = contender(stage.old, 1)

@@ -40,7 +40,7 @@ class Plan:
     runs: int = 12
     containers: int = 100
     dense: int = 500
-    pulls: int = 3
+    pulls: int = 5  # one takes a tenth more or less than the next, on a quiet machine, too
     shapes: tuple[str, ...] = tuple(SHAPES)  # of images, for what measures distribution
     quick: bool = False
 

@@ -6,19 +6,18 @@ works on the socket itself, and one call reads all the records that have arrived
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import trio
 
+from tricorn.registry import file_sending
+
 T = TypeVar("T")
 _FILES = trio.CapacityLimiter(8)
-_TURN = 0.5  # seconds that a file is sent by a thread before others have a say
 _RECORDS = 32  # of 16 KiB that are sent between two turns of other tasks
 
 
@@ -30,8 +29,8 @@ class ByteStream(Protocol):
     async def send_all(self, data: bytes | memoryview) -> None: ...
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """Send some of a file's bytes from `offset`, at most `count`, uncopied; return how many, 0 at the
-        file's end. Only where `sends_files` is true.
+        """Send some of a file's bytes from `offset`, at most `count`; return how many, 0 at the file's end.
+        Only where `sends_files` is true.
         """
         ...
 
@@ -63,11 +62,13 @@ class PlainStream:
             raise _os_error(error) from error
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        number = self._stream.socket.fileno()
+        bare = self._stream.socket
+        local = bare.getpeername()[0] == bare.getsockname()[0]
+        take = file_sending.taker(bare.fileno(), descriptor, local=local)
         sent = None
         while sent is None:  # what the disk has to be asked for holds up a thread only
             sent = await trio.to_thread.run_sync(
-                _send_file, number, descriptor, offset, count, limiter=_FILES
+                file_sending.send, bare.fileno(), take, offset, count, limiter=_FILES
             )
         return sent
 
@@ -145,26 +146,6 @@ class TlsStream:
                 await trio.lowlevel.wait_readable(self._socket)
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(self._socket)
-
-
-def _send_file(number: int, descriptor: int, offset: int, count: int) -> int | None:
-    """Send some of a file to a non-blocking socket for about `_TURN` seconds; return how many bytes, None
-    when it took nothing. A turn is that long as going to a thread and back for each 100 KB costs more than
-    sending them.
-    """
-    sent, end = 0, time.monotonic() + _TURN
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    while sent < count and (left := end - time.monotonic()) > 0:
-        try:
-            taken = os.sendfile(number, descriptor, offset + sent, count - sent)
-        except BlockingIOError:
-            poll.poll(left * 1000)
-            continue
-        if not taken:
-            return sent
-        sent += taken
-    return sent or None
 
 
 def _readable(descriptor: int) -> bool:

@@ -22,6 +22,7 @@ import trio
 
 from tricorn.errors import NotFound
 from tricorn.ports import BundleRef, Created
+from tricorn.runtime import conmon
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.conmon import find_by_bundle
 from tricorn_testing.containers import Node, running_node
@@ -287,6 +288,18 @@ async def test_a_cancelled_create_leaves_nothing(node):
             await node.runtime.create(ref)
         if scope.cancelled_caught:
             assert os.listdir(ref.bundle) == ["config.json"]
+            assert find_by_bundle(Bundle.of(ref)) == []
+            assert await node.runtime.pids(ref) == []
+
+
+async def test_a_monitor_without_a_command_line_so_far_is_ended_too(node, monkeypatch):
+    """It has none for a moment after it was launched, in which a create may be cancelled."""
+    monkeypatch.setattr(conmon, "find_by_bundle", lambda bundle: [])
+    for delay in (0.001, 0.003, 0.01, 0.02):
+        ref = await node.bundle("sleep", "100")
+        with trio.move_on_after(delay) as scope:
+            await node.runtime.create(ref)
+        if scope.cancelled_caught:
             assert find_by_bundle(Bundle.of(ref)) == []
             assert await node.runtime.pids(ref) == []
 

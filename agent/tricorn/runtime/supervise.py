@@ -85,6 +85,7 @@ class ConmonRuntime(Checkpoints, KeptExecs):
         self._consoles = f"{state_dir}/consoles"
         self._waiting = {}
         self._creating = 0
+        self._launched: dict[str, ProcessIdentity] = {}  # monitors of creates under way, by bundle
         self._clients_parents: set[str] = set()
         self._deleted = trio.Event()
 
@@ -194,6 +195,7 @@ class ConmonRuntime(Checkpoints, KeptExecs):
                 await self.delete(ref, None)
             raise
         finally:
+            self._launched.pop(bundle.path, None)
             self._creating -= 1
 
     async def _usable(self, ref: BundleRef) -> oci.OciRuntime:
@@ -246,12 +248,14 @@ class ConmonRuntime(Checkpoints, KeptExecs):
         return created
 
     async def _started(self, ref: BundleRef, monitor: conmon.Monitor) -> Created:
+        self._launched[ref.bundle] = monitor.identity
         try:
             pid = await conmon.wait_started(
                 monitor, seconds=limits.DUMP_CALL if ref.restore else limits.RUNTIME_CALL
             )
         except FailedPrecondition as error:
             await _end_monitors([monitor.identity])
+            del self._launched[ref.bundle]
             if ref.restore:
                 raise restore_failure(ref, error) from None
             words = oci.readable(runtime_log(Bundle.of(ref)) or error.why) or "the runtime gave no reason"
@@ -327,7 +331,7 @@ class ConmonRuntime(Checkpoints, KeptExecs):
             with trio.move_on_after(_MONITOR_PATIENCE):
                 created = await self.recover_created(ref)
         await group.kill_all()
-        await _end_monitors([created.monitor] if created else conmon.find_by_bundle(bundle), bool(created))
+        await _end_monitors([created.monitor] if created else self._monitors(bundle), bool(created))
         gone = await group.kill_all() and created is not None and not process.alive(created.init)
         if runtime.knows(ref.namespace, ref.id):
             with suppress(FailedPrecondition):
@@ -349,7 +353,7 @@ class ConmonRuntime(Checkpoints, KeptExecs):
         if saved:
             await trio.lowlevel.checkpoint()
             return saved
-        monitors = conmon.find_by_bundle(bundle)
+        monitors = self._monitors(bundle)
         if not monitors:
             return None
         with trio.move_on_after(limits.RUNTIME_CALL):
@@ -363,6 +367,12 @@ class ConmonRuntime(Checkpoints, KeptExecs):
                     return created
                 await trio.sleep(0.01)
         return None
+
+    def _monitors(self, bundle: Bundle) -> list[ProcessIdentity]:
+        """Return the monitors of a bundle. One that was launched a moment ago has no command line yet."""
+        launched = self._launched.get(bundle.path)
+        found = conmon.find_by_bundle(bundle)
+        return [launched, *(each for each in found if each != launched)] if launched else found
 
     # ------------------------------------------------------------ figures
     async def pids(self, ref: BundleRef) -> list[int]:

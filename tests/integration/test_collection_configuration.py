@@ -20,7 +20,7 @@ def test_snapshots_are_made_once(agent: Daemon, ansible: Ansible) -> None:
     check = {"keywords": {"check_mode": True, "diff": True}}
     work: dict[str, Any] = {"key": "work", "namespace": "layers", "keep": True}
     base = {"key": "base", "namespace": "layers", "state": "committed", "source": "work", "keep": True}
-    look = {"key": "look", "namespace": "layers", "state": "view", "parent": "base"}
+    look = {"key": "look", "namespace": "layers", "state": "view", "parent": "base", "keep": True}
     gone = {"key": "look", "namespace": "layers", "state": "absent"}
     played = ansible.play(
         agent.socket_path,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tricorn_testing import cgroups
 from tricorn_testing.ctr import CACHE, RELEASES, Ctr, ctr_program
 from tricorn_testing.packages import Release, make_runnable
 from tricorn_testing.processes import kill_naming
@@ -94,7 +95,9 @@ def prefix_of(version: str) -> Path:
 def running_containerd(
     directory: Path, namespace: str, plugins: str = "", version: str = "1.6"
 ) -> Iterator[Containerd]:
-    """Run one for the length of the context; its log is printed if the context fails."""
+    """Run one for the length of the context; its log is printed if the context fails. `namespace` is nobody
+    else's: runtimes leave its control group, which is removed at the end.
+    """
     daemon = Containerd(directory, namespace, plugins, version)
     try:
         daemon.start()
@@ -104,3 +107,4 @@ def running_containerd(
         raise
     finally:
         daemon.stop()
+        cgroups.remove([path for path in cgroups.cgroups_naming(f"/{namespace}") if namespace in path.parts])

@@ -16,6 +16,7 @@ import pytest
 
 from tricorn_testing.ctr import CACHE
 from tricorn_testing.daemon import ApiError, Daemon
+from tricorn_testing.netns import named_netns
 from tricorn_testing.paths import short_directory
 
 _ROOT = Path(__file__).parents[3]
@@ -100,6 +101,8 @@ def checkpointing_daemon(program: str = "") -> Iterator[SecludedDaemon]:
     `program` instead of CRIU itself.
     """
     need_criu()
+    with named_netns():  # from a machine's first on, later ones are seen in mount namespaces made before, too
+        pass
     with short_directory() as directory:
         daemon = SecludedDaemon(directory, config=criu_config(directory, program))
         try:

@@ -6,7 +6,6 @@ some 15 ms. The CPU time is that of the daemon and all its children; memory is t
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from attrs import evolve
 from containerd_peer import ContainerdPeer
 from footprint import watching
 from plain_client import PIPES, UPLOADS, PlainClient
-from rig import Bound, Ceiling, Measurement, Series, stopwatch
+from rig import Bound, Ceiling, Measurement, Series, settle, stopwatch
 from shapes import Shape
 from sides import NEW, OLD, OURS, PARALLEL, Stage
 from tricorn_side import TricornSide
@@ -43,12 +42,13 @@ DIFF_TYPES: Final = {
 }
 
 
-def alternate(result: Measurement, contenders: dict[str, Contender], rounds: int) -> None:
-    """Run all sides in each round; disks are quiet before each."""
+def alternate(result: Measurement, contenders: dict[str, Contender], rounds: int, written: int = 0) -> None:
+    """Run all sides in each round; disks are quiet before each, and rested from the bytes it writes."""
     for number in range(rounds):
         for label in _order(list(contenders), number):
             side, work, undo, most = contenders[label]
             if most is None or number < most:
+                settle(written)
                 _once(result.side(label), side, work)
                 undo()
 
@@ -61,7 +61,6 @@ def _order(labels: Sequence[str], number: int) -> Sequence[str]:
 
 
 def _once(series: Series, side: Metered, work: Callable[[], object]) -> None:
-    os.sync()
     samples: list[float] = []
     before = side.meter.seconds()
     with watching(side.meter) as footprint, stopwatch(samples):
@@ -104,7 +103,7 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
     contenders[PIPES] = (
         plain, lambda: plain.pull(shape, stage.registry, place), lambda: shutil.rmtree(place), contenders[PARALLEL][3],
     )  # fmt: skip
-    alternate(result, contenders, 3 * rounds if shape.name == "tiny" else rounds)
+    alternate(result, contenders, 3 * rounds if shape.name == "tiny" else rounds, shape.written)
     plain.meter.remove()
     result.side(FLOOR).add_round([floor.wall], floor.cpu)
     result.notes.append(floor.describe())
@@ -162,7 +161,7 @@ def _push(stage: Stage, shape: Shape) -> Measurement:
         contenders = {label: contender(side) for label, side in sides.items()}
         contenders[UPLOADS] = plain, lambda: plain.push(shape, base), empty, None
         # nearly all of it is the registry's time, on a disk whose speed comes and goes
-        alternate(result, contenders, 3 * stage.plan.pulls)
+        alternate(result, contenders, 3 * stage.plan.pulls, shape.written)
         plain.meter.remove()
         for side in sides.values():
             side.forget(reference)
@@ -190,7 +189,7 @@ def _import(stage: Stage, shape: Shape) -> Measurement:
         return side, lambda: side.import_archive(archive, name), lambda: side.forget(f"{name}:1"), None
 
     contenders = {OURS: contender(stage.tricorn), NEW: contender(stage.new)}
-    alternate(result, contenders, stage.plan.pulls)
+    alternate(result, contenders, stage.plan.pulls, shape.written)
     archive.unlink()
     _bind(result, (NEW,), None, None)
     return result

@@ -15,6 +15,9 @@ from typing import Literal
 from attrs import Factory, define, frozen
 
 FILESYSTEM_SIZE = "32G"  # sparse
+_QUIET = 4  # looks, a tenth of a second apart, at disks on which nothing changes
+_REST = 5.0  # seconds for each gigabyte
+_SETTLING = 20.0  # seconds after which somebody else writes there
 _LEAVING = 10.0  # seconds that what a side started may take to end
 Kind = Literal["wall", "cpu", "peak"]
 
@@ -39,6 +42,22 @@ def journaled_filesystem(image: Path, point: Path) -> Iterator[Path]:
         else:
             subprocess.run(["umount", "--lazy", str(point)], check=False)
         image.unlink()
+
+
+def settle(written: int) -> None:
+    """Wait until what was written is on the disks, and what was removed is discarded there, which the kernel
+    does some time after the removal: who comes next would pay for it. Then rest for as long as fits the bytes
+    `written` in each turn: on a virtual machine, turns of gigabytes that follow each other at once differ up
+    to two times by what was before them.
+    """
+    os.sync()
+    seen, quiet = "", 0
+    deadline = time.monotonic() + _SETTLING
+    while quiet < _QUIET and time.monotonic() < deadline:
+        time.sleep(0.1)
+        now = "".join(path.read_text() for path in sorted(Path("/sys/block").glob("loop*/stat")))
+        seen, quiet = now, quiet + 1 if now == seen else 0
+    time.sleep(written / 1e9 * _REST)
 
 
 @define

@@ -54,6 +54,11 @@ class Shape:
         manifest = self.layout.document(index["manifests"][0]["digest"])
         return [self.layout.blob(layer["digest"]) for layer in manifest["layers"]]
 
+    @property
+    def written(self) -> int:
+        """Bytes that a pull writes: the packed layers and what is in them."""
+        return sum(path.stat().st_size for path in (*self.blobs(), *self.tars))
+
 
 class KeptLayout(ImageLayout):
     """A layout that is on disk already."""

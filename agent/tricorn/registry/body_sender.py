@@ -32,7 +32,7 @@ class BodySender:
         return self._stream.sends_files
 
     async def file(self, descriptor: int, offset: int, count: int) -> int:
-        """Send some bytes of a file, at most `count`, return how many, 0 at its end."""
+        """Send some bytes of a file, at most `count`; return how many, 0 at its end."""
         async with self._watched():
             return await self._stream.send_file(descriptor, offset, count)
 

@@ -91,6 +91,12 @@ def number_of(fields: Fields, number: int) -> int:
     return value if isinstance(value, int) else int.from_bytes(value, "little")
 
 
+def sint_of(fields: Fields, number: int) -> int:
+    """Return a number that is a sint32, of which CRIU reads 32 bits, 0 for none."""
+    value = number_of(fields, number) & 0xFFFFFFFF
+    return (value >> 1) ^ -(value & 1)
+
+
 def numbers_of(fields: Fields, number: int) -> Iterator[int]:
     """Yield a repeated number, packed or not."""
     for value in fields.get(number, ()):

@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import frozen
 
-from tricorn.rules.criu_images import Fields, entries, message_of, number_of, text_of
+from tricorn.rules.criu_images import Fields, entries, message_of, number_of, sint_of, text_of
 from tricorn.rules.dump_file_images import NAME as FILES
 from tricorn.rules.dump_mount_forms import KINDS, is_clean
 from tricorn.rules.dump_mount_images import DumpedMount
@@ -68,9 +68,7 @@ def _files(data: bytes) -> Iterator[tuple[int, _Named]]:
     for fields in entries(data, "files", FILES):
         if 3 in fields:
             found = message_of(fields, 3, FILES)
-            mount = number_of(found, 7) & 0xFFFFFFFF  # a sint32
-            named = _Named(text_of(found, 6), (mount >> 1) ^ -(mount & 1))
-            yield number_of(found, 1), named
+            yield number_of(found, 1), _Named(text_of(found, 6), sint_of(found, 7))
 
 
 def _touched(fields: Fields, files: Mapping[int, _Named]) -> Iterator[_Named]:

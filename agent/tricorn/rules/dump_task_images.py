@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from tricorn.rules.criu_images import Fields, bytes_of, message_of, number_of, parse
+from tricorn.rules.criu_images import Fields, bytes_of, message_of, number_of, parse, sint_of
 
 INFINITE: Final = (1 << 64) - 1
 Limits = tuple[tuple[int, int], ...]  # soft, hard; by the kernel's numbers
@@ -32,16 +32,10 @@ def task_of(process: Fields, thread: Fields, name: str) -> Task:
     return Task(
         policy=number_of(thread, 4),
         priority=number_of(thread, 5),
-        nice=_zigzag(number_of(thread, 3)),
+        nice=sint_of(thread, 3),
         limits=tuple((number_of(each, 1), number_of(each, 2)) for each in limits),
         oom_score_adj=_signed(number_of(process, 14)),
     )
-
-
-def _zigzag(value: int) -> int:
-    """CRIU reads 32 bits of what is a sint32."""
-    value &= 0xFFFFFFFF
-    return (value >> 1) ^ -(value & 1)
 
 
 def _signed(value: int) -> int:

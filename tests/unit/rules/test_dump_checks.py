@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +16,8 @@ from tricorn.errors import InvalidArgument, PermissionDenied, TricornError
 from tricorn.rules.dump_checks import check_dump
 from tricorn.rules.dump_images import Dump, Filter, read_dump, wanted
 from tricorn.runtime.syscall_names import TOKENS, numbers_of
+from tricorn_testing.recorded_dump import IMAGES, SPEC, granted, recorded
 
-RECORDED = Path(__file__).with_name("recorded_dump")
-IMAGES = {path.name: path.read_bytes() for path in sorted(RECORDED.glob("*.img"))}
-SPEC = json.loads((RECORDED / "spec.json").read_text())
 HIDDEN = ["/proc/acpi", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/bus", "/proc/fs", "/proc/irq",
           "/proc/sys"]  # fmt: skip
 ALLOW_ALL = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
@@ -31,30 +26,14 @@ needs_libseccomp = pytest.mark.skipif(
 )
 
 
-def dump() -> Dump:
-    return read_dump(IMAGES, list(IMAGES))
-
-
 def check(found: Dump, spec: dict[str, Any] = SPEC, existing: list[str] = HIDDEN) -> None:
     check_dump(
         found, spec, existing=existing, architecture="amd64", tokens=TOKENS, numbers=numbers_of
     )  # fmt: skip
 
 
-def changed(**paths: Any) -> dict[str, Any]:
-    """Return the spec with some members replaced; `__` stands for a dot."""
-    spec = copy.deepcopy(SPEC)
-    for path, value in paths.items():
-        *parents, last = path.split("__")
-        part = spec
-        for name in parents:
-            part = part[name]
-        part[last] = value
-    return spec
-
-
 def test_what_is_read() -> None:
-    found = dump()
+    found = recorded()
     assert [thread.file for thread in found.threads] == ["core-1.img", "core-13.img"]
     assert {thread.machine for thread in found.threads} == {"amd64"}
     assert {mount.point for mount in found.mounts} >= {"/", "/proc", "/sys/firmware", "/dev/pts"}
@@ -65,30 +44,30 @@ def test_what_is_read() -> None:
 
 @needs_libseccomp
 def test_with_the_spec_it_was_dumped_with_it_is_restored() -> None:
-    check(dump())
+    check(recorded())
 
 
 @needs_libseccomp
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (changed(process__capabilities__bounding=["CAP_KILL"]), "CAP_AUDIT_WRITE"),
-        (changed(process__user={"uid": 1000, "gid": 1000}), "user 0, not 1000"),
-        (changed(process__apparmorProfile="strict"), "label"),
-        (changed(mounts=[item for item in SPEC["mounts"] if item["destination"] != "/dev/shm"]), "/dev/shm"),
+        (granted(process__capabilities__bounding=["CAP_KILL"]), "CAP_AUDIT_WRITE"),
+        (granted(process__user={"uid": 1000, "gid": 1000}), "user 0, not 1000"),
+        (granted(process__apparmorProfile="strict"), "label"),
+        (granted(mounts=[item for item in SPEC["mounts"] if item["destination"] != "/dev/shm"]), "/dev/shm"),
         (
-            changed(linux__maskedPaths=[*SPEC["linux"]["maskedPaths"], "/proc/kmsg"]),
+            granted(linux__maskedPaths=[*SPEC["linux"]["maskedPaths"], "/proc/kmsg"]),
             "/proc/kmsg isn't masked",
         ),
-        (changed(linux__readonlyPaths=["/proc/tty"]), "/proc/tty isn't read-only"),
-        (changed(root__readonly=True), "root file system is writable"),
-        (changed(linux__seccomp={**SPEC["linux"]["seccomp"], "syscalls": []}), "lets more through"),
+        (granted(linux__readonlyPaths=["/proc/tty"]), "/proc/tty isn't read-only"),
+        (granted(root__readonly=True), "root file system is writable"),
+        (granted(linux__seccomp={**SPEC["linux"]["seccomp"], "syscalls": []}), "lets more through"),
     ],
     ids=["capability", "user", "label", "mount", "mask", "read-only path", "root", "seccomp"],
 )
 def test_what_exceeds_the_targets_spec_is_refused(spec: dict[str, Any], words: str) -> None:
     with pytest.raises(PermissionDenied) as caught:
-        check(dump(), spec, [*HIDDEN, "/proc/kmsg", "/proc/tty"])
+        check(recorded(), spec, [*HIDDEN, "/proc/kmsg", "/proc/tty"])
     assert words in str(caught.value)
 
 
@@ -98,11 +77,11 @@ def test_one_call_less_in_the_profile_is_noticed() -> None:
     for name in ("getcwd", "execve", "chdir"):
         fewer = {**rule, "names": [known for known in rule["names"] if known != name]}
         with pytest.raises(PermissionDenied):
-            check(dump(), changed(linux__seccomp={**SPEC["linux"]["seccomp"], "syscalls": [fewer]}))
+            check(recorded(), granted(linux__seccomp={**SPEC["linux"]["seccomp"], "syscalls": [fewer]}))
 
 
 def test_processes_without_what_the_target_demands_are_refused() -> None:
-    found = dump()
+    found = recorded()
     thread = found.threads[0]
     for weaker in (
         evolve(thread, no_new_privileges=False),
@@ -120,14 +99,14 @@ def test_processes_without_what_the_target_demands_are_refused() -> None:
 
 
 def test_a_filter_that_lets_all_through_is_refused() -> None:
-    found = dump()
+    found = recorded()
     with pytest.raises(PermissionDenied) as caught:
         check(evolve(found, filters=(Filter(ALLOW_ALL, None), Filter(ALLOW_ALL, None))))
     assert "lets more through" in str(caught.value) or "can't be compared" in str(caught.value)
 
 
 def test_filters_in_a_circle_are_refused() -> None:
-    found = dump()
+    found = recorded()
     circle = tuple(evolve(item, previous=0) for item in found.filters)
     with pytest.raises(InvalidArgument):
         check(evolve(found, filters=circle))
@@ -146,7 +125,7 @@ def test_a_damaged_image_is_a_typed_error_or_another_dump(name: str, at: int, no
 @pytest.mark.parametrize(("state", "accepted"), [(1, False), (2, True)])
 def test_a_process_that_has_ended_needs_no_identity(state: int, accepted: bool) -> None:
     """Its parent hasn't asked how it ended; one that says that it lives has to say who it is."""
-    images = {path.name: path.read_bytes() for path in RECORDED.iterdir() if wanted(path.name)}
+    images = {name: data for name, data in IMAGES.items() if wanted(name)}
     message = bytes((0x08, 1, 0x1A, 2, 0x08, state))  # the machine, and of the task its state
     head = (0x54564319).to_bytes(4, "little") + (0x55053847).to_bytes(4, "little")
     images["core-4242.img"] = head + len(message).to_bytes(4, "little") + message
@@ -157,13 +136,13 @@ def test_a_process_that_has_ended_needs_no_identity(state: int, accepted: bool) 
         return
     found = read_dump(images, names)
     assert "core-4242.img" not in {thread.file for thread in found.threads}
-    assert found.inside == dump().inside
+    assert found.inside == recorded().inside
     check(found)
 
 
 def test_filters_for_all_threads_at_once_stand_for_those_of_the_others() -> None:
     """CRIU writes them down for the first thread only, marked TSYNC."""
-    found = dump()
+    found = recorded()
     leader, other = found.threads
     bare = evolve(other, seccomp_mode=0, filter=None)
     synced = tuple(evolve(one, synced=True) for one in found.filters)
@@ -184,13 +163,13 @@ def test_filters_for_all_threads_at_once_stand_for_those_of_the_others() -> None
 
 # ------------------------------------------------------------ user namespaces
 LINES = {"containerID": 0, "hostID": 100_000, "size": 65536}
-MAPPED = changed(linux__uidMappings=[LINES], linux__gidMappings=[LINES])
+MAPPED = granted(linux__uidMappings=[LINES], linux__gidMappings=[LINES])
 MAPPING = ((0, 100_000, 65536),)
 
 
 def in_user_namespace(inside: set[int], **more: Any) -> Dump:
     return evolve(
-        dump(), outside={**dump().outside, "user": 7}, inside={**dump().inside, "user": frozenset(inside)},
+        recorded(), outside={**recorded().outside, "user": 7}, inside={**recorded().inside, "user": frozenset(inside)},
         mappings={14: (MAPPING, MAPPING)}, **more,
     )  # fmt: skip
 
@@ -198,9 +177,9 @@ def in_user_namespace(inside: set[int], **more: Any) -> Dump:
 @needs_libseccomp
 def test_a_user_namespace_is_the_one_that_was_granted() -> None:
     check(in_user_namespace({14}), MAPPED)
-    dev = next(mount for mount in dump().mounts if mount.point == "/dev")
+    dev = next(mount for mount in recorded().mounts if mount.point == "/dev")
     device = evolve(dev, id=999, parent=dev.id, point="/dev/tty", external=True, key="/dev/tty", device=6)
-    check(in_user_namespace({14}, mounts=(*dump().mounts, device)), MAPPED)
+    check(in_user_namespace({14}, mounts=(*recorded().mounts, device)), MAPPED)
 
 
 @pytest.mark.parametrize("inside", [{7}, {14, 7}, {14, 0}, {0}, set()])

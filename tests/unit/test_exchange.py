@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tricorn import errors, limits
-from tricorn.client import calls
+from tricorn.client import calls, image_calls
 from tricorn.exchange import Call, Exchange, Head, Lines, Mark, decode, failure, outcome
 from tricorn.frames import FrameKind, encode_document
 
@@ -92,8 +92,8 @@ def test_a_post_without_body_says_so() -> None:
 @pytest.mark.parametrize(
     ("call", "header", "value"),
     [
-        (calls.put_image("d", {}, stream=True), "accept", "application/x-ndjson"),
-        (calls.put_image("d", {}, detach=True), "prefer", "respond-async"),
+        (image_calls.put_image("d", {}, stream=True), "accept", "application/x-ndjson"),
+        (image_calls.put_image("d", {}, detach=True), "prefer", "respond-async"),
         (calls.attach("d", "web"), "upgrade", "tricorn-stdio/1"),
         (calls.exec_session("d", "web"), "connection", "Upgrade"),
     ],
@@ -105,7 +105,7 @@ def test_headers(call: Call, header: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("call", "target"),
     [
-        (calls.image("default", "docker.io/library/redis:latest"), "/v1/default/images/docker.io%2Flibrary%2Fredis%3Alatest"),
+        (image_calls.image("default", "docker.io/library/redis:latest"), "/v1/default/images/docker.io%2Flibrary%2Fredis%3Alatest"),
         (calls.snapshot("d", "overlay", "a b/../c?#%"), "/v1/d/snapshots/overlay/a%20b%2F..%2Fc%3F%23%25"),
         (calls.containers("d", ["labels.a==b", "id"], all=False), "/v1/d/containers?all=false&filter=labels.a%3D%3Db&filter=id"),
         (calls.delete_container("d", "web", force=True, stop_timeout=0.5), "/v1/d/containers/web?force=true&stop_timeout=0.5"),
@@ -115,7 +115,7 @@ def test_headers(call: Call, header: str, value: str) -> None:
         (calls.attach("d", "web", start=True), "/v1/d/containers/web/attach?start=true"),
         (calls.wait("d", "web"), "/v1/d/containers/web/wait?condition=stopped"),
         (calls.explain("d", "image/a"), "/v1/d/gc/explain?object=image%2Fa"),
-        (calls.delete_image("d", "a"), "/v1/d/images/a"),
+        (image_calls.delete_image("d", "a"), "/v1/d/images/a"),
         (calls.snapshots("d"), "/v1/d/snapshots"),
     ],
 )  # fmt: skip

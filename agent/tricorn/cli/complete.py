@@ -9,7 +9,7 @@ import click
 
 from tricorn.cli.door import Door, calls
 from tricorn.cli.settings import Settings
-from tricorn.client import upkeep_calls
+from tricorn.client import image_calls, upkeep_calls
 from tricorn.client.exec_calls import execs as list_execs
 from tricorn.client.migration_calls import list_migrations
 from tricorn.client.network_calls import networks as list_networks
@@ -63,7 +63,7 @@ def execs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[s
 
 def hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the host of a registry that images here are called after."""
-    names = _names(calls.images, "name")(ctx, param, "")
+    names = _names(image_calls.images, "name")(ctx, param, "")
     found = {name.partition("/")[0] for name in names if "/" in name} | {"docker.io"}
     return sorted(host for host in found if host.startswith(incomplete) and _is_host(host))
 
@@ -74,7 +74,7 @@ def _is_host(word: str) -> bool:
 
 def images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Complete an image's name, in full or as people write it (redis:7 for docker.io/library/redis:7)."""
-    names = _names(calls.images, "name")(ctx, param, "")
+    names = _names(image_calls.images, "name")(ctx, param, "")
     short = sorted({familiar(name) for name in names})
     return [name for name in short if name.startswith(incomplete)] or [
         name for name in names if name.startswith(incomplete)

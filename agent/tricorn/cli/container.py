@@ -15,6 +15,7 @@ from tricorn.cli.figures import age, labels, parse_duration, truncate
 from tricorn.cli.output import attempt, each, each_at_once, emit_json, emit_several, table
 from tricorn.cli.settings import Settings, command
 from tricorn.cli.wait import wait
+from tricorn.client import image_calls
 from tricorn.errors import NotFound
 from tricorn.exchange import Call
 
@@ -165,7 +166,7 @@ def inspect(settings: Settings, names: tuple[str, ...]) -> int:
 
 def _image(settings: Settings, name: str, missing: NotFound) -> Any:
     try:
-        return settings.door.call(calls.image(settings.namespace, name))
+        return settings.door.call(image_calls.image(settings.namespace, name))
     except NotFound:
         raise NotFound(f"no container and no image is called {name}", hint=missing.hint) from None
 

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from tricorn.cli import complete, progress
-from tricorn.cli.door import calls
 from tricorn.cli.figures import age, short_digest, size
 from tricorn.cli.image_moves import export, import_, pinned, push, tag
 from tricorn.cli.image_work import check, convert, label, referrers, usage
@@ -15,6 +14,7 @@ from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json, emit_several, listing
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
+from tricorn.client import image_calls as calls
 
 image_command = click.Group("image", help="Pull, push, list, export, import, tag and remove images.")
 

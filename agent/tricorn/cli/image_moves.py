@@ -12,11 +12,11 @@ from typing import IO, Any, Final
 import click
 
 from tricorn.cli import complete, progress, uploads
-from tricorn.cli.door import calls
 from tricorn.cli.operation import begun
 from tricorn.cli.output import each, emit_json
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
+from tricorn.client import image_calls as calls
 from tricorn.errors import InvalidArgument, ResourceExhausted
 
 _CHUNK: Final = 1 << 20

@@ -8,11 +8,11 @@ from typing import Any, Final
 import click
 
 from tricorn.cli import complete, progress
-from tricorn.cli.door import calls
 from tricorn.cli.figures import pairs, parse_duration, shifted, short_digest, size
 from tricorn.cli.output import emit_json, print_made, table
 from tricorn.cli.registry_login import login_of, login_options
 from tricorn.cli.settings import Settings, command
+from tricorn.client import image_calls as calls
 from tricorn.errors import FailedPrecondition
 
 EXPIRE: Final = "containerd.io/gc.expire"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from tricorn.client import calls
+from tricorn.client import image_calls as calls
 from tricorn.client.nouns import Noun
 from tricorn.client.stream import Work, open_bytes, open_work
 from tricorn.client.values import plain, value, values

@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 from attrs import evolve, frozen
 
-from tricorn.client import calls
+from tricorn.client import calls, image_calls
 from tricorn.client.node_state_calls import put_node_state
 from tricorn.errors import DeadlineExceeded, Internal, PermissionDenied, TricornError
 from tricorn.fleet import answers
@@ -110,7 +110,8 @@ async def _look(link: Link, wanted: Wanted, view: NodeView) -> NodeView:
         view = evolve(view, containers=answers.containers(listed, samples.get("items", [])))
     if wanted.images:
         view = evolve(
-            view, images=answers.images(namespaces, [await link.call(calls.images(n)) for n in namespaces])
+            view,
+            images=answers.images(namespaces, [await link.call(image_calls.images(n)) for n in namespaces]),
         )
     if wanted.figures:
         view = evolve(

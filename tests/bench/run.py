@@ -6,6 +6,7 @@ Needs root. Keeps its downloads and images in .bench/ for the next time. Exits w
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ def main() -> int:
     if options.rounds:
         plan = evolve(plan, rounds=options.rounds, pulls=options.rounds)
     results: list[Measurement] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up, as Ctrl-C does
     console.print("[dim]preparing: the peers, a journaled file system, a registry, images[/]")
     with stage(plan, WORK) as ground:
         versions = ground.versions()

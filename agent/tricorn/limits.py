@@ -70,6 +70,7 @@ REFERRERS: Final = 1024  # artifacts that refer to one image: a label keeps each
 REFERRERS_PAGES: Final = 64  # of a registry's list of them
 REGISTRY_PIECE: Final = 32 * MIB  # of an upload that is resumed or that a proxy wants in pieces
 EXTRACTIONS_PARALLEL: Final = 4
+FILLED_BESIDE: Final = 32 * MIB  # of a layer whose files have a process of their own that fills them
 COPIES_PARALLEL: Final = 4  # files being copied into containers or out of them
 COPY_SHOWN: Final = 64 * KIB  # text of a file that a change shows
 COPY_DIGEST: Final = 16 * MIB  # of a file that is to be replaced: a larger one is told by its size

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Final, Literal
 
 from tricorn import limits
@@ -34,6 +35,8 @@ from tricorn.fs.tarheader import (
 from tricorn.fs.tarstream import TarStream
 
 WhiteoutForm = Literal["overlay", "apply"]
+# Fills, dates and closes a descriptor by and by: with a member's content at a place of the current chunk.
+Fill = Callable[[int, int, Entry], None]
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,8 +58,16 @@ class LayerApplier:
     a lower layer, if one has them.
     """
 
-    def __init__(self, root: int, form: WhiteoutForm = "overlay", *, skip_devices: bool = False) -> None:
+    def __init__(
+        self,
+        root: int,
+        form: WhiteoutForm = "overlay",
+        *,
+        skip_devices: bool = False,
+        fill: Fill | None = None,
+    ) -> None:
         self._skip_devices = skip_devices
+        self._fill = fill
         self._tree = DirectoryTree(root)
         self._whiteouts = whiteouts.of_form(form, self._tree)
         # Only removals ask later what this layer brought: marks never touch it.
@@ -156,17 +167,23 @@ class LayerApplier:
         except FileExistsError:
             parent = self._displace(parent, base)
             fd = os.open(base, _CREATE, mode, dir_fd=parent.fd)
+        given = False
         try:
             foreign = entry.uid != self._uid or entry.gid != self._gid or not parent.plain
             if foreign or mode & 0o7000 or entry.xattrs or entry.pax or entry.segments is not None:
                 self._unusual(stream, entry, fd, path, plain=parent.plain)
             else:
-                if size:
-                    stream.copy(fd, size)
                 self.tally.file(size)
+                if size:
+                    if self._fill is not None and (where := stream.lend()) is not None:
+                        given = True
+                        self._fill(fd, where, entry)
+                        return
+                    stream.copy(fd, size)
             os.utime(fd, ns=(mtime, mtime))
         finally:
-            os.close(fd)
+            if not given:
+                os.close(fd)
 
     def _unusual(self, stream: TarStream, entry: Entry, fd: int, path: bytes, *, plain: bool) -> None:
         """Fill a file that is sparse, or that isn't described by how it was made alone."""

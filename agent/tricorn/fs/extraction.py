@@ -38,10 +38,14 @@ class ExtractorPool:
     """Implements `ports.Extractor`. Owns the fork server between `__aenter__` and `__aexit__`.
 
     At most `limits.EXTRACTIONS_PARALLEL` layers are applied at a time; further `start`s wait. A server
-    that died is started again by the next `start`.
+    that died is started again by the next `start`. Layers of `filled_beside` bytes and more have their files
+    filled by a process beside the one that makes them.
     """
 
-    def __init__(self, parallel: int = limits.EXTRACTIONS_PARALLEL) -> None:
+    def __init__(
+        self, parallel: int = limits.EXTRACTIONS_PARALLEL, *, filled_beside: int = limits.FILLED_BESIDE
+    ) -> None:
+        self._filled_beside = filled_beside
         self._limiter = trio.CapacityLimiter(parallel)
         self._lock = trio.Lock()
         self._server: trio.Process | None = None
@@ -72,12 +76,19 @@ class ExtractorPool:
 
     @asynccontextmanager
     async def start(
-        self, source: str, target: str, compression: str, whiteouts: WhiteoutFormat = "overlay"
+        self,
+        source: str,
+        target: str,
+        compression: str,
+        whiteouts: WhiteoutFormat = "overlay",
+        *,
+        size: int = 0,
     ) -> AsyncIterator[RunningExtraction]:
         """Begin to apply `source` to `target`; see `ports.Extractor`. Waits for a free place first."""
         if compression not in _COMPRESSIONS:
             raise InvalidArgument(f"unknown compression {compression!r}", field="compression")
-        request = json.dumps({"compression": compression, "whiteouts": whiteouts}).encode()
+        beside = size >= self._filled_beside
+        request = json.dumps({"compression": compression, "whiteouts": whiteouts, "beside": beside}).encode()
         async with self._limiter:
             extraction = await self._begin(lambda: RunningExtraction(source, target), request)
             try:

@@ -18,12 +18,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from tricorn.errors import Internal, ResourceExhausted, TricornError
 from tricorn.fs import confine, copy_child, diff_child, repack_child, seccomp, unpacking
 from tricorn.fs.archive import LayerApplier
 from tricorn.fs.entrychecks import in_user_namespace
+from tricorn.fs.filling import Filling
 from tricorn.fs.tarstream import TarStream
 from tricorn.fs.unpacking import Unpacked
 
@@ -74,7 +76,7 @@ def _warm_up() -> None:
     hashlib.sha256(b"").hexdigest()
     global _confined_user  # noqa: PLW0603 - asked once, while there is a /proc
     _confined_user = in_user_namespace()
-    for names in (seccomp.LAYER, seccomp.COMPUTE, seccomp.COPY):
+    for names in (seccomp.LAYER, seccomp.COMPUTE, seccomp.FILL, seccomp.COPY):
         seccomp.prepare(names)
     gc.collect()
     gc.freeze()
@@ -146,7 +148,7 @@ def _extractor(
         else:
             target, result, *link = _keep_only([descriptors[1], descriptors[3], *unpacked.descriptors])
             unpacked.descriptors = link
-            answer = _told(lambda: _apply(unpacked, target, request["whiteouts"]))
+            answer = _told(lambda: _apply(unpacked, target, request))
         _send(result, json.dumps(answer).encode())
         status = 0
     finally:
@@ -163,15 +165,20 @@ def _keep_only(descriptors: list[int]) -> list[int]:
     return low
 
 
-def _apply(unpacked: Unpacked, target: int, form: Any) -> dict[str, Any]:
+def _apply(unpacked: Unpacked, target: int, request: dict[str, Any]) -> dict[str, Any]:
+    form = request["whiteouts"]
     confine.enter_root(target)
     confine.limit_resources()
     confine.forbid_tracing()
+    filling = None
+    if request["beside"]:
+        with suppress(OSError):  # it goes without
+            filling = unpacked.filling()
     # Only the opaque mark, a `trusted.` attribute, takes this wide a capability.
     more = {confine.SYS_ADMIN} if form == "overlay" else set()
     confine.keep_capabilities(_CAPABILITIES | more)
     seccomp.install()
-    return extract(unpacked, target, form)
+    return extract(unpacked, target, form, filling)
 
 
 def _told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -201,13 +208,16 @@ def _send(result: int, data: bytes) -> None:
         os.write(result, data[start : start + PACKET])
 
 
-def extract(unpacked: Unpacked, target: int, form: Any) -> dict[str, Any]:
+def extract(unpacked: Unpacked, target: int, form: Any, filling: Filling | None) -> dict[str, Any]:
     """Apply the layer that `unpacked` gives to the directory `target`; return the result as a document."""
     gc.disable()
-    applier = LayerApplier(target, form, skip_devices=_confined_user)
-    stream = TarStream(unpacked.chunks())
+    fill = None if filling is None else filling.give
+    applier = LayerApplier(target, form, skip_devices=_confined_user, fill=fill)
+    stream = TarStream(unpacked.chunks(filling))
     applier.run(stream)
     stream.drain()
+    if filling is not None:
+        filling.finish()
     diff_id, size = unpacked.finish()
     return {
         "diff_id": diff_id,

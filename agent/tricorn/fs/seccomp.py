@@ -48,6 +48,7 @@ COMPUTE: Final = frozenset({
     "sched_getaffinity", "getpid", "gettid", "tgkill", "exit", "exit_group", "clock_gettime",
     "clock_nanosleep", "nanosleep", "getrandom", "poll", "set_robust_list", "rseq", "membarrier",
 })  # fmt: skip
+FILL: Final = COMPUTE | {"utimensat"}
 _CLONE: Final = (56, 220)  # threads only; clone3, which hides its flags, isn't there: libc falls back
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _CLONE_THREAD: Final = 0x10000

@@ -182,6 +182,17 @@ class TarStream:
         self._left -= count
         return data
 
+    def lend(self) -> int | None:
+        """Pass over the current payload and return where in the current chunk it is; None, and nothing has
+        happened, if not all of it is there.
+        """
+        position = self._position
+        if self._left > self._end - position:
+            return None
+        self._position = position + self._left
+        self._left = 0
+        return position
+
     def copy(self, fd: int, count: int) -> None:
         """Write the next `count` bytes of the current payload to `fd`. Raises OSError as write(2)."""
         if count > self._left:

@@ -28,6 +28,7 @@ from typing import Any, Final, NoReturn
 from tricorn import errors
 from tricorn.errors import Internal, ResourceExhausted, TricornError
 from tricorn.fs import confine, decompress, seccomp
+from tricorn.fs.filling import Filling
 from tricorn.fs.growing import Source
 
 _SLOT: Final = decompress.OUTPUT_CHUNK
@@ -64,17 +65,26 @@ class Unpacked:
         os.close(self._link)
         os.close(self._freed)
 
-    def chunks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the tar, each chunk valid until the next is asked for.
+    def filling(self) -> Filling:
+        """Start a process that fills files from the memory. Raises OSError where that can't be."""
+        return Filling(self._slots, self._freed)
 
-        Raises what the decompression met, Internal if its process died.
+    def chunks(self, filling: Filling | None = None) -> Iterator[memoryview]:
+        """Yield the bytes of the tar, each chunk valid until the next is asked for, and until `filling` has
+        filled the files that are in it.
+
+        Raises what the decompression met, Internal if its process died; what `filling` met.
         """
         while len(message := self._next()) == _CHUNK.size:
             slot, length = _CHUNK.unpack(message)
             if length > _SLOT or slot >= _SLOTS:
                 raise Internal("the unpacking process overfilled a slot")
             start = slot * _SLOT
+            if filling is not None:
+                filling.chunk = start
             yield self._slots[start : start + length]
+            if filling is not None and filling.leave(slot):
+                continue
             with suppress(BrokenPipeError, ConnectionResetError):  # the next message tells
                 os.write(self._freed, bytes((slot,)))
         if not message:

@@ -50,9 +50,16 @@ WhiteoutFormat = Literal["overlay", "apply"]
 
 class Extractor(Protocol):
     def start(
-        self, source: str, target: str, compression: str, whiteouts: WhiteoutFormat = "overlay"
+        self,
+        source: str,
+        target: str,
+        compression: str,
+        whiteouts: WhiteoutFormat = "overlay",
+        *,
+        size: int = 0,
     ) -> AbstractAsyncContextManager[Extraction]:
         """Begin to apply the file `source` (compression "", gzip or zstd) to the directory `target`.
+        It will have `size` bytes, as far as that is known: large layers are worth more processes.
         `overlay` writes whiteouts as 0/0 devices and opaque xattrs; `apply` removes what they name.
         Leaving the context kills the child if it hasn't finished.
         """

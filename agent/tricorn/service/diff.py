@@ -78,7 +78,9 @@ class DiffService:
         info = await self._content.info(namespace, layer.digest)
         async with self._target(mounts) as target:
             source = self._content.blob_path(info.digest)
-            async with self._extractor.start(source, target.path, compression, target.form) as extraction:
+            async with self._extractor.start(
+                source, target.path, compression, target.form, size=info.size
+            ) as extraction:
                 result = await extraction.finish(info.size)
             failpoint("diff.applied")
             if target.form == "overlay" and result.implied:

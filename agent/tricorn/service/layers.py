@@ -156,7 +156,7 @@ class LayerPipeline:
             if target:
                 compression = layer_compression(layer.descriptor.media_type)
                 layer.extraction = await stack.enter_async_context(
-                    self._extractor.start(writer.path, target, compression)
+                    self._extractor.start(writer.path, target, compression, size=layer.descriptor.size)
                 )
             layer.phase = "download"
             await (request.source or self._registry).fetch(
@@ -179,9 +179,10 @@ class LayerPipeline:
     async def _extract(self, layer: Layer, target: str, form: WhiteoutFormat) -> None:
         source = self._content.blob_path(layer.descriptor.digest)
         compression = layer_compression(layer.descriptor.media_type)
-        async with self._extractor.start(source, target, compression, form) as extraction:
+        size = layer.descriptor.size
+        async with self._extractor.start(source, target, compression, form, size=size) as extraction:
             layer.extraction, layer.phase = extraction, "unpack"
-            _verify(layer, await extraction.finish(layer.descriptor.size))
+            _verify(layer, await extraction.finish(size))
 
 
 async def _commit(

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tricorn import limits
 from tricorn.fs import mounts, trees
 from tricorn.fs.extraction import ExtractorPool
 from tricorn_testing.tar_bytes import tree_state
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[ExtractorPool]:
-    async with ExtractorPool() as running:
+@pytest.fixture(params=[0, limits.FILLED_BESIDE], ids=["filled beside", "alone"])
+async def pool(request: pytest.FixtureRequest) -> AsyncIterator[ExtractorPool]:
+    async with ExtractorPool(filled_beside=request.param) as running:
         yield running
 
 

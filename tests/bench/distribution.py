@@ -103,8 +103,10 @@ def _pull(stage: Stage, shape: Shape) -> Measurement:
     contenders[PIPES] = (
         plain, lambda: plain.pull(shape, stage.registry, place), lambda: shutil.rmtree(place), contenders[PARALLEL][3],
     )  # fmt: skip
-    alternate(result, contenders, 3 * rounds if shape.name == "tiny" else rounds, shape.written)
-    plain.meter.remove()
+    try:
+        alternate(result, contenders, 3 * rounds if shape.name == "tiny" else rounds, shape.written)
+    finally:
+        plain.meter.remove()
     result.side(FLOOR).add_round([floor.wall], floor.cpu)
     result.notes.append(floor.describe())
     _bind(result, (NEW, PARALLEL), WALL.get(shape.name), CPU.get(shape.name))
@@ -161,8 +163,10 @@ def _push(stage: Stage, shape: Shape) -> Measurement:
         contenders = {label: contender(side) for label, side in sides.items()}
         contenders[UPLOADS] = plain, lambda: plain.push(shape, base), empty, None
         # nearly all of it is the registry's time, on a disk whose speed comes and goes
-        alternate(result, contenders, 3 * stage.plan.pulls, shape.written)
-        plain.meter.remove()
+        try:
+            alternate(result, contenders, 3 * stage.plan.pulls, shape.written)
+        finally:
+            plain.meter.remove()
         for side in sides.values():
             side.forget(reference)
         empty()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from typing import Final, Literal
 
 from tricorn import limits
 from tricorn.fs import sparse, whiteouts
 from tricorn.fs.directories import Directory, DirectoryTree, clean_name, is_plain
 from tricorn.fs.entrychecks import check_ranges, entry_error
+from tricorn.fs.filling import Filling
 from tricorn.fs.tally import Tally
 from tricorn.fs.tarheader import (
     BLOCK_DEVICE,
@@ -35,8 +35,6 @@ from tricorn.fs.tarheader import (
 from tricorn.fs.tarstream import TarStream
 
 WhiteoutForm = Literal["overlay", "apply"]
-# Fills, dates and closes a descriptor by and by: with a member's content at a place of the current chunk.
-Fill = Callable[[int, int, Entry], None]
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -64,10 +62,11 @@ class LayerApplier:
         form: WhiteoutForm = "overlay",
         *,
         skip_devices: bool = False,
-        fill: Fill | None = None,
+        filling: Filling | None = None,
     ) -> None:
         self._skip_devices = skip_devices
-        self._fill = fill
+        self._filling = filling
+        self._made_alone = limits.TAR_ENTRIES if filling is None else filling.after
         self._tree = DirectoryTree(root)
         self._whiteouts = whiteouts.of_form(form, self._tree)
         # Only removals ask later what this layer brought: marks never touch it.
@@ -175,9 +174,10 @@ class LayerApplier:
             else:
                 self.tally.file(size)
                 if size:
-                    if self._fill is not None and (where := stream.lend()) is not None:
+                    filling = self._filling if stream.entries > self._made_alone else None
+                    if filling is not None and (where := stream.lend()) is not None:
                         given = True
-                        self._fill(fd, where, entry)
+                        filling.give(fd, where, entry)
                         return
                     stream.copy(fd, size)
             os.utime(fd, ns=(mtime, mtime))

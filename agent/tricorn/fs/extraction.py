@@ -39,13 +39,17 @@ class ExtractorPool:
 
     At most `limits.EXTRACTIONS_PARALLEL` layers are applied at a time; further `start`s wait. A server
     that died is started again by the next `start`. Layers of `filled_beside` bytes and more have their files
-    filled by a process beside the one that makes them.
+    filled by a process beside the one that makes them, from the entry after `filled_after` on.
     """
 
     def __init__(
-        self, parallel: int = limits.EXTRACTIONS_PARALLEL, *, filled_beside: int = limits.FILLED_BESIDE
+        self,
+        parallel: int = limits.EXTRACTIONS_PARALLEL,
+        *,
+        filled_beside: int = limits.FILLED_BESIDE,
+        filled_after: int = limits.FILLED_AFTER,
     ) -> None:
-        self._filled_beside = filled_beside
+        self._filled_beside, self._filled_after = filled_beside, filled_after
         self._limiter = trio.CapacityLimiter(parallel)
         self._lock = trio.Lock()
         self._server: trio.Process | None = None
@@ -87,7 +91,7 @@ class ExtractorPool:
         """Begin to apply `source` to `target`; see `ports.Extractor`. Waits for a free place first."""
         if compression not in _COMPRESSIONS:
             raise InvalidArgument(f"unknown compression {compression!r}", field="compression")
-        beside = size >= self._filled_beside
+        beside = self._filled_after if size >= self._filled_beside else None
         request = json.dumps({"compression": compression, "whiteouts": whiteouts, "beside": beside}).encode()
         async with self._limiter:
             extraction = await self._begin(lambda: RunningExtraction(source, target), request)

@@ -171,9 +171,9 @@ def _apply(unpacked: Unpacked, target: int, request: dict[str, Any]) -> dict[str
     confine.limit_resources()
     confine.forbid_tracing()
     filling = None
-    if request["beside"]:
+    if request["beside"] is not None:
         with suppress(OSError):  # it goes without
-            filling = unpacked.filling()
+            filling = unpacked.filling(int(request["beside"]))
     # Only the opaque mark, a `trusted.` attribute, takes this wide a capability.
     more = {confine.SYS_ADMIN} if form == "overlay" else set()
     confine.keep_capabilities(_CAPABILITIES | more)
@@ -211,8 +211,7 @@ def _send(result: int, data: bytes) -> None:
 def extract(unpacked: Unpacked, target: int, form: Any, filling: Filling | None) -> dict[str, Any]:
     """Apply the layer that `unpacked` gives to the directory `target`; return the result as a document."""
     gc.disable()
-    fill = None if filling is None else filling.give
-    applier = LayerApplier(target, form, skip_devices=_confined_user, fill=fill)
+    applier = LayerApplier(target, form, skip_devices=_confined_user, filling=filling)
     stream = TarStream(unpacked.chunks(filling))
     applier.run(stream)
     stream.drain()

@@ -38,12 +38,13 @@ _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 
 class Filling:
     """The other process, as the applier sees it. The bytes are in `memory`, which both share, from `chunk`
-    on; `freed` takes the numbers of the memory's slots that nobody reads any more.
+    on; `freed` takes the numbers of the memory's slots that nobody reads any more. It is worth it for files
+    that come later than the layer's first `after` entries.
     """
 
     chunk = 0
 
-    def __init__(self, memory: memoryview, freed: int) -> None:
+    def __init__(self, memory: memoryview, freed: int, after: int) -> None:
         """Start it. Raises OSError where no process can share descriptors."""
         ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         applier = os.getpid()
@@ -65,6 +66,7 @@ class Filling:
         self._entries: list[Entry] = []
         self._under_way: deque[list[Entry]] = deque()
         self._reads_slot = False
+        self.after = after
 
     def give(self, fd: int, where: int, entry: Entry) -> None:
         """Have `fd` filled with what is at `where` of the chunk, dated and closed, by and by.
@@ -166,9 +168,9 @@ def _filler(memory: memoryview, freed: int) -> Callable[[bytes], bytes]:
                     write(freed, bytes((start,)))
                 continue
             try:
-                rest = memory[start : start + size]
-                while rest:
-                    rest = rest[write(fd, rest) :]
+                written = write(fd, memory[start : start + size])
+                while written < size:
+                    written += write(fd, memory[start + written : start + size])
                 utime(fd, ns=(mtime, mtime))
             except OSError as error:
                 if outcome is done:

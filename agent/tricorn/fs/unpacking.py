@@ -65,9 +65,9 @@ class Unpacked:
         os.close(self._link)
         os.close(self._freed)
 
-    def filling(self) -> Filling:
-        """Start a process that fills files from the memory. Raises OSError where that can't be."""
-        return Filling(self._slots, self._freed)
+    def filling(self, after: int) -> Filling:
+        """Start a process that fills files, from the entry `after` on. Raises OSError where it can't."""
+        return Filling(self._slots, self._freed, after)
 
     def chunks(self, filling: Filling | None = None) -> Iterator[memoryview]:
         """Yield the bytes of the tar, each chunk valid until the next is asked for, and until `filling` has

@@ -16,7 +16,7 @@ from tricorn_testing.tar_bytes import tree_state
 
 @pytest.fixture(params=[0, limits.FILLED_BESIDE], ids=["filled beside", "alone"])
 async def pool(request: pytest.FixtureRequest) -> AsyncIterator[ExtractorPool]:
-    async with ExtractorPool(filled_beside=request.param) as running:
+    async with ExtractorPool(filled_beside=request.param, filled_after=0) as running:
         yield running
 
 

@@ -31,7 +31,7 @@ HALF = b"".join(member(b"f%d" % number, b"x" * 3000) for number in range(200))
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ExtractorPool]:
-    async with ExtractorPool(filled_beside=0) as running:
+    async with ExtractorPool(filled_beside=0, filled_after=0) as running:
         yield running
 
 

@@ -88,11 +88,14 @@ def watching(settings: Settings, report: ReportLine) -> Iterator[str]:
 def _watch(settings: Settings, identity: str, report: ReportLine, over: threading.Event) -> None:
     door = Door(settings.socket)
     try:
-        while not over.is_set():
+        while True:
+            last = over.is_set()  # work that was quick is still known when it has ended
             try:
                 for line in door.lines(calls.operation_progress(settings.namespace, identity)):
                     report(line)
-            except NotFound:  # the agent hasn't begun
+            except NotFound:  # the agent hasn't begun, or never did
+                if last:
+                    return
                 over.wait(0.05)
             else:
                 return

@@ -82,7 +82,7 @@ async def test_no_more_files_are_open_than_may_be(pool, tmp_path, target):
 async def test_a_full_disk_names_the_file(pool, tmp_path, target, mounted):
     mounted([FilesystemMount("tmpfs", "tmpfs", ("size=64k",))], target)
     archive = b"".join(member(b"f%d" % number, bytes(3000)) for number in range(60)) + END  # a chunk
-    with pytest.raises(ResourceExhausted, match="f16: No space"):  # the first one that doesn't fit
+    with pytest.raises(ResourceExhausted, match=r"f1\d: No space"):  # 16 pages or so
         await extract(pool, tmp_path, target, archive)
     assert await gone(pool)
 

@@ -81,6 +81,17 @@ class Daemon(AgentClient):
         assert self.process is not None, "the daemon isn't running"
         return self.process.pid
 
+    def request(
+        self, method: str, path: str, body: Any = None, *, timeout: float = 60.0, **query: Any
+    ) -> Any:
+        """As every client's; the log is printed if the agent says that it made a mistake."""
+        try:
+            return super().request(method, path, body, timeout=timeout, **query)
+        except ApiError as error:
+            if error.problem.get("code") == "Internal":
+                print(self.log[-8000:])
+            raise
+
     @property
     def log(self) -> str:
         """What the daemon has written so far, over all its runs."""

@@ -66,7 +66,6 @@ class LayerApplier:
     ) -> None:
         self._skip_devices = skip_devices
         self._filling = filling
-        self._made_alone = limits.TAR_ENTRIES if filling is None else filling.after
         self._tree = DirectoryTree(root)
         self._whiteouts = whiteouts.of_form(form, self._tree)
         # Only removals ask later what this layer brought: marks never touch it.
@@ -173,17 +172,21 @@ class LayerApplier:
                 self._unusual(stream, entry, fd, path, plain=parent.plain)
             else:
                 self.tally.file(size)
-                if size:
-                    filling = self._filling if stream.entries > self._made_alone else None
-                    if filling is not None and (where := stream.lend()) is not None:
-                        given = True
-                        filling.give(fd, where, entry)
-                        return
+                if size and not (given := self._given(stream, entry, fd)):
                     stream.copy(fd, size)
-            os.utime(fd, ns=(mtime, mtime))
+            if not given:
+                os.utime(fd, ns=(mtime, mtime))
         finally:
             if not given:
                 os.close(fd)
+
+    def _given(self, stream: TarStream, entry: Entry, fd: int) -> bool:
+        """Have a file filled, dated and closed beside; False if that isn't worth it, or can't be done."""
+        filling = self._filling
+        if filling is None or stream.entries <= filling.after or (where := stream.lend()) is None:
+            return False
+        filling.give(fd, where, entry)
+        return True
 
     def _unusual(self, stream: TarStream, entry: Entry, fd: int, path: bytes, *, plain: bool) -> None:
         """Fill a file that is sparse, or that isn't described by how it was made alone."""

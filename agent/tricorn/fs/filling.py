@@ -71,8 +71,8 @@ class Filling:
     def give(self, fd: int, where: int, entry: Entry) -> None:
         """Have `fd` filled with what is at `where` of the chunk, dated and closed, by and by.
 
-        Raises what became of an earlier one: InvalidArgument or ResourceExhausted with its name, Internal if
-        the process has died.
+        Raises what became of an earlier one, and `fd` stays open: InvalidArgument or ResourceExhausted with
+        its name, Internal if the process has died.
         """
         self._batch.append(_FILE.pack(fd, self.chunk + where, entry.size, entry.mtime))
         self._entries.append(entry)

@@ -66,7 +66,7 @@ class Unpacked:
         os.close(self._freed)
 
     def filling(self, after: int) -> Filling:
-        """Start a process that fills files, from the entry `after` on. Raises OSError where it can't."""
+        """Start a process that fills files after the first `after` entries. Raises OSError."""
         return Filling(self._slots, self._freed, after)
 
     def chunks(self, filling: Filling | None = None) -> Iterator[memoryview]:

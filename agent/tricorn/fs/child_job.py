@@ -29,6 +29,7 @@ class ChildJob:
         self._pidfd = -1
         self._ended = False
         self._lent = list(lent)
+        self._early: list[bytes] = []
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError:
@@ -43,21 +44,30 @@ class ChildJob:
         return self._lent
 
     async def started(self) -> bool:
-        """Take the handle of the child's process from the server; False if the server died instead."""
+        """Take the handle of the child's process from the server; False if the server died instead.
+
+        A quick child may have answered before the server got to send it.
+        """
         self._close_lent()
+        size = 0
         try:
-            data, ancillary, _, _ = await self._result.recvmsg(_PACKET, socket.CMSG_SPACE(4))
+            while size <= limits.EXTRACT_RESULT_SIZE:
+                data, ancillary, _, _ = await self._result.recvmsg(_PACKET, socket.CMSG_SPACE(4))
+                self._pidfd = _handle_of(ancillary)
+                if self._pidfd >= 0:
+                    return True
+                if not data:
+                    break
+                self._early.append(data)
+                size += len(data)
         except ConnectionResetError:
-            return False
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                self._pidfd = array.array("i", payload[:4])[0]
-        return data == b"started" and self._pidfd >= 0
+            pass
+        return False
 
     async def answer(self) -> bytes:
         """Wait for all that the child says. b"" if it died; ResourceExhausted if it says too much."""
-        parts: list[bytes] = []
-        size = 0
+        parts, self._early = self._early, []
+        size = sum(map(len, parts))
         try:
             while part := await self._result.recv(_PACKET):
                 parts.append(part)
@@ -89,6 +99,14 @@ class ChildJob:
         for fd in self._lent:
             os.close(fd)
         self._lent = []
+
+
+def _handle_of(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return the descriptor that came with a packet, -1 if none did."""
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            return array.array("i", payload[:4])[0]
+    return -1
 
 
 def told_error(problem: dict[str, Any]) -> TricornError:

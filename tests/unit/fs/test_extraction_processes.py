@@ -15,6 +15,8 @@ import pytest
 import trio
 
 from tricorn.errors import Internal, InvalidArgument, NotFound, TricornError
+from tricorn.fs import extraction
+from tricorn.fs.copying import FileCopier
 from tricorn.fs.extraction import ExtractorPool
 from tricorn_testing.extracting import TAR, children_of, extract, gone, server_of
 from tricorn_testing.tar_bytes import padded, tree_state
@@ -76,6 +78,8 @@ AGENT = """
 import sys, trio
 from pathlib import Path
 from tricorn.fs import trees
+from tricorn.fs import extraction
+from tricorn.fs.copying import FileCopier
 from tricorn.fs.extraction import ExtractorPool
 async def main():
     async with ExtractorPool() as pool, pool.start(sys.argv[1], sys.argv[2], "") as extraction:
@@ -120,6 +124,21 @@ async def test_a_killed_server_is_replaced(pool, tmp_path, target):
     os.kill(server_of(pool), signal.SIGKILL)
     assert (await extract(pool, tmp_path, target, TAR)).entries == 9
     assert pool.statistics()["server_restarts"] <= 1
+
+
+async def test_a_child_may_be_quicker_than_the_server_that_tells_of_it(monkeypatch, tmp_path, target):
+    slow = (
+        "import os, time; now = os.pidfd_open; os.pidfd_open = lambda pid: (time.sleep(0.2), now(pid))[1]; "
+    )
+    monkeypatch.setattr(extraction, "_PROGRAM", slow + extraction._PROGRAM)
+    async with ExtractorPool() as pool:
+        assert (await extract(pool, tmp_path, target, TAR)).entries == 9
+        root = os.open(target, os.O_PATH | os.O_DIRECTORY)
+        with pytest.raises(NotFound, match="there is no /nope"):
+            await FileCopier(pool).look(root, "/nope", follow=False, digest=False)
+        os.close(root)
+        assert pool.statistics()["server_restarts"] == 0
+        assert await gone(pool)
 
 
 async def test_layers_go_side_by_side_and_no_more_than_the_limit(tmp_path):

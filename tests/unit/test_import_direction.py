@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "agent/tricorn"
 
 # Whom each unit (a package or module right below tricorn) may import. Everyone may import GROUND.
-GROUND = {"errors", "limits", "failpoints", "__init__"}
+GROUND = {"errors", "limits", "failpoints", "private_directories", "__init__"}
 MODEL = {"model", "structuring"}
 WORKER = MODEL | {"rules", "ports"}
 SERVICE = WORKER | {"store", "fs", "registry", "runtime", "service"}
@@ -20,6 +20,7 @@ ALLOWED = {
     "errors": set(),
     "limits": set(),
     "failpoints": {"errors"},
+    "private_directories": set(),
     "model": {"model"},
     "structuring": {"model"},
     "exchange": {"frames"},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from tricorn import limits
@@ -21,20 +20,6 @@ from tricorn.fs.tarwriter import Sink, TarWriter
 
 _MODE = 0o600
 _READ = limits.MIB
-
-
-def make_directory(path: str) -> None:
-    """Make an empty directory that only root may enter; its parents, too, which others may make or remove
-    (they are empty) at the same time. FileExistsError if it is there.
-    """
-    while True:
-        try:
-            os.mkdir(path, 0o700)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                make_directory(os.path.dirname(path))
-        else:
-            return
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

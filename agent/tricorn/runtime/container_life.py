@@ -14,6 +14,7 @@ from tricorn.errors import FailedPrecondition, InvalidArgument, NotFound, Unimpl
 from tricorn.failpoints import failpoint
 from tricorn.model.records import ProcessIdentity
 from tricorn.ports import BundleRef, Created, Exit, RuntimeInfo
+from tricorn.private_directories import ensure_directory
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import cgroup, client_execs, conmon, lazy_pages, oci, process
 from tricorn.runtime.bundle import Bundle
@@ -56,7 +57,7 @@ class ContainerLife(ClientProcesses):
             bundle.prepare()
         bundle.save_cgroup(path)
         if ref.stdio is None:
-            os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
+            ensure_directory(os.path.dirname(ref.log))
         self._creating += 1
         try:
             require_plain_root(bundle.path, config)

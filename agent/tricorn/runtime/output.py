@@ -18,6 +18,7 @@ from tricorn.failpoints import failpoint
 from tricorn.model.records import ProcessIdentity
 from tricorn.model.requests import LogLine
 from tricorn.ports import BundleRef, StdioStream
+from tricorn.private_directories import ensure_directory
 from tricorn.runtime import bundle as bundles
 from tricorn.runtime import conmon, logs, stdio
 from tricorn.runtime.bundle import Bundle
@@ -75,7 +76,7 @@ class ContainerOutput:
         joiner = logs.LineJoiner()
         created = Bundle.of(ref).read_created() if follow else None
         monitor = created.monitor if created else bundles.NULL_IDENTITY
-        os.makedirs(os.path.dirname(ref.log), mode=0o700, exist_ok=True)
+        ensure_directory(os.path.dirname(ref.log))
         with self._watcher.watching(os.path.dirname(ref.log)) as watch:
             reader = logs.LogReader.open(ref.log)
             try:

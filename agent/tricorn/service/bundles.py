@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,6 +14,7 @@ import trio
 from tricorn.fs.mounts import mount_all, mounted_below, unmount
 from tricorn.model.records import Container, Task
 from tricorn.ports import BundleRef, FilesystemMount
+from tricorn.private_directories import ensure_directory, make_directory
 from tricorn.rules.client_spec import mapped_group, wants_terminal
 from tricorn.rules.user_namespaces import IdMaps, maps_in
 
@@ -29,7 +29,6 @@ class Bundles:
         self._log_size = log_size
         self._log_files = log_files
         self._limiter = trio.CapacityLimiter(8)
-        self._parents = threading.Lock()  # a namespace's directories come and go with its containers
 
     def path(self, namespace: str, container: str) -> str:
         return os.path.join(self._bundles, namespace, container)
@@ -75,11 +74,8 @@ class Bundles:
         await trio.to_thread.run_sync(work, limiter=self._limiter)
 
     def _make_directories(self, namespace: str, container: str) -> None:
-        with self._parents:
-            for base in (self._bundles, self._logs):
-                os.makedirs(os.path.join(base, namespace), mode=0o700, exist_ok=True)
-                os.makedirs(os.path.join(base, namespace, container), mode=0o700, exist_ok=True)
-        os.makedirs(self.rootfs(namespace, container), mode=0o700, exist_ok=True)
+        ensure_directory(os.path.join(self._logs, namespace, container))
+        ensure_directory(self.rootfs(namespace, container))
 
     def ready(self, namespace: str, container: str) -> bool:
         """Return whether the bundle is there with its root file system mounted."""
@@ -100,20 +96,13 @@ class Bundles:
 
     async def renew(self, namespace: str, container: str) -> None:
         """Make the directory of a task's bundle in place of an earlier one's; it is in memory, as a rule."""
-        if not self._make_bundle(namespace, container):
+        bundle = self.path(namespace, container)
+        try:
+            make_directory(bundle)
+        except FileExistsError:
             await self.remove(namespace, container)
-            self._make_bundle(namespace, container)
+            make_directory(bundle)
         await trio.lowlevel.checkpoint()
-
-    def _make_bundle(self, namespace: str, container: str) -> bool:
-        """Make the empty directory of a bundle; return whether there was none."""
-        with self._parents:
-            os.makedirs(os.path.join(self._bundles, namespace), mode=0o700, exist_ok=True)
-            try:
-                os.mkdir(self.path(namespace, container), mode=0o700)
-            except FileExistsError:
-                return False
-        return True
 
     async def lay_out(
         self, namespace: str, container: str, mounts: Sequence[FilesystemMount], spec: bytes
@@ -151,10 +140,9 @@ class Bundles:
             shutil.rmtree(dump, ignore_errors=True)
         if logs:
             shutil.rmtree(os.path.join(self._logs, namespace, container), ignore_errors=True)
-        with self._parents:
-            for base in (self._bundles, self._logs, self._dumps):
-                with suppress(OSError):
-                    os.rmdir(os.path.join(base, namespace))
+        for base in (self._bundles, self._logs, self._dumps):
+            with suppress(OSError):
+                os.rmdir(os.path.join(base, namespace))
 
     def on_disk(self) -> set[tuple[str, str]]:
         """Return (namespace, container) of every bundle and log directory there is."""

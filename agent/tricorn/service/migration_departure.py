@@ -39,6 +39,7 @@ from tricorn.model.oci import OCI_LAYER, Descriptor
 from tricorn.model.records import Container, SnapshotKind, TaskStatus
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
+from tricorn.private_directories import make_directory
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration import verdict
 from tricorn.rules.migration_ids import mapped_request
@@ -376,7 +377,7 @@ def _documents(image: ResolvedImage) -> tuple[Descriptor, ...]:
 def _make(place: str, has_rounds: bool) -> None:
     if not has_rounds:
         shutil.rmtree(place, ignore_errors=True)
-        dump_files.make_directory(place)
+        make_directory(place)
     for name in ("images", "work"):
         os.mkdir(os.path.join(place, name), 0o700)
 

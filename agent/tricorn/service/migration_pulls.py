@@ -18,6 +18,7 @@ from tricorn.model.checkpoints import PRIVATE
 from tricorn.model.oci import Descriptor
 from tricorn.model.reference import Reference
 from tricorn.ports import Registry
+from tricorn.private_directories import make_directory
 from tricorn.rules.migration_image import parts_in
 from tricorn.store.content import ContentStore
 
@@ -79,7 +80,7 @@ class Pulls:
         if layer is not None:
             await self.blob(layer, secret=True)
         path = f"{directory}/dump"
-        await trio.to_thread.run_sync(partial(dump_files.make_directory, path), limiter=_LIMITER)
+        await trio.to_thread.run_sync(partial(make_directory, path), limiter=_LIMITER)
         archive = f"{directory}/dump.tar"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(archive, flags, 0o600)

@@ -12,11 +12,11 @@ import trio
 from tricorn import limits
 from tricorn.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument
 from tricorn.failpoints import failpoint
-from tricorn.fs import dump_files
 from tricorn.fs.dump_transfer import DumpReceipt
 from tricorn.fs.failures import typed
 from tricorn.model.checkpoints import PRIVATE
 from tricorn.model.ids import Digest
+from tricorn.private_directories import make_directory
 from tricorn.service.migration_arrival import Arrival
 from tricorn.store.content import ContentStore
 
@@ -79,7 +79,7 @@ async def _take_files(arrival: Arrival, name: str, receive: Receive) -> int:
     """Make the files anew that come, in a directory of that name; return their size."""
     path = f"{arrival.directory}/{name}"
     try:
-        await trio.to_thread.run_sync(partial(dump_files.make_directory, path), limiter=_LIMITER)
+        await trio.to_thread.run_sync(partial(make_directory, path), limiter=_LIMITER)
         receipt = DumpReceipt(path)
         try:
             async for batch in _batches(receive, limits.MIGRATION_SIZE - sum(arrival.rounds)):

@@ -25,6 +25,7 @@ from tricorn.fs.dump_transfer import DumpUpload
 from tricorn.model.migrations import PATH, Migration
 from tricorn.model.records import Task, TaskStatus
 from tricorn.ports import BundleRef
+from tricorn.private_directories import make_directory
 from tricorn.rules.migration_rounds import goes_on, reason_against
 from tricorn.service.migration_parts import MigrationParts
 from tricorn.service.migration_ways import kept_heard
@@ -152,7 +153,7 @@ def _names(place: str) -> list[str]:
 
 def _make_place(place: str) -> None:
     shutil.rmtree(place, ignore_errors=True)
-    dump_files.make_directory(place)
+    make_directory(place)
 
 
 def _make(*places: str) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from tricorn.private_directories import ensure_directory
 from tricorn.rules.network_files import FILES, has_server, hosts_text, resolver_text
 from tricorn.runtime import netns
 
@@ -42,7 +43,7 @@ class NetworkPlaces:
 
     def _make(self, path: str) -> None:
         directory = os.path.dirname(path)
-        os.makedirs(directory, exist_ok=True)
+        ensure_directory(directory)
         for each in (self._directory, os.path.dirname(directory), directory):
             os.chmod(each, 0o711)  # noqa: S103 - a container's root in a user namespace goes through here
         netns.make(path)

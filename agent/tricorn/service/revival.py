@@ -20,6 +20,7 @@ from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
 from tricorn.model.oci import Descriptor, Platform
 from tricorn.model.records import Container
 from tricorn.ports import BundleRef, CheckpointRuntime, Created, FilesystemMount
+from tricorn.private_directories import make_directory
 from tricorn.rules import dump_cgroups
 from tricorn.rules.client_spec import mapped_group
 from tricorn.rules.dump_checks import check_dump, exceeds
@@ -194,4 +195,4 @@ def _move(received: str, directory: str) -> None:
 
 def _make(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    dump_files.make_directory(directory)
+    make_directory(directory)

@@ -5,44 +5,22 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tricorn.errors import InvalidArgument, ResourceExhausted
 from tricorn.fs import dump_files
+from tricorn.private_directories import make_directory
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     made = tmp_path / "a/dump"
-    dump_files.make_directory(str(made))
+    make_directory(str(made))
     (made / "core-1.img").write_bytes(b"core")
     (made / "pages-1.img").write_bytes(os.urandom(700_000))
     return made
-
-
-def test_directories_are_made_while_their_parents_come_and_go(tmp_path: Path) -> None:
-    stop = threading.Event()
-
-    def remove() -> None:
-        while not stop.is_set():
-            with suppress(OSError):
-                (tmp_path / "a").rmdir()
-
-    with ThreadPoolExecutor(3) as pool:
-        pool.submit(remove)
-        made = [pool.submit(dump_files.make_directory, str(tmp_path / f"a/{i}")) for i in range(50)]
-        try:
-            for one in made:
-                one.result(30)
-        finally:
-            stop.set()
-    with pytest.raises(FileExistsError):
-        dump_files.make_directory(str(tmp_path / "a/1"))
 
 
 def test_nobody_else_may_read_it(directory: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tricorn.errors import InvalidArgument
 from tricorn.fs import dump_files, dump_rounds
+from tricorn.private_directories import make_directory
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def dump(tmp_path: Path) -> Path:
     """One that stands on two rounds."""
     made = tmp_path / "dump"
     for path in (made, tmp_path / "rounds/1", tmp_path / "rounds/2"):
-        dump_files.make_directory(str(path))
+        make_directory(str(path))
         (path / "pages-1.img").write_bytes(b"p")
         (path / "pagemap-1.img").write_bytes(b"m")
     (made / "core-1.img").write_bytes(b"c")

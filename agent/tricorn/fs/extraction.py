@@ -121,7 +121,8 @@ class ExtractorPool:
             begun = False
             try:
                 server = await self._send(request, job)
-                begun = await job.started()
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLEANUP_DEADLINE):
+                    begun = await job.started()  # whoever gives up has to know whom to end
                 if begun:
                     return job
                 await self._discard(server)

@@ -126,19 +126,42 @@ async def test_a_killed_server_is_replaced(pool, tmp_path, target):
     assert pool.statistics()["server_restarts"] <= 1
 
 
-async def test_a_child_may_be_quicker_than_the_server_that_tells_of_it(monkeypatch, tmp_path, target):
+@pytest.fixture
+async def slow_pool(monkeypatch):
+    """A pool whose server takes its time between making a child and telling of it; children that place files
+    do nothing, and don't end.
+    """
     slow = (
         "import os, time; now = os.pidfd_open; os.pidfd_open = lambda pid: (time.sleep(0.2), now(pid))[1]; "
+        "from tricorn.fs import copy_child; copy_child._place = lambda *_: max(iter(int, 1)); "
+        "from tricorn.fs.extractor_child"
     )
-    monkeypatch.setattr(extraction, "_PROGRAM", slow + extraction._PROGRAM)
+    program = extraction._PROGRAM.replace("from tricorn.fs.extractor_child", slow)
+    monkeypatch.setattr(extraction, "_PROGRAM", program)
     async with ExtractorPool() as pool:
-        assert (await extract(pool, tmp_path, target, TAR)).entries == 9
-        root = os.open(target, os.O_PATH | os.O_DIRECTORY)
-        with pytest.raises(NotFound, match="there is no /nope"):
-            await FileCopier(pool).look(root, "/nope", follow=False, digest=False)
-        os.close(root)
+        yield pool
         assert pool.statistics()["server_restarts"] == 0
-        assert await gone(pool)
+
+
+async def test_a_child_may_be_quicker_than_the_server_that_tells_of_it(slow_pool, tmp_path, target):
+    assert (await extract(slow_pool, tmp_path, target, TAR)).entries == 9
+    root = os.open(target, os.O_PATH | os.O_DIRECTORY)
+    with pytest.raises(NotFound, match="there is no /nope"):
+        await FileCopier(slow_pool).look(root, "/nope", follow=False, digest=False)
+    os.close(root)
+    assert await gone(slow_pool)
+
+
+async def test_who_gives_up_before_he_is_told_of_the_child_leaves_none(slow_pool, target):
+    root = os.open(target, os.O_PATH | os.O_DIRECTORY)
+    copier = FileCopier(slow_pool)
+    await copier.look(root, "/", follow=False, digest=False)  # the server is up
+    with trio.move_on_after(0.1) as scope:
+        async with copier.place(root, "/", {}):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in children_of(server_of(slow_pool)))
+    os.close(root)
 
 
 async def test_layers_go_side_by_side_and_no_more_than_the_limit(tmp_path):
@@ -175,8 +198,10 @@ async def test_the_child_holds_nothing_and_may_do_little(pool, tmp_path, target)
             while extraction.consumed < 2000:
                 await trio.sleep(0.01)
             unpacking, child = children_of(server_of(pool))
-            while confinement_of(child)[0]["Seccomp"] == "0":  # the other process may be faster
-                await trio.sleep(0.01)
+            while any(
+                confinement_of(pid)[0]["Seccomp"] == "0" for pid in (unpacking, child, *children_of(child))
+            ):
+                await trio.sleep(0.01)  # some are faster than others
         status, links = confinement_of(child)
         filler = [(confinement_of(pid)[0], os.readlink(f"/proc/{pid}/root")) for pid in children_of(child)]
         its_status, its_links = confinement_of(unpacking)

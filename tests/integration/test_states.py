@@ -98,6 +98,27 @@ def test_states_of_an_image(agent: Daemon, registry: Registry, image: str, tmp_p
     assert caught.value.problem["field"] == "path"
 
 
+def test_the_content_of_an_image_for_other_machines_is_brought_once(
+    agent: Daemon, registry: Registry, tmp_path: Path
+) -> None:
+    made = ImageLayout(tmp_path / "layout")
+    layer = LayerBuilder().file("etc/name", "elsewhere").layer("gzip")
+    made.tag("far", made.add_index([made.add_image([layer], {}, platform="linux/riscv64")]))
+    wanted: dict[str, Any] = {
+        "reference": registry.push(made, "far", "states/far:1"), "plain_http": True, "all_platforms": True,
+        "unpack": False,
+    }  # fmt: skip
+    assert verbs(settled(agent, "/v1/default/images", wanted)) == ["pull"]
+    for when in ("always", "never"):
+        assert agent.put("/v1/default/images", {**wanted, "pull": when})["changed"] is False
+    assert verbs(settled(agent, "/v1/default/images", {**wanted, "labels": {"a": "b"}})) == ["update"]
+    with pytest.raises(ApiError, match="linux/riscv64"):
+        agent.put("/v1/default/images", {**wanted, "unpack": True})
+    agent.put("/v1/default/images", {**wanted, "state": "absent"})
+    agent.post("/v1/gc")
+    assert verbs(settled(agent, "/v1/default/images", wanted)) == ["pull"]
+
+
 @pytest.mark.parametrize("form", ["layout", "gzip", "docker"])
 def test_an_archive_is_brought_in_once(agent: Daemon, image: str, tmp_path: Path, form: str) -> None:
     agent.put("/v1/default/images", {"reference": image, "plain_http": True})

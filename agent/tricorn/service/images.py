@@ -31,6 +31,15 @@ class Trigger(Protocol):
     async def collect(self) -> object: ...
 
 
+@attrs.frozen
+class _Here:
+    """What there is of an image."""
+
+    image: Image
+    complete: bool  # all content that is wanted
+    whole: bool  # and that unpacked, if it is to be
+
+
 class ImageService:
     """`machine_platform` is what images are chosen for when a request names no platform."""
 
@@ -68,7 +77,7 @@ class ImageService:
         if desired.state == "absent":
             return await self._absent(namespace, str(reference), plan=plan)
         request = await self._request(namespace, reference, desired)
-        before = await self._current(namespace, request)
+        before = await self._here(request, desired)
         action, target = await self._decide(request, desired, before)
         labels = label_changes(before.image.labels, desired.labels) if before else {}
         actions = (action,) if action else ()
@@ -92,7 +101,7 @@ class ImageService:
         request: PullRequest,
         target: Descriptor,
         desired: ImageDesired,
-        before: ResolvedImage | None,
+        before: _Here | None,
         reporter: Reporter,
     ) -> Image:
         """Pull for one platform and unpack; the content of others that are wanted comes along."""
@@ -132,43 +141,53 @@ class ImageService:
             return None
 
     async def _decide(
-        self, request: PullRequest, desired: ImageDesired, before: ResolvedImage | None
+        self, request: PullRequest, desired: ImageDesired, before: _Here | None
     ) -> tuple[Action | None, Any]:
         """Return the transfer that is needed, if any, and its target where that is known already."""
         name = f"image/{request.reference}"
-        there = before is not None and not before.missing
-        there = there and await self._have(request.namespace, before, desired)
-        whole = before is not None and there and (before.unpacked or not request.snapshotter)
         if desired.pull == "never":
             if before is None:
                 raise NotFound(
                     f"image {request.reference} does not exist in namespace {request.namespace}",
                     hint="`pull: missing` would bring it",
                 )
-            if not there:
+            if not before.complete:
                 raise NotFound(
                     f"image {request.reference} isn't all here", hint="`pull: missing` would bring the rest"
                 )
-            return (None if whole else Action("unpack", name, "not unpacked")), before.image.target
+            return (None if before.whole else Action("unpack", name, "not unpacked")), before.image.target
         if desired.pull == "missing" and before is not None:
-            return (None if whole else Action("pull", name, "incomplete")), before.image.target
+            return (None if before.whole else Action("pull", name, "incomplete")), before.image.target
         target = await self._puller.resolve(request) if desired.pull == "always" else None
         if before is None or target is None:
             return Action("pull", name, "no such image"), target
         if target.digest != before.image.target.digest:
             return Action("pull", name, f"the registry has {target.digest.short}"), target
-        return (None if whole else Action("pull", name, "incomplete")), target
+        return (None if before.whole else Action("pull", name, "incomplete")), target
 
-    async def _have(self, namespace: str, image: ResolvedImage | None, desired: ImageDesired) -> bool:
+    async def _here(self, request: PullRequest, desired: ImageDesired) -> _Here | None:
+        """Return what there is of an image, None when its name or its documents are missing."""
+        namespace = request.namespace
+        resolved = await self._current(namespace, request)
+        if resolved is not None:
+            complete = not resolved.missing and await self._has_others(namespace, resolved.image, desired)
+            return _Here(
+                resolved.image, complete, complete and (resolved.unpacked or not request.snapshotter)
+            )
+        if desired.all_platforms and not request.snapshotter:  # nothing of it has to suit this node
+            image = await self._db.look(lambda tx: tx.images.find(namespace, str(request.reference)))
+            if image is not None and await self._catalog.complete(namespace, image):
+                return _Here(image, complete=True, whole=True)
+        return None
+
+    async def _has_others(self, namespace: str, image: Image, desired: ImageDesired) -> bool:
         """Whether the content of an image is here for the other platforms that are wanted."""
-        if image is None:
-            return False
         if desired.all_platforms:
-            return await self._catalog.complete(namespace, image.image)
+            return await self._catalog.complete(namespace, image)
         for text in desired.platforms:
             platform = platforms.parse(text, self._platform)
             try:
-                found = await self._catalog.resolve(namespace, image.image, platform)
+                found = await self._catalog.resolve(namespace, image, platform)
             except TricornError:
                 return False
             if found.missing:

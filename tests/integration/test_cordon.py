@@ -101,6 +101,7 @@ def test_nothing_new_is_taken_on(cordoned: Daemon, busybox_reference: str) -> No
         "create": partial(cordoned.post, containers, {"name": "new", "desired": new}),
         "change": partial(cordoned.put, f"{containers}/up", changed),
         "start": partial(cordoned.post, f"{containers}/down/start"),
+        "restart": partial(cordoned.post, f"{containers}/up/restart"),
         "state": partial(cordoned.put, f"{containers}/down", wanted(busybox_reference)),
         "restore": partial(
             cordoned.post, f"/v1/{NS}/checkpoints/restore", {"id": "new", "image": "checkpoint/of:1"}

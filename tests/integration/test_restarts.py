@@ -52,6 +52,30 @@ def test_a_crash_is_followed_by_a_start(agent: Daemon, own_namespace: str, busyb
     agent.delete(C.format(ns, "web"), force=True)
 
 
+@pytest.mark.parametrize("policy", ["no", "always", "on-failure:2"])
+def test_by_hand_it_is_stopped_and_started_once(
+    agent: Daemon, own_namespace: str, busybox_reference: str, policy: str
+) -> None:
+    ns, path = own_namespace, C.format(own_namespace, "web")
+    put(agent, ns, "web", busybox_reference, "echo up; exec sleep 1000", policy)
+    eventually(lambda: agent.cli("-n", ns, "logs", "web").stdout == "up\n")
+    before = view(agent, ns, "web")["task"]["pid"]
+    again = agent.post(f"{path}/restart", {})
+    assert (again["task"]["status"], again["labels"]) == ("running", {})
+    assert again["task"]["pid"] != before
+    time.sleep(0.5)  # longer than its policy would wait
+    assert view(agent, ns, "web")["task"]["pid"] == again["task"]["pid"]
+    eventually(lambda: agent.cli("-n", ns, "logs", "web").stdout == "up\nup\n")
+    agent.post(f"{path}/stop", {})
+    done = agent.cli("-n", ns, "restart", "-t", "1s", "web")
+    assert (done.returncode, done.stdout) == (0, "web\n")
+    started = view(agent, ns, "web")
+    assert (started["task"]["status"], started["labels"]) == ("running", {})
+    with pytest.raises(ApiError, match="does not exist"):
+        agent.post(C.format(ns, "nobody") + "/restart", {})
+    agent.delete(path, force=True)
+
+
 def test_failures_end_at_the_bound_and_success_is_an_end(
     agent: Daemon, own_namespace: str, busybox_reference: str
 ) -> None:

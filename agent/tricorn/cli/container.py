@@ -22,6 +22,9 @@ from tricorn.exchange import Call
 _names = click.argument(
     "names", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete.containers
 )
+_timeout = click.option(
+    "-t", "--timeout", metavar="DURATION", help="Before SIGKILL; the container's own otherwise."
+)
 _PS = """\
 tricorn ps
 tricorn ps -a --filter labels.app==web
@@ -91,12 +94,24 @@ def start(settings: Settings, names: tuple[str, ...]) -> int:
 
 
 @command("stop", examples="tricorn stop web\ntricorn stop -t 30s web db")
-@click.option("-t", "--timeout", metavar="DURATION", help="Before SIGKILL; the container's own otherwise.")
+@_timeout
 @_names
 def stop(settings: Settings, timeout: str | None, names: tuple[str, ...]) -> int:
     """Ask containers to stop; they are killed when they don't in time."""
+    return _stop(settings, names, "stop", timeout)
+
+
+@command("restart", examples="tricorn restart web\ntricorn restart -t 30s web db")
+@_timeout
+@_names
+def restart(settings: Settings, timeout: str | None, names: tuple[str, ...]) -> int:
+    """Stop containers, as `stop` does, and start them again; those that don't run are started."""
+    return _stop(settings, names, "restart", timeout)
+
+
+def _stop(settings: Settings, names: tuple[str, ...], verb: str, timeout: str | None) -> int:
     body = {} if timeout is None else {"timeout": parse_duration(timeout, "--timeout")}
-    return each_at_once(settings, names, lambda name: calls.action(settings.namespace, name, "stop", body))
+    return each_at_once(settings, names, lambda name: calls.action(settings.namespace, name, verb, body))
 
 
 @command("kill", examples="tricorn kill web\ntricorn kill -s HUP --all web")
@@ -205,5 +220,5 @@ def _list() -> click.Command:
 
 container_command = click.Group("container", help="List, inspect and steer containers.")
 container_command.add_command(_list())
-for _made in (checkpoint, commit, ps, start, stop, kill, pause, resume, rm, wait, inspect, stats):
+for _made in (checkpoint, commit, ps, start, stop, restart, kill, pause, resume, rm, wait, inspect, stats):
     container_command.add_command(_made)

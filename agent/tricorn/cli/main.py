@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, str]] = {
     "logs": "logs",
     "kill": "container:kill",
     "stop": "container:stop",
+    "restart": "container:restart",
     "pause": "container:pause",
     "resume": "container:resume",
     "rm": "container:rm",

@@ -107,7 +107,7 @@ def delete_container(
 
 
 def action(ns: str, id: str, verb: str, body: Any = None) -> Call:
-    """Return start, stop, kill, pause, resume or resize of a container."""
+    """Return start, stop, restart, kill, pause, resume or resize of a container."""
     return Call("POST", path(ns, "containers", id, verb), body=body)
 
 

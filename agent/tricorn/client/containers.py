@@ -88,6 +88,10 @@ class Containers(Noun):
         """Ask it to stop, kill it after `timeout` seconds (None: the container's own)."""
         return await self._act(id, "stop", {} if timeout is None else {"timeout": timeout})
 
+    async def restart(self, id: str, *, timeout: float | None = None) -> ContainerView:
+        """Stop it likewise, if it runs, and start it again."""
+        return await self._act(id, "restart", {} if timeout is None else {"timeout": timeout})
+
     async def pause(self, id: str) -> ContainerView:
         return await self._act(id, "pause")
 

@@ -74,6 +74,19 @@ class TaskService:
             await self.stop_held(namespace, container_id, request, by_hand=by_hand)
         return await self._view(namespace, container_id)
 
+    async def restart(self, namespace: str, container_id: str, request: StopRequest) -> ContainerView:
+        """Stop a container as `stop` does, if it runs, and start it again; nobody else has a say in between.
+        FailedPrecondition on a cordoned node, before anything is stopped.
+
+        Who gives up meanwhile may find it stopped, unless a restart policy wants it back.
+        """
+        async with self._lifecycle.locks.hold(namespace, container_id):
+            self._lifecycle.cordon.require_open(f"the restart of container {container_id}")
+            await self.stop_held(namespace, container_id, request, by_hand=False)
+            await self._lifecycle.note_hand(namespace, container_id, stopped=False)
+            await self._lifecycle.start(namespace, container_id)
+        return await self._view(namespace, container_id)
+
     async def stop_held(
         self, namespace: str, container_id: str, request: StopRequest, *, by_hand: bool = True
     ) -> None:

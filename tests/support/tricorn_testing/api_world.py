@@ -197,7 +197,7 @@ class World:
             },
             "health": {"wait_healthy": HealthView(HealthStatus.HEALTHY), "get": HealthView(HealthStatus.STARTING)},
             "tasks": {
-                "start": container(), "stop": container(), "kill": None, "pause": container(), "resume": container(),
+                "start": container(), "stop": container(), "restart": container(), "kill": None, "pause": container(), "resume": container(),
                 "wait": ExitView(3, NOW), "exec": ExecResult(0, "PONG\n"), "resize": None,
                 "stats": {"cpu_seconds": 1.5}, "pids": [42, 43],
             },

@@ -64,6 +64,7 @@ ROWS: list[tuple[str, str, Any, str, tuple[Any, ...], dict[str, Any]]] = [
     ("POST", f"{C}/start", None, "tasks.start", ("default", "web"), {}),
     ("POST", f"{C}/stop", {"timeout": 3}, "tasks.stop", ("default", "web", StopRequest(3.0)), {}),
     ("POST", f"{C}/stop", None, "tasks.stop", ("default", "web", StopRequest()), {}),
+    ("POST", f"{C}/restart", {"timeout": 3}, "tasks.restart", ("default", "web", StopRequest(3.0)), {}),
     ("POST", f"{C}/kill", {"signal": "SIGHUP"}, "tasks.kill", ("default", "web", KillRequest("SIGHUP")), {}),
     ("POST", f"{C}/pause", None, "tasks.pause", ("default", "web"), {}),
     ("POST", f"{C}/resume", {}, "tasks.resume", ("default", "web"), {}),

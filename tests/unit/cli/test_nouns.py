@@ -114,6 +114,8 @@ def test_the_namespace_of_the_environment(agent: Any, tricorn: Run, monkeypatch:
         (["resume", "web"], "POST /v1/default/containers/web/resume", None),
         (["stop", "web"], "POST /v1/default/containers/web/stop", {}),
         (["stop", "-t", "1m30s", "web"], "POST /v1/default/containers/web/stop", {"timeout": 90.0}),
+        (["restart", "web"], "POST /v1/default/containers/web/restart", {}),
+        (["restart", "-t", "3", "web"], "POST /v1/default/containers/web/restart", {"timeout": 3.0}),
         (["kill", "web"], "POST /v1/default/containers/web/kill", {"signal": "SIGKILL", "all": False}),
         (
             ["kill", "-s", "hup", "--all", "web"],

@@ -106,6 +106,7 @@ async def test_every_row(agent: Agent, client: Client) -> None:
         ("DELETE /v1/default/containers/web?force=true", changed, lambda: client.containers.delete("web", force=True)),
         ("POST /v1/default/containers/web/start", view(), lambda: client.containers.start("web")),
         ("POST /v1/default/containers/web/stop", view(), lambda: client.containers.stop("web", timeout=1)),
+        ("POST /v1/default/containers/web/restart", view(), lambda: client.containers.restart("web")),
         ("POST /v1/default/containers/web/pause", view(), lambda: client.containers.pause("web")),
         ("POST /v1/default/containers/web/resume", view(), lambda: client.containers.resume("web")),
         ("POST /v1/default/containers/web/kill", {}, lambda: client.containers.kill("web")),

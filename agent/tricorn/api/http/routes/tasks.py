@@ -37,6 +37,11 @@ async def stop(call: Call) -> object:
     return await call.services.tasks.stop(call.namespace, call.path["id"], body)
 
 
+async def restart(call: Call) -> object:
+    body: StopRequest = call.body
+    return await call.services.tasks.restart(call.namespace, call.path["id"], body)
+
+
 async def kill(call: Call) -> object:
     body: KillRequest = call.body
     call.audit.note(signal=body.signal)
@@ -151,6 +156,7 @@ def _verb(name: str, handler: Any, summary: str, **more: Any) -> Route:
 ROUTES = (
     _verb("start", start, "Start a container"),
     _verb("stop", stop, "Ask it to end, kill it when its time is up", body=StopRequest),
+    _verb("restart", restart, "Stop it, if it runs, and start it again", body=StopRequest),
     _verb("kill", kill, "Send a signal", result=Empty, body=KillRequest),
     _verb("pause", pause, "Freeze all its processes"),
     _verb("resume", resume, "Let them go on"),

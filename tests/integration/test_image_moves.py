@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -208,6 +209,24 @@ def test_what_docker_saves(other: Daemon, layout: ImageLayout, tmp_path: Path, c
         == "linux/amd64"
     )
     run(other, "image", "rm", "--sync", "example.com/saved:1")
+
+
+@pytest.mark.parametrize("called", ["short:1", "lonely"])
+def test_what_is_brought_in_runs_by_the_name_that_is_told(
+    other: Daemon, layout: ImageLayout, tmp_path: Path, called: str
+) -> None:
+    """The names of a layout need not be whole ones, and a tag alone is none."""
+    archive = tmp_path / "layout.tar"
+    command = ["skopeo", "copy", "-q", f"oci:{layout.path}:one", f"oci-archive:{archive}:{called}"]
+    subprocess.run(command, check=True, timeout=60)
+    wanted = {"path": str(archive)}
+    done = other.put("/v1/default/archive/import", wanted)
+    (name,) = done["after"]["images"]
+    assert re.fullmatch(r"docker\.io/library/(short:1|import-[0-9-]+:lonely)", name)
+    assert other.put("/v1/default/archive/import", wanted)["changed"] is False
+    for text in (name, name.removeprefix("docker.io/library/")):
+        assert run(other, "run", "--rm", "--pull", "never", text, "cat", "/etc/name") == "linux/amd64"
+    run(other, "image", "rm", "--sync", name)
 
 
 def test_a_platform_that_the_archive_lacks(other: Daemon, layout: ImageLayout, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from tricorn.model.oci import Descriptor, Platform
 class Naming:
     """How an image's name comes about. Without `is_prefix`, `name` is the name. With it, a tag in an archive
     is put behind `name`, and whole names count only below it, unless `allow_overwrite`. `add_digest` gives a
-    name by digest, too, with `skip_named_digest` only to what has no other.
+    name by digest, too, with `skip_named_digest` only to what has no other. With `completed`, names of an
+    archive are what people's would be: `redis:7` is `docker.io/library/redis:7`.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Naming:
     allow_overwrite: bool = False
     add_digest: bool = False
     skip_named_digest: bool = False
+    completed: bool = False
 
 
 @frozen

@@ -44,19 +44,40 @@ def names_of_target(descriptor: Descriptor, name: str, references: Sequence[Nami
 
 def annotated_name(annotations: Mapping[str, str], reference: Naming) -> str:
     """Return the name in an entry's annotations as `reference` lets it stand, "" if it doesn't."""
-    whole = annotations.get(IMAGE_NAME, "")
-    if whole:
-        return whole if _translated(whole, reference) == whole else ""
-    short = annotations.get(REF_NAME, "")
-    return _translated(short, reference) if short else ""
-
-
-def _translated(name: str, reference: Naming) -> str:
-    if not reference.name:
+    name = whole = annotations.get(IMAGE_NAME, "")
+    if not whole:
+        name = annotations.get(REF_NAME, "")
+        if name and reference.name and not _is_whole(name):
+            name = f"{reference.name}:{name}"
+    if not _may_stand(name, reference):
         return ""
-    if not set("/:@") & set(name):
-        return f"{reference.name}:{name}"
-    return name if reference.allow_overwrite or _is_below(name, reference.name) else ""
+    return _completed(name) if reference.completed else name
+
+
+def _may_stand(name: str, reference: Naming) -> bool:
+    if not reference.name or not _is_whole(name):
+        return False
+    if reference.allow_overwrite or _is_below(name, reference.name):
+        return True
+    return reference.completed and _is_below(_completed(name), _repository(reference.name))
+
+
+def _is_whole(name: str) -> bool:
+    return bool(set("/:@") & set(name))
+
+
+def _completed(name: str) -> str:
+    try:
+        return str(Reference.parse(name))
+    except InvalidArgument:
+        return name
+
+
+def _repository(name: str) -> str:
+    try:
+        return Reference.parse(name).name
+    except InvalidArgument:
+        return name
 
 
 def _is_below(name: str, prefix: str) -> bool:

@@ -224,7 +224,7 @@ class TransferService:
         """Import an archive for the node's platform or another, or for all, unpacked for the one.
 
         With `base_name`, images of other names are left out, and an archive's tags follow it; else each
-        image keeps the whole name that it has in the archive.
+        image keeps the whole name that it has in the archive. Names are completed, as those in requests are.
         """
         store = self.archive_store(base_name, platform, all_platforms=all_platforms, unpack=unpack)
         images = await self.load(namespace, receive, store, compress=compress, reporter=reporter)
@@ -237,10 +237,11 @@ class TransferService:
     ) -> ImageStoreEnd:
         """Return how `load_archive` names and unpacks images."""
         wanted = platforms.parse(platform, self._machine)
-        default = f"import-{self._today()}"
+        base = base_name or f"import-{self._today()}"
+        naming = Naming(base, is_prefix=True, allow_overwrite=not base_name, completed=True)
         return ImageStoreEnd(
             platforms=() if all_platforms else (wanted,),
-            references=(Naming(base_name or default, is_prefix=True, allow_overwrite=not base_name),),
+            references=(naming,),
             unpacks=(Unpacking(wanted),) if unpack else (),
         )
 

@@ -27,6 +27,8 @@ def entry(**annotations: str) -> Descriptor:
 
 PREFIX = Naming("ex.com/app", is_prefix=True)
 ANY = Naming("ex.com/app", is_prefix=True, allow_overwrite=True)
+COMPLETED = Naming("app", is_prefix=True, completed=True)
+ANY_COMPLETED = Naming("import-2026", is_prefix=True, allow_overwrite=True, completed=True)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,14 @@ ANY = Naming("ex.com/app", is_prefix=True, allow_overwrite=True)
         ({"image": "ex.com/app:v2", "ref": "v1"}, PREFIX, ["ex.com/app:v2"]),
         ({"image": "v2", "ref": "v1"}, ANY, []),
         ({}, ANY, []),
+        ({"ref": "v1"}, COMPLETED, ["docker.io/library/app:v1"]),
+        ({"ref": "app:v1"}, COMPLETED, ["docker.io/library/app:v1"]),
+        ({"image": "docker.io/library/app:v1"}, COMPLETED, ["docker.io/library/app:v1"]),
+        ({"ref": "other:v1"}, COMPLETED, []),
+        ({"ref": "ex.com/app:v1"}, Naming("ex.com", is_prefix=True, completed=True), ["ex.com/app:v1"]),
+        ({"ref": "v1"}, ANY_COMPLETED, ["docker.io/library/import-2026:v1"]),
+        ({"ref": "team/app"}, ANY_COMPLETED, ["docker.io/team/app:latest"]),
+        ({"ref": "No Name:1"}, ANY_COMPLETED, ["No Name:1"]),
         ({"ref": "v1"}, Naming("", is_prefix=True), []),
         ({"ref": "v1"}, Naming("ex.com/app:fixed"), []),
         (

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tricorn_testing.daemon import ApiError, Daemon, running_daemon
+from tricorn_testing.paths import found
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.faults]
@@ -55,8 +56,8 @@ def check_nothing_unexplained(daemon: Daemon) -> None:
     """Compare what is on the node with what the records say."""
     wait_tidy(daemon)
     containers = {item["id"]: item for item in daemon.get("/v1/default/containers")["items"]}
-    bundles = {path.name for path in daemon.state.glob("bundles/*/*")}
-    logs = {path.name for path in daemon.root.glob("containers/*/*")}
+    bundles = {path.name for path in found(daemon.state, "bundles/*/*")}
+    logs = {path.name for path in found(daemon.root, "containers/*/*")}
     assert bundles | logs <= set(containers), "a bundle or log without its container"
     snapshots = daemon.get("/v1/default/snapshots")["items"]
     with sqlite3.connect(f"file:{daemon.root}/db/tricorn.db?mode=ro", uri=True) as database:

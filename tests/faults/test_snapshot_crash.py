@@ -18,6 +18,7 @@ import trio
 from tricorn.grpc import RpcError
 from tricorn_testing.daemon import Daemon
 from tricorn_testing.grpc_client import GrpcClient, grpc_client
+from tricorn_testing.paths import found
 
 pytestmark = [pytest.mark.root, pytest.mark.faults]
 SERVICE = Path(__file__).parents[2] / "agent/tricorn/service"
@@ -64,8 +65,8 @@ def check_nothing_unexplained(daemon: Daemon) -> None:
         time.sleep(0.05)
     # Bytes of a layer that was not finished are kept for a while, as any transfer's
     assert len(ingests) == len(list(daemon.root.glob("content/ingests/*")))
-    active = {path.parent for path in daemon.state.glob("mounts/*/activation.json")}
-    assert active == set(daemon.state.glob("mounts/*"))
+    active = {path.parent for path in found(daemon.state, "mounts/*/activation.json")}
+    assert active == set(found(daemon.state, "mounts/*"))
     points = re.findall(rf" ({daemon.state}/mounts/[^ /]+)/", Path("/proc/self/mountinfo").read_text())
     assert set(map(Path, points)) == active, "something is mounted for nobody"
 

@@ -17,6 +17,7 @@ from tricorn.errors import FailedPrecondition
 from tricorn_testing.agentclient import AgentClient
 from tricorn_testing.daemon import Daemon, running_daemon, segment
 from tricorn_testing.images import ImageLayout, LayerBuilder
+from tricorn_testing.paths import found
 from tricorn_testing.registry import Registry
 from tricorn_testing.waiting import eventually
 
@@ -158,7 +159,7 @@ def test_two_agents_of_one_host_keep_apart(two_platforms: str) -> None:
         assert second.get(f"{CONTAINERS}/same")["task"]["status"] == "running"
         second.delete(f"{CONTAINERS}/same", force=True)
         assert (first.terminate(), second.terminate()) == (0, 0)
-    eventually(lambda: not list(Path("/sys/fs/cgroup").glob("*/tricorn-[ab]")))
+    eventually(lambda: not found(Path("/sys/fs/cgroup"), "*/tricorn-[ab]"))
 
 
 def test_collection_can_be_left_to_the_command(two_platforms: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tricorn_testing.daemon import ApiError
 from tricorn_testing.network_node import NetworkNode, network_node
+from tricorn_testing.paths import found
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -71,7 +72,7 @@ def calls(node: NetworkNode) -> Iterator[Path]:
     for item in node.get("/v1/default/containers")["items"]:
         with suppress(ApiError):
             node.delete(f"/v1/default/containers/{item['id']}", force=True)
-    eventually(lambda: not list((node.state / "networks").glob("*/*")), "a network is left behind")
+    eventually(lambda: not found(node.state / "networks", "*/*"), "a network is left behind")
 
 
 def made_calls(path: Path) -> list[tuple[str, str, dict[str, Any]]]:

@@ -20,6 +20,7 @@ from tricorn import wire
 from tricorn.grpc import Code
 from tricorn_testing.daemon import Daemon
 from tricorn_testing.grpc_client import DEADLINE, GrpcClient, grpc_client, refused
+from tricorn_testing.paths import found
 from tricorn_testing.waiting import eventually_in_trio
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -102,7 +103,7 @@ async def test_the_life_of_a_sandbox(client: GrpcClient, agent: Daemon, runtime:
     assert (after.state, after.pid, after.exited_at) == ("SANDBOX_NOTREADY", 0, ends[0].exited_at)
     await shut_down(client)
     assert (await status(client)).state == ""
-    assert not list((agent.state / "sandboxes").glob("*/*"))
+    assert not found(agent.state / "sandboxes", "*/*")
     seen = [topic for topic in await topics(client, agent) if topic.startswith("/sandboxes/")]
     assert seen == ["/sandboxes/create", "/sandboxes/start", "/sandboxes/exit"]
 
@@ -198,7 +199,7 @@ async def test_one_that_cannot_be_started_is_gone(client: GrpcClient, agent: Dae
     with refused(Code.FAILED_PRECONDITION):
         await start(client)
     assert (await status(client)).state == ""
-    assert not list((agent.state / "sandboxes").glob("*/*"))
+    assert not found(agent.state / "sandboxes", "*/*")
 
 
 async def test_sandboxes_outlive_the_agent(client: GrpcClient, agent: Daemon) -> None:
@@ -243,9 +244,9 @@ async def test_a_kill_at_any_step_leaves_nothing_half_made(agent: Daemon) -> Non
 
 async def cleared_after(client: GrpcClient, agent: Daemon, step: str) -> None:
     """Whatever the kill left of a sandbox is in order, or gone, and can be removed."""
-    left = [path.name for path in (agent.state / "sandboxes").glob("*/*")]
+    left = [path.name for path in found(agent.state / "sandboxes", "*/*")]
     state = (await status(client, step)).state
     assert state in {"SANDBOX_CREATED", "SANDBOX_READY", "SANDBOX_NOTREADY"}
     assert state != "SANDBOX_CREATED" or left == []
     await shut_down(client, step)
-    assert not list((agent.state / "sandboxes").glob("*/*"))
+    assert not found(agent.state / "sandboxes", "*/*")

@@ -12,6 +12,7 @@ import pytest
 
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.images import ImageLayout, Layer, LayerBuilder, busybox_layer
+from tricorn_testing.paths import found
 from tricorn_testing.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.integration]
@@ -66,7 +67,7 @@ def leftovers(agent: Daemon, namespace: str) -> dict[str, int]:
         "images": len(agent.get(f"/v1/{namespace}/images")["items"]),
         "snapshots": len(agent.get(f"/v1/{namespace}/snapshots")["items"]),
         "leases": len(agent.get(f"/v1/{namespace}/leases")["items"]),
-        "directories": len(list(agent.root.glob("snapshots/*/snapshots/*"))),
+        "directories": len(found(agent.root, "snapshots/*/snapshots/*")),
     }
 
 

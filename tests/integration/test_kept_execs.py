@@ -25,6 +25,7 @@ from tricorn.model.execs import ExecStart
 from tricorn.model.records import TaskStatus
 from tricorn_testing.agentclient import ApiError
 from tricorn_testing.daemon import Daemon
+from tricorn_testing.paths import found
 from tricorn_testing.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -46,7 +47,7 @@ def web(request: pytest.FixtureRequest, agent: Daemon, busybox_reference: str) -
     agent.put(WEB, body)
     yield agent
     agent.delete(WEB, force=True)
-    eventually(lambda: not list(agent.root.glob(f"containers/{NS}/*")))
+    eventually(lambda: not found(agent.root, f"containers/{NS}/*"))
 
 
 @pytest.fixture
@@ -145,8 +146,8 @@ def left_of_starts(web: Daemon) -> tuple[list[str], int, int, int]:
     """The execs that the agent knows, and how many processes, directories and logs there are of them."""
     names = [view["id"] for view in web.get(f"{WEB}/execs")["items"]]
     running = [each["args"] for each in web.get(f"{WEB}/processes")["items"]]
-    directories = list(web.state.glob(f"bundles/{NS}/web/exec/*"))
-    logs = list(web.root.glob(f"containers/{NS}/web/execs/*"))
+    directories = found(web.state, f"bundles/{NS}/web/exec/*")
+    logs = found(web.root, f"containers/{NS}/web/execs/*")
     return names, running.count(["sleep", "1234"]), len(directories), len(logs)
 
 
@@ -186,11 +187,11 @@ def test_detached(web: Daemon) -> None:
     assert (joined.returncode, joined.stdout, joined.stderr) == (7, "me\n", "e\n")
     listed = web.cli("-n", NS, "execs", "ls", "web").stdout
     assert re.search(rf"^{name} +sh -c 'echo .* exited \(7\) ", listed, re.MULTILINE), listed
-    assert list(web.root.glob(f"containers/{NS}/web/execs/{name}/log"))
+    assert found(web.root, f"containers/{NS}/web/execs/{name}/log")
     assert web.cli("-n", NS, "execs", "rm", "web", name).stdout == f"{name}\n"
     assert web.cli("-n", NS, "execs", "ls", "-q", "web").stdout == ""
-    assert not list(web.root.glob(f"containers/{NS}/web/execs/*"))
-    assert not list(web.state.glob(f"bundles/{NS}/web/exec/*"))
+    assert not found(web.root, f"containers/{NS}/web/execs/*")
+    assert not found(web.state, f"bundles/{NS}/web/exec/*")
 
 
 @one_runtime
@@ -217,7 +218,7 @@ def test_what_cannot_be_started_leaves_nothing(web: Daemon, program: str, status
         done = web.cli("-n", NS, "exec", *way, "web", program)
         assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert web.get(f"{WEB}/execs")["items"] == []
-    assert not list(web.root.glob(f"containers/{NS}/web/execs/*"))
+    assert not found(web.root, f"containers/{NS}/web/execs/*")
 
 
 @contextmanager
@@ -303,7 +304,7 @@ async def test_the_log_is_bounded(web: Daemon, client: Client) -> None:
                 if received.endswith(b"\n%d\n" % count):
                     break
         assert received.split() == [b"%d" % number for number in range(1, count + 1)]
-        logs = next(web.root.glob(f"containers/{NS}/web/execs/much"))
+        logs = found(web.root, f"containers/{NS}/web/execs/much")[0]
         await trio.to_thread.run_sync(eventually, lambda: len(list(logs.iterdir())) == 2)
         await session.send_stdin(b"go\n")
         assert (await session.wait()).exit_code == 0
@@ -317,12 +318,12 @@ async def test_the_latest_ended_ones_are_kept(web: Daemon, client: Client) -> No
         await client.execs.start("web", ExecStart(("true",), id=name))
         await client.execs.wait("web", name)
     assert [view.id for view in await client.execs.list("web")] == names[2:]
-    assert len(list(web.root.glob(f"containers/{NS}/web/execs/*"))) == 16
+    assert len(found(web.root, f"containers/{NS}/web/execs/*")) == 16
     await trio.to_thread.run_sync(web.post, f"{WEB}/stop", {})
     assert len(await client.execs.list("web")) == 16
     await trio.to_thread.run_sync(web.post, f"{WEB}/start")
     assert await client.execs.list("web") == []
-    assert not list(web.root.glob(f"containers/{NS}/web/execs/*"))
+    assert not found(web.root, f"containers/{NS}/web/execs/*")
 
 
 async def test_a_container_that_ends_takes_them_along(web: Daemon, client: Client) -> None:

@@ -17,6 +17,7 @@ from tricorn_testing.criu import need_criu
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.lazy import Brake, heavy_container, heavy_image, number, serving, told, zombie
 from tricorn_testing.migrating import NS, Pair, migrating_pair
+from tricorn_testing.paths import found
 from tricorn_testing.registry import Registry
 from tricorn_testing.waiting import eventually
 
@@ -73,7 +74,9 @@ def name(
                 except ApiError as error:
                     assert error.status == 404  # noqa: PT017 - in a fixture's end
     for agent in pair.both:
-        eventually(lambda where=agent.root: not [*where.glob("migrations/*"), *where.glob("restores/*/*")])
+        eventually(
+            lambda where=agent.root: not [*found(where, "migrations/*"), *found(where, "restores/*/*")]
+        )
 
 
 def one_copy(pair: Pair, name: str, where: Daemon) -> None:

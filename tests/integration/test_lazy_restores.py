@@ -16,6 +16,7 @@ import pytest
 from tricorn_testing.criu import checkpointing_daemon, need_criu
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.lazy import Brake, heavy_container, heavy_image, number, serving, told, zombie
+from tricorn_testing.paths import found
 from tricorn_testing.registry import Registry
 from tricorn_testing.waiting import eventually
 
@@ -68,7 +69,7 @@ def brake(agent: Daemon, braking: Brake) -> Iterator[Brake]:
             yield made
         finally:
             agent.delete(f"/v1/{NS}/containers/light", force=True)
-    eventually(lambda: not list(agent.root.glob("restores/*/*")), "a dump was left")
+    eventually(lambda: not found(agent.root, "restores/*/*"), "a dump was left")
 
 
 def status(agent: Daemon) -> str:

@@ -18,6 +18,7 @@ from tricorn_testing.cgroups import remove_cgroups
 from tricorn_testing.ctr import Ctr, ctr_program, missing_ctr
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.migrating import NS, Pair, migrating_pair
+from tricorn_testing.paths import found
 from tricorn_testing.registry import Registry, running_registry
 from tricorn_testing.waiting import eventually
 
@@ -161,8 +162,8 @@ def one_copy(pair: Pair, name: str, where: Daemon) -> None:
     assert (pair.status(where, name), pair.status(other, name)) == ("running", "")
     counts_on(where, name)
     for agent in pair.both:
-        assert not list(agent.root.glob("migrations/*")), "a dump was left"
-        assert not list(agent.root.glob("restores/*/*")), "a dump was left"
+        assert not found(agent.root, "migrations/*"), "a dump was left"
+        assert not found(agent.root, "restores/*/*"), "a dump was left"
 
 
 def try_to_migrate(pair: Pair, name: str, **wanted: Any) -> str:

@@ -15,7 +15,7 @@ from tricorn_testing.criu import need_criu
 from tricorn_testing.daemon import ApiError, Daemon
 from tricorn_testing.lazy import heavy_image
 from tricorn_testing.migrating import NS, Pair, migrating_pair
-from tricorn_testing.paths import short_directory
+from tricorn_testing.paths import found, short_directory
 from tricorn_testing.precopy import MIB, changing_container, programs, tracks
 from tricorn_testing.registry import Registry
 from tricorn_testing.waiting import eventually
@@ -100,7 +100,7 @@ def one_copy(pair: Pair, name: str, where: Daemon) -> None:
     other = next(agent for agent in pair.both if agent is not where)
     assert (pair.status(where, name), pair.status(other, name)) == ("running", "")
     for agent in pair.both:
-        left = [*agent.root.glob("migrations/*"), *agent.root.glob("restores/*/*")]
+        left = [*found(agent.root, "migrations/*"), *found(agent.root, "restores/*/*")]
         eventually(lambda left=left: not any(map(Path.exists, left)), "memory was left", PATIENCE)
 
 

@@ -17,6 +17,7 @@ from tricorn.model.records import TaskStatus
 from tricorn.model.stdio import NULL_STDIO
 from tricorn_testing.client_agent import client_agent, closing_agent, doomed_agent, other_agent
 from tricorn_testing.fifos import fifos
+from tricorn_testing.paths import found
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 
@@ -172,5 +173,5 @@ async def test_a_kill_at_any_step_leaves_nothing_half_made(armed: str, short_pat
                 await client.agent.services.container_records.delete("test", "c1")
             intents = await client.agent.workers.db.read(lambda tx: tx.intents.list_all())
             assert [intent.kind for intent in intents if intent.kind != "delete-task"] == []
-    assert not list(short_path.glob("state/bundles/*/*"))
+    assert not found(short_path, "state/bundles/*/*")
     assert f"{short_path}/state/bundles" not in Path("/proc/self/mountinfo").read_text()

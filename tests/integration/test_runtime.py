@@ -26,6 +26,7 @@ from tricorn.runtime import conmon
 from tricorn.runtime.bundle import Bundle
 from tricorn.runtime.conmon import find_by_bundle
 from tricorn_testing.containers import Node, running_node
+from tricorn_testing.daemon import SLOWNESS
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 WAIT = 30
@@ -255,7 +256,7 @@ async def test_two_hundred_aborted_execs_leave_nothing(node):
                     async for _ in session:
                         pass
 
-    with trio.fail_after(120):
+    with trio.fail_after(120 * SLOWNESS):
         async with trio.open_nursery() as nursery:
             for number in range(200):
                 nursery.start_soon(abort, number)

@@ -58,7 +58,8 @@ def test_its_root_is_nobody_on_the_node(agent: Daemon, image: str, runtime: str,
     with pytest.raises(ApiError, match="user namespace"):
         agent.post(f"{path}/commit", {"reference": f"test/{name}:1"})
     agent.delete(path, force=True)
-    assert not list(agent.state.rglob(".layers-*"))
+    below = (name for _, names, _ in os.walk(agent.state) for name in names)  # some of it is just going
+    assert not [name for name in below if name.startswith(".layers-")]
 
 
 @pytest.mark.parametrize(

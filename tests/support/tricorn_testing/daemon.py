@@ -25,7 +25,7 @@ from typing import Any
 
 from tricorn_testing.agentclient import AgentClient, ApiError, segment
 from tricorn_testing.cgroups import remove_cgroups
-from tricorn_testing.paths import remove_tree, short_directory
+from tricorn_testing.paths import found, remove_tree, short_directory
 from tricorn_testing.processes import kill_naming
 
 __all__ = ["ApiError", "Daemon", "running_daemon", "segment"]
@@ -159,7 +159,7 @@ class Daemon(AgentClient):
         """End the agent and every container it left (they outlive it on purpose), and undo its mounts."""
         if self.process is not None:
             self.kill()
-        for pid_file in [*self.state.glob("bundles/*/*/pid"), *self.state.glob("sandboxes/*/*/pid")]:
+        for pid_file in [*found(self.state, "bundles/*/*/pid"), *found(self.state, "sandboxes/*/*/pid")]:
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
         kill_naming(f"{self.directory}/")

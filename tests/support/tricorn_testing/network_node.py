@@ -23,7 +23,7 @@ import pytest
 from tricorn_testing.daemon import Daemon
 from tricorn_testing.images import ImageLayout, busybox_image
 from tricorn_testing.netns import inside, named_netns
-from tricorn_testing.paths import short_directory
+from tricorn_testing.paths import found, short_directory
 from tricorn_testing.waiting import eventually
 
 IMAGE = "docker.io/library/busybox:1"
@@ -102,7 +102,7 @@ class NetworkNode(Daemon):
         places = [each for network in self.get("/v1/networks")["items"] for each in network["containers"]]
         pairs = [name for name in self.links() if name.startswith("tv")]
         pinned = re.findall(rf"{self.state}/networks/\S+", Path("/proc/self/mountinfo").read_text())
-        directories = list((self.state / "networks").glob("*/*"))
+        directories = found(self.state / "networks", "*/*")
         return not any((places, pairs, pinned, directories, "tricorn" in self.rules()))
 
     def words_of(self, name: str, script: str) -> str:

@@ -1,4 +1,4 @@
-"""Temporary directories whose names are short enough for the sockets below them (108 bytes)."""
+"""Temporary directories whose names are short enough for the sockets below them (108 bytes), and what is there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 
 PREFIX = "/tmp/tct-"
@@ -27,6 +28,11 @@ def short_directory() -> Iterator[Path]:
         yield path
     finally:
         remove_tree(path)
+
+
+def found(base: Path, pattern: str) -> list[Path]:
+    """Return what is below `base` by names that match; some of it may just be going, at which `Path.glob` fails."""
+    return [base / name for name in sorted(glob(pattern, root_dir=base, include_hidden=True))]
 
 
 def mounts_below(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ a namespace's directory removes that, too, while somebody else makes something i
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 
 
@@ -25,3 +26,9 @@ def ensure_directory(path: str) -> None:
     """Make a directory, likewise, unless it is there."""
     with suppress(FileExistsError):
         make_directory(path)
+
+
+def renew_directory(path: str) -> None:
+    """Make an empty directory, likewise, in place of what is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    make_directory(path)

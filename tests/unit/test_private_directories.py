@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tricorn.private_directories import ensure_directory, make_directory
+from tricorn.private_directories import ensure_directory, make_directory, renew_directory
 
 
 def test_directories_are_made_while_their_parents_come_and_go(tmp_path: Path) -> None:
@@ -32,3 +32,10 @@ def test_directories_are_made_while_their_parents_come_and_go(tmp_path: Path) ->
         make_directory(str(tmp_path / "a/1"))
     ensure_directory(str(tmp_path / "a/1"))
     assert (tmp_path / "a/1").stat().st_mode & 0o777 == 0o700
+
+
+def test_one_is_made_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        renew_directory(str(tmp_path / "a/1"))
+        assert list((tmp_path / "a/1").iterdir()) == []
+        (tmp_path / "a/1/file").touch()

@@ -67,17 +67,19 @@ def _is_whole(name: str) -> bool:
 
 
 def _completed(name: str) -> str:
-    try:
-        return str(Reference.parse(name))
-    except InvalidArgument:
-        return name
+    return str(_parsed(name) or name)
 
 
 def _repository(name: str) -> str:
+    reference = _parsed(name)
+    return reference.name if reference else name
+
+
+def _parsed(name: str) -> Reference | None:
     try:
-        return Reference.parse(name).name
+        return Reference.parse(name)
     except InvalidArgument:
-        return name
+        return None
 
 
 def _is_below(name: str, prefix: str) -> bool:
@@ -86,8 +88,6 @@ def _is_below(name: str, prefix: str) -> bool:
 
 def name_annotations(name: str) -> dict[str, str]:
     """Return the annotations that give an image of this name to whoever reads an archive."""
-    try:
-        reference = Reference.parse(name)
-    except InvalidArgument:
-        return {IMAGE_NAME: name, REF_NAME: name}
-    return {IMAGE_NAME: name, REF_NAME: name if reference.digest else reference.tag}
+    reference = _parsed(name)
+    tag = reference.tag if reference and not reference.digest else name
+    return {IMAGE_NAME: name, REF_NAME: tag}

@@ -27,7 +27,7 @@ from tricorn.model.ids import Digest
 from tricorn.model.oci import Descriptor
 from tricorn.model.records import Container, Task, TaskStatus
 from tricorn.ports import BundleRef, CheckpointRuntime
-from tricorn.private_directories import make_directory
+from tricorn.private_directories import renew_directory
 from tricorn.rules import packed
 from tricorn.service.lifecycle import Lifecycle, shielded
 from tricorn.store.content import ContentStore
@@ -243,8 +243,7 @@ def _ended_by_criu(options: DumpOptions) -> bool:
 
 
 def _make(top: str) -> None:
-    shutil.rmtree(top, ignore_errors=True)
-    make_directory(top)
+    renew_directory(top)
     for name in ("images", "work"):
         os.mkdir(os.path.join(top, name), 0o700)
 

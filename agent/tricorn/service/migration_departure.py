@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tarfile
 from contextlib import suppress
 from functools import partial
@@ -39,7 +38,7 @@ from tricorn.model.oci import OCI_LAYER, Descriptor
 from tricorn.model.records import Container, SnapshotKind, TaskStatus
 from tricorn.model.requests import ContainerDesired
 from tricorn.ports import BundleRef, FilesystemMount
-from tricorn.private_directories import make_directory
+from tricorn.private_directories import renew_directory
 from tricorn.registry.peer_link import PeerLink
 from tricorn.rules.migration import verdict
 from tricorn.rules.migration_ids import mapped_request
@@ -376,8 +375,7 @@ def _documents(image: ResolvedImage) -> tuple[Descriptor, ...]:
 
 def _make(place: str, has_rounds: bool) -> None:
     if not has_rounds:
-        shutil.rmtree(place, ignore_errors=True)
-        make_directory(place)
+        renew_directory(place)
     for name in ("images", "work"):
         os.mkdir(os.path.join(place, name), 0o700)
 

@@ -9,7 +9,6 @@ why.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final
@@ -25,7 +24,7 @@ from tricorn.fs.dump_transfer import DumpUpload
 from tricorn.model.migrations import PATH, Migration
 from tricorn.model.records import Task, TaskStatus
 from tricorn.ports import BundleRef
-from tricorn.private_directories import make_directory
+from tricorn.private_directories import renew_directory
 from tricorn.rules.migration_rounds import goes_on, reason_against
 from tricorn.service.migration_parts import MigrationParts
 from tricorn.service.migration_ways import kept_heard
@@ -60,7 +59,7 @@ class Rounds:
         await departure.advance("precopy")
         started = trio.current_time()
         try:
-            await trio.to_thread.run_sync(_make_place, self._place, limiter=_LIMITER)
+            await trio.to_thread.run_sync(renew_directory, self._place, limiter=_LIMITER)
             while goes_on(self._sizes, departure.request.rounds):
                 await self._round(len(self._sizes) + 1)
             departure.rounds = len(self._sizes)
@@ -149,11 +148,6 @@ def _names(place: str) -> list[str]:
         return [name for name in os.listdir(place) if name.startswith(_IMAGES)]
     except FileNotFoundError:
         return []
-
-
-def _make_place(place: str) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    make_directory(place)
 
 
 def _make(*places: str) -> None:

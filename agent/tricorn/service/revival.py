@@ -20,7 +20,7 @@ from tricorn.model.checkpoints import DUMP, DumpOptions, RestorePlan
 from tricorn.model.oci import Descriptor, Platform
 from tricorn.model.records import Container
 from tricorn.ports import BundleRef, CheckpointRuntime, Created, FilesystemMount
-from tricorn.private_directories import make_directory
+from tricorn.private_directories import renew_directory
 from tricorn.rules import dump_cgroups
 from tricorn.rules.client_spec import mapped_group
 from tricorn.rules.dump_checks import check_dump, exceeds
@@ -86,7 +86,7 @@ class Reviver:
         await self._runtime.can_checkpoint(ref.runtime)
         info = await self._content.info(ref.namespace, dump.digest)
         directory = self._bundles.dump(ref.namespace, ref.id)
-        await trio.to_thread.run_sync(_make, directory, limiter=_LIMITER)
+        await trio.to_thread.run_sync(renew_directory, directory, limiter=_LIMITER)
         async with self._laid_out(ref, directory, spec):
             path = self._content.blob_path(info.digest)
             await trio.to_thread.run_sync(dump_files.unpack, path, directory, limiter=_LIMITER)
@@ -189,10 +189,5 @@ def _place(directory: str, names: list[str], spec: Mapping[str, Any], group: str
 
 
 def _move(received: str, directory: str) -> None:
-    _make(directory)
+    renew_directory(directory)
     os.rename(received, directory)  # in place of the empty one
-
-
-def _make(directory: str) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    make_directory(directory)

@@ -15,7 +15,7 @@ import trio
 from tricorn import limits
 from tricorn.model.stdio import NULL_STDIO
 from tricorn.ports import BundleRef, Created, Runtime
-from tricorn.private_directories import make_directory
+from tricorn.private_directories import renew_directory
 from tricorn.rules.sandbox_spec import PROGRAM
 from tricorn.runtime.pause import pause_program
 from tricorn.service.bundles import let_through
@@ -76,8 +76,7 @@ class SandboxHolders:
 
 
 def _lay_out(bundle: str, spec: bytes, program: bytes) -> None:
-    shutil.rmtree(bundle, ignore_errors=True)
-    make_directory(bundle)
+    renew_directory(bundle)
     let_through(bundle, spec)
     rootfs = os.path.join(bundle, "rootfs")
     for directory in (rootfs, f"{rootfs}/proc", f"{rootfs}/dev"):

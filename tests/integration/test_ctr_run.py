@@ -76,14 +76,16 @@ def test_standard_input(ctr: Ctr, busybox: str, container: str) -> None:
         assert process.wait(TIMEOUT) == 0
 
 
-@pytest.mark.parametrize("size", [4, 1_000_000])
-def test_piped_input_ends(ctr: Ctr, busybox: str, container: str, size: int) -> None:
-    """Its end comes before the task does: `ctr` against containerd 2.1 never tells the container of it.
+def test_piped_input_ends(ctr: Ctr, busybox: str, container: str) -> None:
+    """Its end comes before the task does: `ctr` against containerd 2.1 never tells the container of it."""
+    assert ctr.run("run", "--rm", busybox, container, "cat", input="abc\n").stdout == "abc\n"
 
-    What comes back is a sum: `ctr` closes its FIFO at the task's deletion, whatever is still in it. Against a
+
+def test_much_piped_input_arrives_whole(ctr: Ctr, busybox: str, container: str) -> None:
+    """What comes back is a sum: `ctr` closes its FIFO at the task's deletion, whatever is still in it. Against a
     containerd on a busy machine, too, the end of a megabyte that `cat` gives back is lost now and then.
     """
-    text = "".join(f"{number:03d}\n" for number in range(size // 4))[:size]
+    text = "".join(f"{number:07d}\n" for number in range(125_000))
     done = ctr.run("run", "--rm", busybox, container, "sha256sum", input=text)
     assert done.stdout == f"{hashlib.sha256(text.encode()).hexdigest()}  -\n"
 

@@ -78,8 +78,6 @@ AGENT = """
 import sys, trio
 from pathlib import Path
 from tricorn.fs import trees
-from tricorn.fs import extraction
-from tricorn.fs.copying import FileCopier
 from tricorn.fs.extraction import ExtractorPool
 async def main():
     async with ExtractorPool() as pool, pool.start(sys.argv[1], sys.argv[2], "") as extraction:

@@ -58,7 +58,11 @@ def test_samples_metrics_and_processes(agent: Daemon, place: str) -> None:
     for name in ("cpu_usage_seconds_total", "memory_working_set_bytes", "oom_events_total"):
         assert any(line.startswith(f"container_{name}{{") and labels in line for line in lines), name
 
-    (process,) = agent.get(f"/v1/{place}/containers/idle/processes")["items"]
+    def alone() -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = agent.get(f"/v1/{place}/containers/idle/processes")["items"]
+        return listed if len(listed) == 1 else []
+
+    (process,) = eventually(alone, "its health check's program comes and goes")
     assert (process["args"], process["pid"]) == (["sleep", "1000"], found["idle"]["pid"])
 
 
